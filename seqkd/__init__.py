@@ -1,0 +1,6 @@
+"""seqkd: speech and sequence distillation.
+
+The package root imports nothing heavy, so that ``seqkd --help`` and the scorer start fast.
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,54 @@
+"""Run command lines side by side, each with a log file."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from seqkd.errors import SeqkdError
+
+
+@dataclass
+class Job:
+    """A ``seqkd`` command line without the program name, and where its output goes."""
+
+    name: str
+    arguments: list[str]
+    log: Path
+
+
+def run_jobs(jobs: list[Job], limit: int) -> None:
+    """Run up to ``limit`` jobs at a time; print what starts, ends and is left. One failure stops the others.
+
+    Raises SeqkdError with the last lines of the failed job's log.
+    """
+    waiting, running, began, done = list(jobs), {}, time.monotonic(), 0
+    try:
+        while waiting or running:
+            while waiting and len(running) < limit:
+                job = waiting.pop(0)
+                job.log.parent.mkdir(parents=True, exist_ok=True)
+                output = job.log.open("w", encoding="utf-8")
+                command = [sys.executable, "-m", "seqkd.cli.main", *job.arguments]
+                running[subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)] = job
+            for process in [p for p in running if p.poll() is not None]:
+                job = running.pop(process)
+                if process.returncode:
+                    tail = "\n".join(job.log.read_text(encoding="utf-8", errors="replace").splitlines()[-5:])
+                    raise SeqkdError(f"{job.name} failed (status {process.returncode}); the end of {job.log}:\n{tail}")
+                done += 1
+                elapsed = time.monotonic() - began
+                left = elapsed / done * (len(jobs) - done) / 60
+                print(f"{job.name} done ({done}/{len(jobs)}, {elapsed / 60:.1f} min, about {left:.1f} left)", flush=True)
+            time.sleep(0.2)
+    finally:
+        for process in running:
+            process.terminate()
+        for process in running:
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()

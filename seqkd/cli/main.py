@@ -1,0 +1,56 @@
+"""The ``seqkd`` command. Nothing heavy is imported before a command is chosen, so ``--help`` answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+from seqkd import __version__
+from seqkd.errors import SeqkdError
+
+COMMANDS = {
+    "prepare": "get the corpus, check it and make features, train the tokenizer",
+    "train": "train the systems of a recipe, or one of them",
+    "tune": "train variants of systems and rank them by dev WER",
+    "check-teacher": "teacher WER, blank share, entropy and spike offsets before anyone learns from it",
+    "decode": "turn audio into hypotheses with trained models",
+    "score": "WER and CER of hypotheses, with error bars",
+    "report": "write RESULTS.md and its figures",
+    "doctor": "versions, devices, compiled parts, what is missing and how to get it",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; a user's fault is one sentence on stderr and status 1."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(
+        prog="seqkd",
+        usage="seqkd [--version] [--help] COMMAND ...",
+        description="Speech and sequence distillation.",
+        epilog="commands:\n"
+        + "\n".join(f"  {name:<14}{text}" for name, text in COMMANDS.items())
+        + "\n\n'seqkd COMMAND --help' explains one.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"seqkd {__version__}")
+    parser.add_argument("command", metavar="COMMAND", choices=list(COMMANDS))
+    if not argv:
+        parser.print_help()
+        return 0
+    command = parser.parse_args(argv[:1]).command
+    module = importlib.import_module(f"seqkd.cli.{command.replace('-', '_')}")
+    try:
+        return module.main(argv[1:]) or 0
+    except SeqkdError as error:
+        print(f"seqkd {command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"seqkd {command}: interrupted; run it again to carry on", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 141
+
+
+if __name__ == "__main__":
+    sys.exit(main())

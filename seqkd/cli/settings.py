@@ -1,0 +1,94 @@
+"""Options every recipe command shares, and how they become one configuration."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seqkd.errors import ConfigError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+
+
+def parser(command: str, description: str) -> argparse.ArgumentParser:
+    """Build a parser with the options that all recipe commands share."""
+    made = argparse.ArgumentParser(prog=f"seqkd {command}", description=description)
+    made.add_argument("--conf", type=Path, help="a recipe's conf directory, with preset/*.yaml")
+    made.add_argument("--preset", help="a preset of that directory: smoke, default, study, full")
+    made.add_argument("--exp", type=Path, default=Path("exp"), help="experiment directory (default: exp)")
+    made.add_argument("--data", type=Path, default=Path("data"), help="Kaldi data directories (default: data)")
+    made.add_argument("--nj", type=int, default=os.cpu_count() or 1, help="parallel jobs (default: all cores)")
+    made.add_argument("--ngpu", type=int, default=0, help="GPUs a training run uses (default: 0, the CPU)")
+    return made
+
+
+def parse(made: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
+    """Parse ``key=value`` settings too, and refuse other positional arguments."""
+    made.add_argument("overrides", nargs="*", metavar="key=value", help="any setting of seqkd/conf/config.yaml")
+    args = made.parse_intermixed_args(argv)
+    for override in args.overrides:
+        if "=" not in override:
+            made.error(f"{override!r} is neither an option nor a key=value setting")
+    if args.nj < 1 or args.ngpu < 0:
+        made.error("--nj must be at least 1 and --ngpu at least 0")
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("lhotse").setLevel(logging.WARNING)
+    return args
+
+
+def compose(args: argparse.Namespace, *extra: str) -> DictConfig:
+    """Settings from the package's defaults, the recipe's preset, key=value arguments and ``extra``, later ones winning.
+
+    Raises ConfigError when a setting does not exist or cannot be read.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    overrides = []
+    if args.conf:
+        overrides.append(f"hydra.searchpath=[{quoted(args.conf.resolve().as_uri())}]")
+    if args.preset:
+        if not (args.conf and (args.conf / "preset" / f"{args.preset}.yaml").is_file()):
+            known = sorted(p.stem for p in (args.conf / "preset").glob("*.yaml")) if args.conf else []
+            raise ConfigError(f"there is no preset {args.preset!r}; known: {', '.join(known) or 'none without --conf'}")
+        overrides.append(f"+preset={args.preset}")
+    fixed = [f"exp={quoted(args.exp)}", f"data={quoted(args.data)}", f"nj={args.nj}", f"ngpu={args.ngpu}"]
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            cfg = hydra_compose("config", [*overrides, *fixed, *args.overrides, *extra])
+        OmegaConf.resolve(cfg)
+    except (HydraException, OmegaConfBaseException) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"the settings cannot be used: {reason}") from error
+    return cfg
+
+
+def quoted(path: Path | str) -> str:
+    """Quote a path or address for Hydra's override grammar."""
+    return "'" + str(path).replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def system_overrides(cfg: DictConfig, system: str, seed: int) -> list[str]:
+    """Overrides that select a system and a seed, with what was chosen for it on dev."""
+    chosen = cfg.dev_chosen.get(system) or []
+    return [f"system={system}", f"seed={seed}", *chosen]
+
+
+def runs(cfg: DictConfig, with_teacher: bool = False) -> list[tuple[str, int]]:
+    """List every (system, seed) of the recipe, teacher first if asked for."""
+    known = {path.stem for path in (CONF / "system").glob("*.yaml")}
+    for system in cfg.systems:
+        if system not in known:
+            raise ConfigError(f"there is no system {system!r}; known: {', '.join(sorted(known))}")
+    students = [(system, seed) for system in cfg.systems for seed in range(cfg.seeds)]
+    imported = cfg.teacher.import_from is not None
+    return ([("teacher", 0)] if with_teacher and not imported else []) + students

@@ -1,0 +1,144 @@
+"""The arguments of a CTC loss, checked and brought into one form.
+
+Letters: B utterances, T frames, C classes, S labels of the longest target.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from seqkd.ctc.frames import frame_mask
+
+REDUCTIONS = ("mean", "sum", "none")
+
+IntSequence = Tensor | Sequence[int]
+
+
+def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    """Raise ValueError unless ``value`` is one of ``choices``."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+
+
+def check_logits(name: str, logits: Tensor, letters: str) -> None:
+    """Raise ValueError unless ``logits`` is a floating tensor with one dimension a letter."""
+    if logits.dim() != len(letters) or not logits.is_floating_point():
+        raise ValueError(
+            f"{name} must be a floating-point tensor ({', '.join(letters)}), "
+            f"got shape {_shape(logits)} of {logits.dtype}"
+        )
+
+
+def check_targets(
+    logits: Tensor,
+    targets: IntSequence,
+    input_lengths: IntSequence,
+    target_lengths: IntSequence,
+    *,
+    blank: int,
+    validate: bool | None = None,
+    labelled: IntSequence | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Check targets and lengths against the logits, and bring them into one form.
+
+    Lengths are needed on the host (torch's CTC wants them there too): keep them on the CPU and this never
+    waits for the GPU.
+
+    Args:
+        logits: (..., B, T, C).
+        targets: (B, S) padded, or 1-D with all targets joined.
+        input_lengths: (B,) valid frames.
+        target_lengths: (B,) labels.
+        blank: class of the blank.
+        validate: None checks the labels that are on the host; True those on the GPU too, which waits for it;
+            False none: a bad label then makes its utterance's loss NaN instead of reading out of bounds.
+        labelled: (B,) bool; where False, the utterance has no transcript, and its target becomes empty.
+
+    Returns:
+        ``(targets (B, S) int64 on the device of the logits, input_lengths (B,) int64 on the host,
+        target_lengths (B,) int64 on the host)``. Padding in ``targets`` is blank; S is at least 1.
+
+    Raises:
+        ValueError: naming the utterance and the value.
+    """
+    batch, frames, classes = logits.shape[-3:]
+    if not 0 <= blank < classes:
+        raise ValueError(f"blank must be in [0, {classes}), got {blank}")
+    input_lengths = _lengths("input_lengths", input_lengths, batch)
+    target_lengths = _lengths("target_lengths", target_lengths, batch)
+    for i, length in enumerate(input_lengths.tolist()):
+        if not 0 <= length <= frames:
+            raise ValueError(f"utterance {i}: input length {length} is outside [0, T = {frames}]")
+    targets = _integers("targets", targets)
+    if targets.dim() == 1:
+        targets = _split(targets, target_lengths)
+    if targets.dim() != 2 or targets.shape[0] != batch:
+        raise ValueError(
+            f"targets must be ({batch}, S) padded or 1-D with all targets joined, got {_shape(targets)}"
+        )
+    if labelled is not None:
+        target_lengths = target_lengths.where(_labelled(labelled, batch), 0)
+    columns = targets.shape[1]
+    for i, length in enumerate(target_lengths.tolist()):
+        if not 0 <= length <= columns:
+            raise ValueError(f"utterance {i}: target length {length} is outside [0, S = {columns}]")
+    if columns == 0:
+        targets = targets.new_full((batch, 1), blank)
+    valid = frame_mask(target_lengths, targets.shape[1], targets.device)
+    if validate or (validate is None and targets.device.type == "cpu"):
+        _check_labels(targets, valid, classes, blank)
+    targets = targets.masked_fill(~valid, blank).to(logits.device, non_blocking=True)
+    return targets, input_lengths, target_lengths
+
+
+def bad_targets(targets: Tensor, target_lengths: Tensor, classes: int, blank: int) -> Tensor:
+    """(B,) bool: targets (B, S) that hold a blank or a label outside [0, C). Never waits for the GPU."""
+    inside = (targets >= 0) & (targets < classes) & (targets != blank)
+    return inside.sum(1) != target_lengths.to(targets.device, non_blocking=True)
+
+
+def _shape(tensor: Tensor) -> tuple[int, ...]:
+    return tuple(tensor.shape)
+
+
+def _integers(name: str, values: IntSequence) -> Tensor:
+    tensor = torch.as_tensor(values)
+    if tensor.numel() == 0 and not isinstance(values, Tensor):
+        tensor = tensor.long()
+    if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
+        raise ValueError(f"{name} must be integers, got {tensor.dtype}")
+    return tensor.long()
+
+
+def _lengths(name: str, values: IntSequence, batch: int) -> Tensor:
+    lengths = _integers(name, values).cpu()
+    if lengths.shape != (batch,):
+        raise ValueError(f"{name} must have {batch} entries, one an utterance, got {_shape(lengths)}")
+    return lengths
+
+
+def _labelled(values: IntSequence, batch: int) -> Tensor:
+    labelled = torch.as_tensor(values, dtype=torch.bool).cpu()
+    if labelled.shape != (batch,):
+        raise ValueError(f"labelled must have {batch} entries, one an utterance, got {_shape(labelled)}")
+    return labelled
+
+
+def _split(joined: Tensor, target_lengths: Tensor) -> Tensor:
+    """Joined targets (sum of lengths,) as padded ones (B, S)."""
+    lengths = target_lengths.tolist()
+    if min(lengths, default=0) < 0 or sum(lengths) != joined.numel():
+        raise ValueError(f"targets hold {joined.numel()} labels, but target_lengths add up to {sum(lengths)}")
+    if not lengths:
+        return joined.new_zeros(0, 1)
+    return torch.nn.utils.rnn.pad_sequence(list(joined.split(lengths)), batch_first=True)
+
+
+def _check_labels(targets: Tensor, valid: Tensor, classes: int, blank: int) -> None:
+    wrong = valid & ((targets < 0) | (targets >= classes) | (targets == blank))
+    if wrong.any():
+        utterance, position = wrong.nonzero()[0].tolist()
+        label = int(targets[utterance, position])
+        fault = "is the blank" if label == blank else f"is outside [0, {classes})"
+        raise ValueError(f"utterance {utterance}: target {label} at position {position} {fault}")

@@ -1,0 +1,61 @@
+"""The CTC loss as a textbook writes it, in float64: every other backend is tested against this one.
+
+Letters: B utterances, T frames, C classes, S labels of the longest target.
+"""
+
+import torch
+from torch import Tensor
+
+
+def reference_nll(
+    log_probs: Tensor, targets: Tensor, input_lengths: Tensor, target_lengths: Tensor, blank: int
+) -> Tensor:
+    """Negative log-likelihood of each target, summed over all its alignments; differentiable by autograd.
+
+    ``alpha[b, s]`` is the log-probability of all ways to have read the frames so far and to stand in state s
+    of ``blank y1 blank y2 ... yS blank``. A step stays, moves on by one, or skips a blank between two
+    different labels. Impossible states hold -inf, and impossible targets give inf with a zero gradient.
+
+    Args:
+        log_probs: (B, T, C) normalised log-probabilities.
+        targets: (B, S) labels, padded with any label.
+        input_lengths: (B,) valid frames.
+        target_lengths: (B,) valid labels.
+        blank: class of the blank.
+
+    Returns:
+        (B,) float64.
+
+    Paper: Graves et al., "Connectionist temporal classification", ICML 2006, 10.1145/1143844.1143891.
+    """
+    device = log_probs.device
+    (batch, frames, _), labels = log_probs.shape, targets.shape[1]
+    input_lengths, target_lengths = input_lengths.to(device), target_lengths.to(device)
+    states = torch.full((batch, 2 * labels + 1), blank, device=device)
+    states[:, 1::2] = targets
+    may_skip = torch.zeros_like(states, dtype=torch.bool)
+    may_skip[:, 3::2] = targets[:, 1:] != targets[:, :-1]
+    emitted = log_probs.double().gather(2, states[:, None].expand(-1, frames, -1))  # (B, T, 2S+1)
+
+    # Before the first frame nothing is read: the same as standing in the first blank.
+    alpha = torch.full(states.shape, -torch.inf, dtype=torch.double, device=device)
+    alpha[:, 0] = 0.0
+    for t in range(frames):
+        stay, step, skip = alpha, _shift(alpha, 1), _shift(alpha, 2).masked_fill(~may_skip, -torch.inf)
+        moved = _logsumexp(torch.stack([stay, step, skip]), 0) + emitted[:, t]
+        alpha = torch.where((t < input_lengths)[:, None], moved, alpha)
+    last_blank = 2 * target_lengths[:, None]
+    # An empty target ends in its only state, which must not count twice.
+    last_label = alpha.gather(1, (last_blank - 1).clamp(min=0)).masked_fill(last_blank == 0, -torch.inf)
+    return -_logsumexp(torch.cat([alpha.gather(1, last_blank), last_label], 1), 1)
+
+
+def _logsumexp(x: Tensor, dim: int) -> Tensor:
+    """Like torch's, but where all is -inf the gradient is 0, not NaN."""
+    impossible = x.isneginf().all(dim)
+    return x.masked_fill(impossible.unsqueeze(dim), 0.0).logsumexp(dim).masked_fill(impossible, -torch.inf)
+
+
+def _shift(alpha: Tensor, by: int) -> Tensor:
+    """The states' values, moved on by ``by`` states; -inf enters at the front."""
+    return torch.nn.functional.pad(alpha, (by, 0), value=-torch.inf)[:, : alpha.shape[1]]

@@ -1,0 +1,172 @@
+"""Data directories to batches.
+
+lhotse's dynamic bucketing decides which utterances go together; each is a cut without audio that carries our own
+utterance id, and its features come from the store. Letters: B batch, T frames, F feature bins, S units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from lhotse import CutSet, MonoCut
+from lhotse.dataset import DynamicBucketingSampler
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from seqkd.data.features import FeatureStore
+from seqkd.data.kaldi import read_data_dir
+from seqkd.data.tokens import Tokenizer
+from seqkd.errors import DataError
+from seqkd.models.layers import subsampled_length
+
+
+@dataclass
+class Batch:
+    """``features`` (B, T, F), ``feature_lengths`` (B,), ``targets`` (B, S), ``target_lengths`` (B,), ``labelled`` (B,) bool."""
+
+    ids: list[str]
+    features: Tensor
+    feature_lengths: Tensor
+    targets: Tensor
+    target_lengths: Tensor
+    labelled: Tensor
+
+
+@dataclass
+class Corpus:
+    """What a model trains or is tested on: features by id, transcripts by id (absent: unlabelled), and the dropped ids."""
+
+    store: FeatureStore
+    transcripts: dict[str, str | None]
+    targets: dict[str, list[int]]
+    dropped: dict[str, str]
+
+    def __len__(self) -> int:
+        return len(self.transcripts)
+
+    def hours(self, labelled: bool) -> float:
+        """Hours of audio with (or without) a transcript, at a 10 ms shift."""
+        frames = [self.store.frames[u] for u, text in self.transcripts.items() if (text is not None) == labelled]
+        return sum(frames) / 360_000
+
+
+def frames_needed(targets: list[int]) -> int:
+    """Encoder frames that a CTC alignment needs: one a unit, and a blank between equal neighbours."""
+    return len(targets) + sum(a == b for a, b in zip(targets, targets[1:], strict=False))
+
+
+def load_corpus(data: Path, labelled: list[str], tokenizer: Tokenizer, unlabelled: list[str] = ()) -> Corpus:
+    """Read sets of ``data``. Transcripts of ``unlabelled`` sets are ignored if there are any.
+
+    For decoding, name the set in ``unlabelled``: then every utterance is kept. Utterances whose transcript cannot fit their frames are left out and listed in ``dropped`` with the reason.
+    Raises DataError when an id is in two sets, a labelled set has no transcripts, or nothing is left.
+    """
+    names = [*labelled, *unlabelled]
+    store = FeatureStore([data / name for name in names])
+    corpus = Corpus(store, {}, {}, {})
+    for name in names:
+        for u in read_data_dir(data / name):
+            if u.id in corpus.transcripts:
+                raise DataError(f"utterance {u.id} of {data / name} is also in another set of {names}; remove one")
+            text = None if name in unlabelled else u.text
+            if text is None and name in labelled:
+                raise DataError(f"{data / name} has no text file, but is used as a labelled set; name it in unlabelled=")
+            targets = [] if text is None else tokenizer.encode(text, f"{data / name}/text, utterance {u.id}")
+            available, needed = subsampled_length(store.frames[u.id]), frames_needed(targets)
+            if needed > available:
+                corpus.dropped[u.id] = f"{needed} frames needed by the transcript, {available} available"
+                continue
+            corpus.transcripts[u.id], corpus.targets[u.id] = text, targets
+    if not corpus.transcripts:
+        raise DataError(f"no utterance of {names} in {data} is usable: {len(corpus.dropped)} do not fit their frames")
+    return corpus
+
+
+class _Utterances(Dataset):
+    """Turns a list of utterance ids into a Batch."""
+
+    def __init__(self, corpus: Corpus) -> None:
+        self.corpus = corpus
+
+    def __getitem__(self, ids: list[str]) -> Batch:
+        features = [self.corpus.store[u] for u in ids]
+        targets = [torch.tensor(self.corpus.targets[u], dtype=torch.long) for u in ids]
+        return Batch(
+            ids=ids,
+            features=torch.nn.utils.rnn.pad_sequence(features, batch_first=True),
+            feature_lengths=torch.tensor([len(x) for x in features]),
+            targets=torch.nn.utils.rnn.pad_sequence(targets, batch_first=True),
+            target_lengths=torch.tensor([len(x) for x in targets]),
+            labelled=torch.tensor([self.corpus.transcripts[u] is not None for u in ids]),
+        )
+
+
+class StepSampler:
+    """Ids of the batches of updates ``start`` … ``updates`` − 1, epochs run together.
+
+    Which utterances update k sees depends on the seed and k alone, so a resumed run just starts at its update.
+    """
+
+    def __init__(
+        self, corpus: Corpus, *, updates: int, max_duration: float, seed: int, start: int = 0, rank: int = 0, world: int = 1
+    ) -> None:
+        self.corpus, self.updates, self.start = corpus, updates, start
+        self.max_duration, self.seed, self.rank, self.world = max_duration, seed, rank, world
+
+    def __len__(self) -> int:
+        return self.updates
+
+    def __iter__(self) -> Iterator[list[str]]:
+        step, epoch = 0, 0
+        while step < self.updates:
+            before = step
+            for batch in self._epoch(epoch):
+                if self.start <= step < self.updates:
+                    yield batch
+                step += 1
+            if step == before:
+                raise DataError(
+                    f"no batch of {self.world} × {self.max_duration:g} s can be made from {len(self.corpus)} utterances; "
+                    "lower training.max_duration"
+                )
+            epoch += 1
+
+    def _epoch(self, epoch: int) -> Iterator[list[str]]:
+        sampler = DynamicBucketingSampler(
+            CutSet.from_cuts(cut(u, self.corpus.store.frames[u]) for u in self.corpus.transcripts),
+            max_duration=self.max_duration,
+            num_buckets=max(1, min(8, len(self.corpus) // 50)),
+            shuffle=True,
+            # With several processes every one must get a batch at every update.
+            drop_last=self.world > 1,
+            seed=self.seed,
+            rank=self.rank,
+            world_size=self.world,
+        )
+        sampler.set_epoch(epoch)
+        for cuts in sampler:
+            yield [c.id for c in cuts]
+
+
+def cut(utterance: str, frames: int) -> MonoCut:
+    """A lhotse cut that carries our utterance id and a duration, nothing else."""
+    return MonoCut(id=utterance, start=0, duration=frames / 100, channel=0)
+
+
+def training_batches(corpus: Corpus, sampler: StepSampler, workers: int) -> DataLoader:
+    """Yield one Batch an update."""
+    return DataLoader(_Utterances(corpus), sampler=sampler, batch_size=None, num_workers=workers)
+
+
+def evaluation_batches(corpus: Corpus, max_duration: float, rank: int = 0, world: int = 1) -> DataLoader:
+    """Every utterance once, longest first; processes take turns at the batches."""
+    frames = corpus.store.frames
+    batches: list[list[str]] = []
+    for u in sorted(corpus.transcripts, key=lambda u: (-frames[u], u)):
+        if not batches or (len(batches[-1]) + 1) * frames[batches[-1][0]] > max_duration * 100:
+            batches.append([])
+        batches[-1].append(u)
+    return DataLoader(_Utterances(corpus), sampler=batches[rank::world], batch_size=None)

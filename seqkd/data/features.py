@@ -1,0 +1,188 @@
+"""Kaldi filterbank features, computed once and kept in safetensors shards beside their data directory.
+
+``<data>/<set>/feats/`` holds ``00000.safetensors`` ... (utterance id -> (T, F) float32), ``durations.json``,
+``stats.json`` (sums for mean and variance normalisation) and ``done.json`` (a fingerprint of everything the
+features depend on). Shards appear whole, so an interrupted run carries on where it stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seqkd.data.kaldi import Utterance, check_audio, read_data_dir
+from seqkd.errors import DataError
+from seqkd.files import atomic_path, write_json
+
+SHARD = 500  # utterances: about 60 MB of 80-bin features
+
+
+@dataclass(frozen=True)
+class FeatureSettings:
+    """Kaldi's log-mel filterbank. Sample rate in Hz, times in milliseconds."""
+
+    sample_rate: int = 16000
+    num_mel_bins: int = 80
+    frame_length_ms: float = 25.0
+    frame_shift_ms: float = 10.0
+
+
+def fbank(samples: Tensor, settings: FeatureSettings) -> Tensor:
+    """Samples (N,) in [-1, 1] to log-mel energies (T, F), as Kaldi computes them, without dither."""
+    import torchaudio
+
+    return torchaudio.compliance.kaldi.fbank(
+        samples[None] * 32768.0,  # Kaldi works on 16-bit sample values
+        sample_frequency=settings.sample_rate,
+        num_mel_bins=settings.num_mel_bins,
+        frame_length=settings.frame_length_ms,
+        frame_shift=settings.frame_shift_ms,
+        dither=0.0,
+        snip_edges=False,
+    )
+
+
+def make_features(directory: Path, settings: FeatureSettings, nj: int) -> int:
+    """Validate a data directory and its audio, and write its features; return how many utterances it has.
+
+    Does nothing when they are there and neither the directory nor the settings changed.
+    """
+    utterances = read_data_dir(directory)
+    feats = directory / "feats"
+    fingerprint = {"settings": asdict(settings), "data": data_fingerprint(utterances)}
+    done = feats / "done.json"
+    if done.is_file() and json.loads(done.read_text()) == fingerprint:
+        return len(utterances)
+    started = feats / "started.json"
+    if not (started.is_file() and json.loads(started.read_text()) == fingerprint):
+        for stale in feats.glob("*"):
+            stale.unlink()
+        write_json(started, fingerprint)
+    durations = check_audio(utterances, settings.sample_rate, nj)
+    shards = [utterances[i : i + SHARD] for i in range(0, len(utterances), SHARD)]
+    jobs = [(feats / f"{n:05d}.safetensors", shard, settings) for n, shard in enumerate(shards)]
+    todo = [job for job in jobs if not job[0].is_file()]
+    for _ in _parallel(_write_shard, todo, nj, f"features of {directory.name}"):
+        pass
+    write_json(feats / "durations.json", {u.id: durations[u.id] for u in utterances})
+    write_json(feats / "stats.json", _statistics([job[0] for job in jobs], settings))
+    write_json(done, fingerprint)
+    return len(utterances)
+
+
+def data_fingerprint(utterances: list[Utterance]) -> str:
+    """Hash of ids, segments, transcripts, and the size and time of every audio file."""
+    digest = hashlib.sha256()
+    for u in utterances:
+        state = u.audio.stat()
+        row = (u.id, u.audio.name, state.st_size, state.st_mtime_ns, u.start, u.end, u.speaker, u.text)
+        digest.update(repr(row).encode())
+    return digest.hexdigest()[:16]
+
+
+def _parallel(function: Any, jobs: list[Any], nj: int, label: str) -> Iterator[Any]:
+    from tqdm import tqdm
+
+    if nj <= 1 or len(jobs) <= 1:
+        yield from tqdm(map(function, jobs), total=len(jobs), desc=label, disable=len(jobs) < 2)
+        return
+    with ProcessPoolExecutor(min(nj, len(jobs))) as pool:
+        yield from tqdm(pool.map(function, jobs), total=len(jobs), desc=label)
+
+
+def _write_shard(job: tuple[Path, list[Utterance], FeatureSettings]) -> None:
+    from safetensors.torch import save_file
+
+    path, utterances, settings = job
+    torch.set_num_threads(1)
+    features = {u.id: fbank(read_samples(u, settings.sample_rate), settings).contiguous() for u in utterances}
+    for name, value in features.items():
+        if len(value) == 0:
+            raise DataError(f"utterance {name} is shorter than one {settings.frame_length_ms:g} ms frame; remove it")
+    with atomic_path(path) as temporary:
+        save_file(features, temporary)
+
+
+def read_samples(utterance: Utterance, sample_rate: int) -> Tensor:
+    """The utterance's samples (N,) in [-1, 1]."""
+    import soundfile
+
+    start = round(utterance.start * sample_rate)
+    stop = None if utterance.end is None else round(utterance.end * sample_rate)
+    samples, _ = soundfile.read(utterance.audio, start=start, stop=stop, dtype="float32")
+    return torch.from_numpy(samples)
+
+
+def _statistics(shards: list[Path], settings: FeatureSettings) -> dict[str, Any]:
+    from safetensors import safe_open
+
+    total = torch.zeros(settings.num_mel_bins, dtype=torch.float64)
+    squares, frames = total.clone(), 0
+    for shard in shards:
+        with safe_open(shard, "pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - not a dict
+                x = tensors.get_tensor(name).double()
+                total += x.sum(0)
+                squares += x.square().sum(0)
+                frames += len(x)
+    return {"frames": frames, "sum": total.tolist(), "squares": squares.tolist()}
+
+
+class FeatureStore:
+    """Random access to the features of one or several data directories by utterance id, read through mmap."""
+
+    def __init__(self, directories: list[Path]) -> None:
+        self._directories = [Path(d) / "feats" for d in directories]
+        for feats in self._directories:
+            if not (feats / "done.json").is_file():
+                raise DataError(f"{feats.parent} has no finished features; run stage 1 first")
+        self._cache: dict[str, Tensor] = {}
+
+    @cached_property
+    def _where(self) -> dict[str, Any]:
+        from safetensors import safe_open
+
+        where = {}
+        for feats in self._directories:
+            for shard in sorted(feats.glob("*.safetensors")):
+                tensors = safe_open(shard, "pt")
+                where.update(dict.fromkeys(tensors.keys(), tensors))
+        return where
+
+    def __getitem__(self, utterance: str) -> Tensor:
+        """(T, F) features, kept in memory after the first look."""
+        if utterance not in self._cache:
+            self._cache[utterance] = self._where[utterance].get_tensor(utterance)
+        return self._cache[utterance]
+
+    @cached_property
+    def settings(self) -> FeatureSettings:
+        """How the features were made; all directories must agree."""
+        found = {FeatureSettings(**json.loads((f / "done.json").read_text())["settings"]) for f in self._directories}
+        if len(found) != 1:
+            names = ", ".join(str(feats.parent) for feats in self._directories)
+            raise DataError(f"{names} have features of different settings; run stage 1 again")
+        return found.pop()
+
+    @cached_property
+    def frames(self) -> dict[str, int]:
+        """Utterance id -> number of feature frames."""
+        return {name: tensors.get_slice(name).get_shape()[0] for name, tensors in self._where.items()}
+
+    def normalisation(self) -> tuple[Tensor, Tensor]:
+        """Global mean (F,) and 1 / standard deviation (F,) over all frames of all directories."""
+        rows = [json.loads((feats / "stats.json").read_text()) for feats in self._directories]
+        frames = sum(row["frames"] for row in rows)
+        mean = torch.tensor([row["sum"] for row in rows], dtype=torch.float64).sum(0) / frames
+        square = torch.tensor([row["squares"] for row in rows], dtype=torch.float64).sum(0) / frames
+        scale = (square - mean.square()).clamp_min(1e-8).rsqrt()
+        return mean.float(), scale.float()

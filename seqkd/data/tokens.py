@@ -1,0 +1,104 @@
+"""Text to CTC units and back, by sentencepiece. Blank is always unit 0."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import sentencepiece
+
+from seqkd.errors import ConfigError, DataError
+from seqkd.files import atomic_path, write_json
+
+TYPES = ("unigram", "bpe", "char", "word")
+
+
+class Tokenizer:
+    """A sentencepiece model with blank at id 0 and the unknown unit at id 1."""
+
+    blank = 0
+
+    def __init__(self, model: bytes) -> None:
+        self.model = model
+        self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+
+    def __len__(self) -> int:
+        """Return the number of classes, blank included."""
+        return self._processor.get_piece_size()
+
+    @property
+    def hash(self) -> str:
+        """Short content hash: two models may exchange posteriors only if theirs agree."""
+        return hashlib.sha256(self.model).hexdigest()[:16]
+
+    def encode(self, text: str, where: str = "text") -> list[int]:
+        """Text to unit ids. Raises DataError naming ``where`` when a character has no unit."""
+        ids = self._processor.encode(text)
+        unknown = self._processor.unk_id()
+        if unknown in ids:
+            pieces = self._processor.encode(text, out_type=str)
+            bad = [piece.lstrip("▁") for piece, unit in zip(pieces, ids, strict=True) if unit == unknown]
+            raise DataError(
+                f"{where}: {', '.join(map(repr, bad[:5]))} in {text!r} is unknown to the tokenizer; "
+                "normalise the transcript, or add such text to the tokenizer's training set and run stage 2 again"
+            )
+        return ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Unit ids (blanks already removed) to text."""
+        return self._processor.decode(list(ids))
+
+    def save(self, directory: Path) -> None:
+        """Write ``tokenizer.model`` and a readable ``tokenizer.json`` with the hash and the units."""
+        with atomic_path(directory / "tokenizer.model") as path:
+            path.write_bytes(self.model)
+        units = [self._processor.id_to_piece(i) for i in range(len(self))]
+        write_json(directory / "tokenizer.json", {"hash": self.hash, "blank": self.blank, "units": units})
+
+    @classmethod
+    def load(cls, directory: Path) -> Tokenizer:
+        """Read ``tokenizer.model``; its hash must be the one ``tokenizer.json`` states."""
+        path = directory / "tokenizer.model"
+        if not path.is_file():
+            raise DataError(f"{path} is missing; run stage 2 (tokenizer) first")
+        tokenizer = cls(path.read_bytes())
+        stated = json.loads((directory / "tokenizer.json").read_text(encoding="utf-8"))["hash"]
+        if stated != tokenizer.hash:
+            raise DataError(f"{path} has hash {tokenizer.hash}, but tokenizer.json says {stated}; run stage 2 again")
+        return tokenizer
+
+
+def train_tokenizer(texts: Iterable[str], *, type: str, vocab_size: int) -> Tokenizer:
+    """Train a tokenizer. ``vocab_size`` counts blank and unknown; ``char`` and ``word`` take every unit they see."""
+    if type not in TYPES:
+        raise ConfigError(f"tokens.type is {type!r}; expected one of {', '.join(TYPES)}")
+    texts = list(texts)
+    closed = type in ("char", "word")
+    output = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(texts),
+            model_writer=output,
+            model_type=type,
+            vocab_size=max(vocab_size, 4),
+            hard_vocab_limit=type == "bpe",
+            use_all_vocab=closed,
+            character_coverage=1.0,
+            pad_id=0,
+            pad_piece="<blank>",
+            unk_id=1,
+            bos_id=-1,
+            eos_id=-1,
+            minloglevel=2,
+            num_threads=1,  # the result must not depend on the machine
+        )
+    except RuntimeError as error:
+        reason = str(error).split("] ")[-1].strip()
+        raise ConfigError(
+            f"sentencepiece cannot make {vocab_size} {type} units from {len(texts)} transcripts ({reason}); "
+            "set tokens.vocab_size to what the data allows"
+        ) from error
+    return Tokenizer(output.getvalue())

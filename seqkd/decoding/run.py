@@ -1,0 +1,58 @@
+"""Decode a data directory with a trained model: ``text`` (Kaldi) and ``hyp.trn`` (sclite)."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+
+from seqkd.data.batches import evaluation_batches, load_corpus
+from seqkd.decoding.greedy import greedy_decode
+from seqkd.decoding.prefix_beam import prefix_beam_search
+from seqkd.errors import DataError
+from seqkd.files import write_json, write_text
+from seqkd.models.ctc import load_model, model_hash
+
+log = logging.getLogger("seqkd")
+
+
+def decode_run(cfg: DictConfig, system: str, seed: int, name: str) -> None:
+    """Decode set ``name`` with ``exp/<system>/seed<k>/model``; do nothing if that was done with the same weights."""
+    run = Path(cfg.exp) / system / f"seed{seed}"
+    if not (run / "model" / "model.safetensors").is_file():
+        raise DataError(f"{run} has no finished model; run stage {3 if system == 'teacher' else 6} first")
+    output = run / f"decode_{name}"
+    features = json.loads((Path(cfg.data) / name / "feats" / "done.json").read_text())
+    made_by = {"model": model_hash(run / "model"), "beam": cfg.decode.beam, "features": features}
+    stamp = output / "decode.json"
+    if stamp.is_file() and json.loads(stamp.read_text()) == made_by:
+        return
+    hypotheses = decode(run / "model", Path(cfg.data), name, cfg.decode.beam, cfg.decode.max_duration, bool(cfg.ngpu))
+    write_text(output / "text", "".join(f"{u} {text}".rstrip() + "\n" for u, text in sorted(hypotheses.items())))
+    write_text(output / "hyp.trn", "".join(f"{text} ({u})".lstrip() + "\n" for u, text in sorted(hypotheses.items())))
+    write_json(stamp, made_by)
+    log.info("%s: %d utterances", output, len(hypotheses))
+
+
+@torch.no_grad()
+def decode(model_dir: Path, data: Path, name: str, beam: int, max_duration: float, gpu: bool) -> dict[str, str]:
+    """Hypotheses by utterance id; ``beam`` 1 is greedy. Features must be those the model was trained on."""
+    model, tokenizer = load_model(model_dir)
+    device = torch.device("cuda" if gpu else "cpu")
+    model.to(device)
+    corpus = load_corpus(data, [], tokenizer, unlabelled=[name])
+    if corpus.store.settings != model.features:
+        raise DataError(f"{data / name} has features {corpus.store.settings}, the model of {model_dir} {model.features}")
+    hypotheses = {}
+    for batch in evaluation_batches(corpus, max_duration):
+        output = model(batch.features.to(device), batch.feature_lengths.to(device))
+        if beam == 1:
+            best = greedy_decode(output.logits, output.lengths)
+        else:
+            nbest = prefix_beam_search(output.logits.cpu(), output.lengths.cpu(), beam_size=beam)
+            best = [hypothesis[0].tokens for hypothesis in nbest]
+        hypotheses.update(zip(batch.ids, map(tokenizer.decode, best), strict=True))
+    return hypotheses

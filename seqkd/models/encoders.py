@@ -1,0 +1,109 @@
+"""Encoders: a Conformer, and a small convolutional network that trains fast on a CPU.
+
+Both map features (B, T, F) at a 10 ms shift to (B, T', D) at 40 ms and return the new lengths.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from seqkd.models.layers import DepthwiseConv, RotaryAttention, Subsampling, feed_forward, valid_frames
+
+
+class ConformerBlock(nn.Module):
+    """Half feed-forward, attention, convolution, half feed-forward (Gulati et al., arXiv:2005.08100).
+
+    Layer norm replaces batch norm in the convolution module: batch statistics would make an utterance's output
+    depend on its batch, and the gradient on how a batch is shared among processes.
+    """
+
+    def __init__(self, width: int, heads: int, hidden: int, kernel: int, dropout: float) -> None:
+        super().__init__()
+        self.ff1 = feed_forward(width, hidden, dropout)
+        self.attention_norm = nn.LayerNorm(width)
+        self.attention = RotaryAttention(width, heads, dropout)
+        self.conv_norm = nn.LayerNorm(width)
+        self.conv_in = nn.Sequential(nn.Linear(width, 2 * width), nn.GLU(dim=-1))
+        self.depthwise = DepthwiseConv(width, kernel)
+        self.conv_out = nn.Sequential(nn.LayerNorm(width), nn.SiLU(), nn.Linear(width, width), nn.Dropout(dropout))
+        self.ff2 = feed_forward(width, hidden, dropout)
+        self.norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, valid: Tensor) -> Tensor:
+        """``x`` (B, T, D), ``valid`` (B, T) bool -> (B, T, D)."""
+        x = x + 0.5 * self.ff1(x)
+        x = x + self.dropout(self.attention(self.attention_norm(x), valid))
+        x = x + self.conv_out(self.depthwise(self.conv_in(self.conv_norm(x)), valid))
+        x = x + 0.5 * self.ff2(x)
+        return self.norm(x)
+
+
+class ConvBlock(nn.Module):
+    """Depthwise convolution, then a feed-forward layer, both residual."""
+
+    def __init__(self, width: int, hidden: int, kernel: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.depthwise = DepthwiseConv(width, kernel)
+        self.dropout = nn.Dropout(dropout)
+        self.ff = feed_forward(width, hidden, dropout)
+
+    def forward(self, x: Tensor, valid: Tensor) -> Tensor:
+        """``x`` (B, T, D), ``valid`` (B, T) bool -> (B, T, D)."""
+        x = x + self.dropout(self.depthwise(self.norm(x), valid))
+        return x + self.ff(x)
+
+
+class Encoder(nn.Module):
+    """Subsampling, then ``blocks``, then a layer norm."""
+
+    def __init__(self, features: int, width: int, channels: int, dropout: float, blocks: list[nn.Module]) -> None:
+        super().__init__()
+        self.subsampling = Subsampling(features, width, channels)
+        self.dropout = nn.Dropout(dropout)
+        self.blocks = nn.ModuleList(blocks)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor, lengths: Tensor, tap: int | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return (B, T', D), (B,) lengths, and the normalised output of block ``tap`` (1-based) if asked for."""
+        x, lengths = self.subsampling(x, lengths)
+        x = self.dropout(x)
+        valid = valid_frames(lengths, x.shape[1])
+        tapped = None
+        for number, block in enumerate(self.blocks, start=1):
+            x = block(x, valid)
+            if number == tap:
+                tapped = self.norm(x)
+        return self.norm(x), lengths, tapped
+
+
+def conformer(
+    features: int,
+    *,
+    width: int,
+    layers: int,
+    heads: int,
+    hidden: int,
+    kernel: int,
+    dropout: float,
+    subsampling_channels: int,
+) -> Encoder:
+    """Build a Conformer encoder; ``hidden`` is the feed-forward width, ``kernel`` the convolution's (odd)."""
+    blocks = [ConformerBlock(width, heads, hidden, kernel, dropout) for _ in range(layers)]
+    return Encoder(features, width, subsampling_channels, dropout, blocks)
+
+
+def convolutional(
+    features: int,
+    *,
+    width: int,
+    layers: int,
+    hidden: int,
+    kernel: int,
+    dropout: float,
+    subsampling_channels: int,
+) -> Encoder:
+    """Build the small convolutional encoder."""
+    blocks = [ConvBlock(width, hidden, kernel, dropout) for _ in range(layers)]
+    return Encoder(features, width, subsampling_channels, dropout, blocks)

@@ -1,0 +1,117 @@
+"""Parts shared by the encoders.
+
+Every layer that looks along time takes a mask of valid frames, so that an utterance's output does not depend on
+how much padding its batch gave it. torchaudio's Conformer does not mask its convolution or its group norm, which
+is why the encoders here are built from torch's own parts.
+
+Letters: B batch, T frames, D model width, F feature bins, H heads.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def valid_frames(lengths: Tensor, frames: int) -> Tensor:
+    """(B,) lengths -> (B, T) bool, true where a frame belongs to the utterance."""
+    return torch.arange(frames, device=lengths.device) < lengths[:, None]
+
+
+class DepthwiseConv(nn.Module):
+    """Depthwise convolution over time: (B, T, D) -> (B, T, D), zero outside the utterance.
+
+    Written as a 2-D convolution because on a CPU that is about three times as fast as ``conv1d`` with groups.
+    """
+
+    def __init__(self, width: int, kernel: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, (kernel, 1), padding=(kernel // 2, 0), groups=width)
+
+    def forward(self, x: Tensor, valid: Tensor) -> Tensor:
+        """``x`` (B, T, D), ``valid`` (B, T) bool."""
+        x = x.masked_fill(~valid[..., None], 0.0)
+        return self.conv(x.transpose(1, 2).unsqueeze(-1)).squeeze(-1).transpose(1, 2)
+
+
+class Subsampling(nn.Module):
+    """Two strided convolutions: (B, T, F) at 10 ms -> (B, ⌈T/4⌉, D) at 40 ms."""
+
+    factor = 4
+
+    def __init__(self, features: int, width: int, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, channels, 3, stride=2, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, stride=2, padding=1, groups=channels)
+        self.pointwise = nn.Conv2d(channels, channels, 1)
+        self.project = nn.Linear(channels * -(-features // 4), width)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (B, T', D) and its (B,) lengths."""
+        x = x.masked_fill(~valid_frames(lengths, x.shape[1])[..., None], 0.0)
+        x = functional.silu(self.conv1(x.unsqueeze(1)))  # (B, c, T/2, F/2)
+        lengths = halved(lengths)
+        x = x.masked_fill(~valid_frames(lengths, x.shape[2])[:, None, :, None], 0.0)
+        x = functional.silu(self.pointwise(self.conv2(x)))  # (B, c, T/4, F/4)
+        return self.project(x.transpose(1, 2).flatten(2)), halved(lengths)
+
+
+def halved(lengths: Tensor) -> Tensor:
+    """Frames left by one stride-2 convolution with kernel 3 and padding 1."""
+    return (lengths + 1) // 2
+
+
+def subsampled_length(frames: int) -> int:
+    """Encoder frames for ``frames`` feature frames (4x subsampling, rounded up twice)."""
+    return ((frames + 1) // 2 + 1) // 2
+
+
+class RotaryAttention(nn.Module):
+    """Multi-head self-attention with rotary positions (Su et al., arXiv:2104.09864)."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        if width % (2 * heads):
+            raise ValueError(f"attention width {width} must be a multiple of twice the {heads} heads")
+        self.heads, self.dropout = heads, dropout
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, valid: Tensor) -> Tensor:
+        """``x`` (B, T, D), ``valid`` (B, T) bool -> (B, T, D)."""
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # 3 × (B, H, T, D/H)
+        angles = rotary_angles(x.shape[1], q.shape[-1], x.device)
+        attended = functional.scaled_dot_product_attention(
+            rotate(q, angles),
+            rotate(k, angles),
+            v,
+            attn_mask=valid[:, None, None, :],
+            dropout_p=self.dropout if self.training else 0.0,
+        )
+        return self.out(attended.transpose(1, 2).flatten(2))
+
+
+def rotary_angles(frames: int, width: int, device: torch.device) -> Tensor:
+    """(T, D/2) angles of the rotary embedding, base 10,000."""
+    rates = 10_000.0 ** (-torch.arange(0, width, 2, device=device, dtype=torch.float32) / width)
+    return torch.arange(frames, device=device, dtype=torch.float32)[:, None] * rates
+
+
+def rotate(x: Tensor, angles: Tensor) -> Tensor:
+    """Turn each pair of channels of (B, H, T, D) by (T, D/2) angles."""
+    even, odd = x.float().chunk(2, dim=-1)
+    cos, sin = angles.cos(), angles.sin()
+    return torch.cat([even * cos - odd * sin, even * sin + odd * cos], dim=-1).type_as(x)
+
+
+def feed_forward(width: int, hidden: int, dropout: float) -> nn.Sequential:
+    """Pre-norm feed-forward block, (B, T, D) -> (B, T, D)."""
+    return nn.Sequential(
+        nn.LayerNorm(width),
+        nn.Linear(width, hidden),
+        nn.SiLU(),
+        nn.Dropout(dropout),
+        nn.Linear(hidden, width),
+        nn.Dropout(dropout),
+    )

@@ -1,0 +1,177 @@
+"""Which systems of an experiment are compared, and the sentences that follow; none is a fixed claim."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from seqkd.scoring.bootstrap import holm, paired_bootstrap
+from seqkd.scoring.experiment import Experiment
+
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Names of the systems that have a part of their own in a report."""
+
+    teacher: str = "teacher"
+    student: str = "student"
+    kd: str = "kd"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One system against another, over all test utterances and seeds.
+
+    Attributes:
+        fewer: relative reduction of errors, as a fraction; negative if there are more; None (infinitely many
+            more) against a system without errors.
+        p_value: two-sided, paired bootstrap, uncorrected.
+        survives: whether it is below .05 after Holm's correction for all comparisons of the report.
+    """
+
+    fewer: float | None
+    p_value: float
+    survives: bool
+
+    @property
+    def significant(self) -> bool:
+        """Whether the uncorrected p-value is below .05."""
+        return self.p_value < LEVEL
+
+    def __str__(self) -> str:
+        """As in ``3.1 % fewer, p = .040 †``."""
+        return f"{change(self.fewer)}, {p(self.p_value)}{' †' if self.survives else ''}"
+
+
+def change(fewer: float | None) -> str:
+    """Say a relative reduction in words."""
+    if fewer is None:
+        return "more"
+    return f"{abs(fewer) * 100:.1f} % {'fewer' if fewer >= 0 else 'more'}"
+
+
+def p(value: float) -> str:
+    """Say a p-value."""
+    return "p < .001" if value < 0.001 else f"p = {value:.3f}".replace("0.", ".")
+
+
+def compare(
+    experiment: Experiment, roles: Roles, *, replicates: int, seed: int
+) -> dict[tuple[str, str], Comparison]:
+    """Compare each student with plain KD, and each system with its control.
+
+    Returns:
+        Comparisons by (system, against). Two systems that are each other's baseline are compared once, and count
+        once for the correction.
+    """
+    finished = experiment.finished
+    wanted = []
+    for name, system in finished.items():
+        baselines = [system.control] if name in (roles.teacher, roles.kd) else [roles.kd, system.control]
+        wanted += [(name, other) for other in dict.fromkeys(baselines) if other in finished and other != name]
+    tests = {
+        pair: paired_bootstrap(
+            *(finished[name].errors(experiment.test_sets) for name in pair),
+            experiment.all_words(),
+            replicates=replicates,
+            seed=seed,
+        ).p_value
+        for pair in dict.fromkeys(tuple(sorted(pair)) for pair in wanted)
+    }
+    survives = dict(zip(tests, holm(list(tests.values()), LEVEL), strict=True))
+    comparisons = {}
+    for name, other in wanted:
+        pair = tuple(sorted((name, other)))
+        ours, theirs = experiment.wer(name), experiment.wer(other)
+        fewer = (theirs - ours) / theirs if theirs else (None if ours else 0.0)
+        comparisons[name, other] = Comparison(fewer, tests[pair], survives[pair])
+    return comparisons
+
+
+def count_tests(comparisons: Mapping[tuple[str, str], Comparison]) -> int:
+    """Return how many different pairs of systems are compared."""
+    return len({frozenset(pair) for pair in comparisons})
+
+
+def share_kept(experiment: Experiment, roles: Roles, name: str) -> float | None:
+    """Return the share of the teacher's lead over the unaided student that a system keeps, if there is a lead."""
+    if not {roles.teacher, roles.student} <= experiment.finished.keys():
+        return None
+    teacher, student = experiment.wer(roles.teacher), experiment.wer(roles.student)
+    return (student - experiment.wer(name)) / (student - teacher) if student > teacher else None
+
+
+def findings(
+    experiment: Experiment, roles: Roles, comparisons: Mapping[tuple[str, str], Comparison]
+) -> list[str]:
+    """Say in sentences what the numbers show and what they do not."""
+    finished = experiment.finished
+    sentences = _lead(experiment, roles)
+    for name, system in finished.items():
+        baselines = {other: comparison for (one, other), comparison in comparisons.items() if one == name}
+        if not baselines:
+            continue
+        parts = []
+        for other, comparison in baselines.items():
+            role = "its equal-budget control, " if other == system.control else ""
+            noun = "" if parts else " errors"
+            parts.append(
+                f"{change(comparison.fewer)}{noun} than {role}{finished[other].label} ({p(comparison.p_value)})"
+            )
+        # The control decides, if there is one: it differs in nothing but the idea.
+        decisive = system.control if system.control in baselines else roles.kd
+        idea = f"from {system.isolates}" if decisive == system.control and system.isolates else ""
+        verdict = _verdict(baselines[decisive], idea or f"over {finished[decisive].label}")
+        kept = None if name == roles.student else share_kept(experiment, roles, name)
+        keeps = "" if kept is None else f" It keeps {100 * kept:.0f} % of the teacher's lead."
+        sentences.append(f"{system.label} makes {' and '.join(parts)}: {verdict}.{keeps}")
+    return sentences + _caveats(experiment)
+
+
+def _lead(experiment: Experiment, roles: Roles) -> list[str]:
+    finished = experiment.finished
+    if not {roles.teacher, roles.student} <= finished.keys():
+        return []
+    teacher, student = (experiment.wer(name) for name in (roles.teacher, roles.student))
+    start = (
+        f"{finished[roles.teacher].label} has a WER of {100 * teacher:.2f} %, "
+        f"{finished[roles.student].label} of {100 * student:.2f} %"
+    )
+    if student > teacher:
+        return [f"{start}: a lead of {100 * (student - teacher):.2f} points."]
+    return [f"{start}: the teacher is not ahead, so there is no lead to keep."]
+
+
+def _verdict(comparison: Comparison, gain: str) -> str:
+    if not comparison.significant:
+        return f"no gain {gain} is shown here"
+    if comparison.fewer is None or comparison.fewer < 0:
+        verdict = f"no gain {gain} but a loss is shown"
+    else:
+        verdict = f"a gain {gain} is shown"
+    return verdict if comparison.survives else f"{verdict}, which does not survive Holm's correction"
+
+
+def _caveats(experiment: Experiment) -> list[str]:
+    """Return what a reader must know before trusting the comparisons."""
+    finished = experiment.finished
+    sentences = []
+    for system in finished.values():
+        control = finished.get(system.control or "")
+        if control:
+            budgets = [one.mean("steps") * one.mean("passes") for one in (system, control)]
+            if max(budgets) > 1.02 * min(budgets):
+                sentences.append(
+                    f"{system.label} and its control, {control.label}, did not have equal budgets: "
+                    f"{budgets[0]:,.0f} against {budgets[1]:,.0f} passes (steps × passes a step)."
+                )
+        if system.unfinished:
+            seeds = ", ".join(map(str, system.unfinished))
+            sentences.append(f"{system.label}: unfinished and left out: seed {seeds}.")
+    if single := [system.label for system in finished.values() if len(system.runs) == 1]:
+        sentences.append(f"From one seed only, so that another seed may change them: {', '.join(single)}.")
+    if absent := [system.label for name, system in experiment.systems.items() if name not in finished]:
+        sentences.append(f"Not run: {', '.join(absent)}.")
+    return sentences

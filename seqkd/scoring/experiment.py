@@ -1,0 +1,198 @@
+"""Reading an experiment directory: what was trained, how, and the errors that every run makes.
+
+Layout::
+
+    exp/<system>/seed<k>/config.yaml            resolved settings
+    exp/<system>/seed<k>/history.json           {"rows": [{"step", "seconds", "dev_wer", "train": {...}}, ...]}
+    exp/<system>/seed<k>/summary.json           see `SUMMARY_KEYS`
+    exp/<system>/seed<k>/decode_<set>/text      hypotheses
+    data/<set>/text                             references
+
+Legend: N utterances of a test set, S seeds.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seqkd.errors import DataError
+from seqkd.scoring.formats import read_text
+from seqkd.scoring.wer import Counts, count
+
+SUMMARY_KEYS = (
+    "parameters",
+    "steps",
+    "passes",
+    "train_seconds",
+    "device",
+    "best_dev_wer",
+    "labelled_hours",
+    "unlabelled_hours",
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One seed of one system.
+
+    Attributes:
+        seed: its number.
+        config: resolved settings.
+        history: a row a validation: ``step``, ``seconds``, ``dev_wer`` (fraction), ``train`` (loss terms).
+        summary: at least `SUMMARY_KEYS`; rates are fractions.
+        counts: word errors by test set, each field (N,).
+    """
+
+    seed: int
+    config: dict[str, Any]
+    history: list[dict[str, Any]]
+    summary: dict[str, Any]
+    counts: dict[str, Counts]
+
+
+@dataclass(frozen=True)
+class System:
+    """All finished seeds of one system.
+
+    Attributes:
+        name: its directory.
+        label: its name for people.
+        control: name of the system with the same budget that lacks only the idea under test, if any.
+        isolates: what differs from the control, in words, if given.
+        runs: finished seeds, in order; none if the system was not run.
+        unfinished: seeds that exist but lack a summary or the decoding of some test set.
+    """
+
+    name: str
+    label: str
+    control: str | None
+    isolates: str | None
+    runs: list[Run]
+    unfinished: list[int]
+
+    def errors(self, test_sets: Sequence[str]) -> np.ndarray:
+        """Return (S, N) errors of each utterance of the sets, one set after the other."""
+        return np.stack(
+            [np.concatenate([run.counts[name].errors for name in test_sets]) for run in self.runs]
+        )
+
+    def mean(self, key: str) -> float:
+        """Return a number of the summaries, averaged over seeds."""
+        return float(np.mean([run.summary[key] for run in self.runs]))
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Systems in display order, and the number of words of each test utterance, (N,) by test set."""
+
+    systems: dict[str, System]
+    words: dict[str, np.ndarray]
+
+    @property
+    def test_sets(self) -> list[str]:
+        """Names of the test sets, in order."""
+        return list(self.words)
+
+    @property
+    def finished(self) -> dict[str, System]:
+        """The systems with at least one finished seed."""
+        return {name: system for name, system in self.systems.items() if system.runs}
+
+    def all_words(self) -> np.ndarray:
+        """Return (N,) words of each utterance of all test sets, in the order of `System.errors`."""
+        return np.concatenate(list(self.words.values()))
+
+    def wer(self, name: str, test_sets: Sequence[str] | None = None) -> float:
+        """Return the WER of a finished system, pooled over its seeds and over test sets, as a fraction."""
+        sets = list(test_sets or self.test_sets)
+        words = sum(int(self.words[test_set].sum()) for test_set in sets)
+        return float(self.systems[name].errors(sets).mean(axis=0).sum() / words)
+
+
+def read_experiment(
+    exp: Path, data_dir: Path, *, test_sets: Sequence[str], systems: Mapping[str, Mapping[str, Any]]
+) -> Experiment:
+    """Read what was run.
+
+    Args:
+        exp: experiment directory.
+        data_dir: holds ``<set>/text`` for each test set.
+        test_sets: names of the test sets.
+        systems: by directory name, in display order: ``{"label": str, "control": str | None,
+            "isolates": str}``, all optional; see `System`.
+
+    Raises:
+        DataError: a file is missing in a finished run or malformed, ids do not match, or a control is no system.
+    """
+    references = {test_set: read_text(data_dir / test_set / "text") for test_set in test_sets}
+    found = {}
+    for name, about in systems.items():
+        control = about.get("control")
+        if control is not None and control not in systems:
+            raise DataError(f"The control of {name} is {control}, which the report does not include.")
+        runs, unfinished = [], []
+        for seed, directory in _seeds(exp / name):
+            if _is_finished(directory, test_sets):
+                runs.append(_read_run(seed, directory, references))
+            else:
+                unfinished.append(seed)
+        found[name] = System(name, about.get("label", name), control, about.get("isolates"), runs, unfinished)
+    words = {
+        test_set: np.array([len(text.split()) for text in texts.values()])
+        for test_set, texts in references.items()
+    }
+    return Experiment(found, words)
+
+
+def _seeds(directory: Path) -> list[tuple[int, Path]]:
+    found = [(re.fullmatch(r"seed(\d+)", path.name), path) for path in directory.glob("seed*")]
+    return sorted((int(match[1]), path) for match, path in found if match)
+
+
+def _is_finished(directory: Path, test_sets: Sequence[str]) -> bool:
+    needed = [directory / "summary.json", *(directory / f"decode_{name}" / "text" for name in test_sets)]
+    return all(path.is_file() for path in needed)
+
+
+def _read_run(seed: int, directory: Path, references: Mapping[str, Mapping[str, str]]) -> Run:
+    import yaml
+
+    counts = {}
+    for test_set, texts in references.items():
+        path = directory / f"decode_{test_set}" / "text"
+        try:
+            counts[test_set] = count(texts, read_text(path)).words
+        except DataError as fault:
+            raise fault if str(path) in str(fault) else DataError(f"{path}: {fault}") from None
+    try:
+        config = yaml.safe_load(_read(directory / "config.yaml")) or {}
+    except yaml.YAMLError as fault:
+        raise DataError(f"{directory / 'config.yaml'} is not YAML: {' '.join(str(fault).split())}") from None
+    summary = _read_json(directory / "summary.json", SUMMARY_KEYS)
+    history = _read_json(directory / "history.json", ("rows",))["rows"]
+    return Run(seed, config, history, summary, counts)
+
+
+def _read_json(path: Path, keys: Sequence[str]) -> dict[str, Any]:
+    try:
+        value = json.loads(_read(path))
+    except json.JSONDecodeError as fault:
+        raise DataError(f"{path}, line {fault.lineno}: not JSON ({fault.msg}).") from None
+    absent = [key for key in keys if key not in value]
+    if absent:
+        raise DataError(f"{path} lacks {', '.join(absent)}.")
+    return value
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file, although the run has a summary.") from None

@@ -1,0 +1,208 @@
+"""Figures of a report, by matplotlib, which is imported only here and only inside functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from seqkd import files
+from seqkd.scoring.experiment import Experiment, System
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart, without yellow (faint on white).
+_COLOURS = ("#000000", "#E69F00", "#0072B2", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#7F7F7F")
+_DASHES = ("-", "--", ":")
+_TERMS = ("total", "ctc", "kd", "consistency")
+_STYLE = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+}
+
+
+def draw_wer(experiment: Experiment, intervals: Mapping[str, tuple[float, float]]) -> Figure:
+    """Draw a bar a system: WER pooled over seeds and test sets, 95 % interval, and a dot a seed."""
+    finished = experiment.finished
+    figure, axes = _new(1, 7.5, 0.8 + 0.42 * len(finished))
+    words = experiment.all_words().sum()
+    right = 0.0
+    for row, (name, system) in enumerate(finished.items()):
+        rate, (low, high) = 100 * experiment.wer(name), (100 * end for end in intervals[name])
+        seeds = 100 * system.errors(experiment.test_sets).sum(axis=1) / words  # (S,)
+        colour = _colour(experiment, name)
+        axes[0].barh(row, rate, height=0.62, color=colour, alpha=0.35, linewidth=0)
+        axes[0].plot([low, high], [row, row], color=colour, linewidth=2, solid_capstyle="butt")
+        offsets = np.linspace(-0.14, 0.14, len(seeds)) if len(seeds) > 1 else np.zeros(1)
+        axes[0].plot(seeds, row + offsets, "o", color=colour, markersize=4, markeredgecolor="white")
+        end = max(high, seeds.max())
+        right = max(right, end)
+        axes[0].annotate(
+            f"{rate:.2f}", (end, row), (5, 0), textcoords="offset points", va="center", fontweight="bold"
+        )
+    axes[0].set_yticks(range(len(finished)), [system.label for system in finished.values()])
+    axes[0].tick_params(axis="y", length=0)
+    axes[0].invert_yaxis()
+    axes[0].set_xlim(0, 1.1 * right or 1)
+    axes[0].set_xlabel("WER %; line: 95 % interval, dots: seeds")
+    return figure
+
+
+def draw_training(experiment: Experiment) -> Figure | None:
+    """Draw dev WER over steps, one line a system: mean and range over seeds; None if nothing was recorded."""
+    curves = _curves(experiment, lambda row: row.get("dev_wer"))
+    if not curves:
+        return None
+    figure, axes = _new(1, 7.5, 4.2)
+    _draw_curves(experiment, axes[0], {name: _percent(curve) for name, curve in curves.items()}, labels=True)
+    axes[0].set_ylabel("dev WER %")
+    return figure
+
+
+def draw_losses(experiment: Experiment) -> Figure | None:
+    """Draw the unweighted loss terms over steps, a panel a term; None if none was recorded."""
+    panels = {}
+    for term in _TERMS:
+        if curves := _curves(experiment, lambda row, term=term: row.get("train", {}).get(term)):
+            panels[term] = curves
+    if not panels:
+        return None
+    figure, axes = _new(len(panels), 7.5, 2.6 * ((len(panels) + 1) // 2), columns=2)
+    for panel, (term, curves) in zip(axes, panels.items(), strict=False):
+        _draw_curves(experiment, panel, curves, labels=False)
+        panel.set_title(term)
+    from matplotlib.lines import Line2D
+
+    shown = [name for name in experiment.finished if any(name in curves for curves in panels.values())]
+    figure.legend(
+        [Line2D([], [], color=_colour(experiment, n), linestyle=_dash(experiment, n)) for n in shown],
+        [experiment.systems[name].label for name in shown],
+        loc="outside lower center",
+        ncols=3,
+        frameon=False,
+    )
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a PNG atomically, without the date or the software's version, so that equal figures are equal files."""
+    with files.atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=110, metadata={"Software": None})
+
+
+def _new(panels: int, width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
+    # Without pyplot there is no global state: no backend to choose, no window, nothing to close.
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        rows = -(-panels // columns)
+        axes = [figure.add_subplot(rows, columns, index + 1) for index in range(panels)]
+    return figure, axes
+
+
+Value = Callable[[dict[str, Any]], float | None]  # what to take from a row of the history
+Value = Callable[[dict[str, Any]], float | None]  # what to take from a row of the history
+Curve = tuple[np.ndarray, np.ndarray]  # steps (V,), values (S, V) with NaN where a seed has none
+
+
+def _curves(experiment: Experiment, value: Value) -> dict[str, Curve]:
+    found = {}
+    for name, system in experiment.finished.items():
+        curve = _curve(system, value)
+        if curve is not None:
+            found[name] = curve
+    return found
+
+
+def _curve(system: System, value: Value) -> Curve | None:
+    points = [
+        {row["step"]: value(row) for row in run.history if value(row) is not None} for run in system.runs
+    ]
+    steps = sorted({step for seed in points for step in seed})
+    if not steps:
+        return None
+    return np.array(steps), np.array([[seed.get(step, np.nan) for step in steps] for seed in points])
+
+
+def _percent(curve: Curve) -> Curve:
+    return curve[0], 100 * curve[1]
+
+
+def _draw_curves(experiment: Experiment, axes: Axes, curves: Mapping[str, Curve], *, labels: bool) -> None:
+    ends = []
+    for name, (steps, values) in curves.items():
+        # Seeds that stopped early have no value at the last steps; the mean is of those that have one.
+        mean, low, high = (pool(values, axis=0) for pool in (np.nanmean, np.nanmin, np.nanmax))
+        colour = _colour(experiment, name)
+        axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
+        axes.plot(steps, mean, color=colour, linestyle=_dash(experiment, name), linewidth=1.5)
+        ends.append((steps[-1], mean[-1], experiment.systems[name].label, colour))
+    axes.set_yscale("log")  # errors and losses fall by orders of magnitude
+    _plain_ticks(axes)
+    axes.set_xlabel("steps")
+    axes.set_xlim(left=0)
+    if labels:
+        _label_ends(axes, ends)
+
+
+def _plain_ticks(axes: Axes) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+
+
+def _label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
+    """Write each line's name to the right of the plot, moved apart where lines end close together."""
+    bottom, top = np.log(axes.get_ylim())
+    wanted = sorted(((np.log(y) - bottom) / (top - bottom), x, label, colour) for x, y, label, colour in ends)
+    places = _spread([place for place, *_ in wanted], gap=0.055)
+    for (place, x, label, colour), moved in zip(wanted, places, strict=True):
+        right = (x - axes.get_xlim()[0]) / np.subtract(*axes.get_xlim()[::-1])
+        axes.annotate(
+            label,
+            xy=(right, place),
+            xytext=(1.05, moved),
+            xycoords="axes fraction",
+            textcoords="axes fraction",
+            color=colour,
+            va="center",
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.5, "shrinkA": 1, "shrinkB": 1},
+        )
+
+
+def _spread(places: Sequence[float], gap: float) -> list[float]:
+    """Move ascending places as little as needed for neighbours to be a gap apart, keeping groups centred."""
+    groups: list[list[float]] = []  # wanted places of labels that touch
+    for place in places:
+        groups.append([place])
+        while len(groups) > 1 and _low(groups[-1], gap) < _high(groups[-2], gap) + gap:
+            groups[-2:] = [groups[-2] + groups[-1]]
+    return [_low(group, gap) + index * gap for group in groups for index in range(len(group))]
+
+
+def _low(group: Sequence[float], gap: float) -> float:
+    return sum(group) / len(group) - gap * (len(group) - 1) / 2
+
+
+def _high(group: Sequence[float], gap: float) -> float:
+    return _low(group, gap) + gap * (len(group) - 1)
+
+
+def _colour(experiment: Experiment, name: str) -> str:
+    return _COLOURS[list(experiment.systems).index(name) % len(_COLOURS)]
+
+
+def _dash(experiment: Experiment, name: str) -> str:
+    return _DASHES[list(experiment.systems).index(name) // len(_COLOURS) % len(_DASHES)]

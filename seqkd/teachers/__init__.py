@@ -1,0 +1,6 @@
+"""Teachers: anything that turns features into CTC logits and stays frozen."""
+
+from seqkd.teachers.base import Teacher, align_frames, check_compatible
+from seqkd.teachers.checkpoint import CheckpointTeacher
+
+__all__ = ["CheckpointTeacher", "Teacher", "align_frames", "check_compatible"]

@@ -1,0 +1,55 @@
+"""From settings to the objective's weights at an update."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from seqkd.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Objective:
+    """See conf/system/student.yaml for what each setting means."""
+
+    passes: int = 1
+    kd_weight: float = 0.0
+    distance: str = "squared"
+    temperature: float = 1.0
+    select: str = "all"
+    teacher_view: str = "clean"
+    consistency_weight: float = 0.0
+    consistency_warmup: float = 0.2
+    detach_consistency: bool = False
+    views: str = "same"
+    time_mask_factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        choices = {
+            "distance": ("squared", "kl"),
+            "select": ("all", "nonblank"),
+            "teacher_view": ("clean", "student"),
+            "views": ("same", "independent"),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ConfigError(
+                    f"system.objective.{name} is {getattr(self, name)!r}; expected one of {', '.join(allowed)}"
+                )
+        if self.passes < 1:
+            raise ConfigError(f"system.objective.passes is {self.passes}; expected at least 1")
+        if self.consistency_weight and self.passes < 2:
+            raise ConfigError("system.objective.consistency_weight is set, but one pass has nothing to agree with")
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether any term looks at a teacher."""
+        return self.kd_weight > 0
+
+    def consistency_weight_at(self, step: int, updates: int) -> float:
+        """The consistency weight rises linearly over the first ``consistency_warmup`` of the updates.
+
+        Cons-KD and CR-CTC warm it up over 2,000 updates of runs about ten times as long or longer; a share of the
+        updates keeps the schedule's shape for runs of any length.
+        """
+        rise = self.consistency_warmup * updates
+        return self.consistency_weight * (min(1.0, (step + 1) / rise) if rise > 0 else 1.0)

@@ -1,0 +1,29 @@
+"""Fixtures over loss_batches.py."""
+
+from collections.abc import Callable
+
+import loss_batches
+import pytest
+from loss_batches import OBJECTIVES, Batch, make_batch
+
+from seqkd.losses import DistillationLoss
+
+
+@pytest.fixture(params=OBJECTIVES, ids=str)
+def objective(request) -> Callable[..., DistillationLoss]:
+    return OBJECTIVES[request.param]
+
+
+@pytest.fixture
+def batch() -> Batch:
+    return make_batch()
+
+
+@pytest.fixture
+def make():
+    return make_batch
+
+
+@pytest.fixture
+def gradients():
+    return loss_batches.gradients
