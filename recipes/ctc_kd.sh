@@ -35,6 +35,9 @@ fail() {
   exit 2
 }
 
+SEQKD_COMMAND=$(printf ' %q' ./run.sh "$@")
+export SEQKD_COMMAND=${SEQKD_COMMAND# } # for RESULTS.md
+
 stage=0 stop_stage=9 preset=default exp='' data='' ngpu=0 settings=()
 nj=$(getconf _NPROCESSORS_ONLN)
 while [ $# -gt 0 ]; do

@@ -42,7 +42,9 @@ def run_jobs(jobs: list[Job], limit: int) -> None:
                 done += 1
                 elapsed = time.monotonic() - began
                 left = elapsed / done * (len(jobs) - done) / 60
-                print(f"{job.name} done ({done}/{len(jobs)}, {elapsed / 60:.1f} min, about {left:.1f} left)", flush=True)
+                print(
+                    f"{job.name} done ({done}/{len(jobs)}, {elapsed / 60:.1f} min, about {left:.1f} left)", flush=True
+                )
             time.sleep(0.2)
     finally:
         for process in running:

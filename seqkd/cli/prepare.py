@@ -56,5 +56,3 @@ def tokens(cfg: DictConfig) -> None:
         tokenizer.save(directory)
     settings = OmegaConf.to_container(cfg.tokens)
     print(f"{len(tokenizer)} {settings['type']} units from {len(texts)} transcripts of {settings['set']}")
-
-

@@ -8,7 +8,9 @@ from seqkd.cli.settings import compose, parse, parser, runs, system_overrides
 
 def main(argv: list[str]) -> int:
     """Entry point."""
-    made = parser("train", "Train every system of systems=[...] with seeds=N seeds; finished, unchanged runs are skipped.")
+    made = parser(
+        "train", "Train every system of systems=[...] with seeds=N seeds; finished, unchanged runs are skipped."
+    )
     made.add_argument("--one", action="store_true", help="train only system= with seed=, in this process")
     made.add_argument("--teacher", action="store_true", help="train only the teacher")
     args = parse(made, argv)

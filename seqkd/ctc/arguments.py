@@ -74,9 +74,7 @@ def check_targets(
     if targets.dim() == 1:
         targets = _split(targets, target_lengths)
     if targets.dim() != 2 or targets.shape[0] != batch:
-        raise ValueError(
-            f"targets must be ({batch}, S) padded or 1-D with all targets joined, got {_shape(targets)}"
-        )
+        raise ValueError(f"targets must be ({batch}, S) padded or 1-D with all targets joined, got {_shape(targets)}")
     if labelled is not None:
         target_lengths = target_lengths.where(_labelled(labelled, batch), 0)
     columns = targets.shape[1]

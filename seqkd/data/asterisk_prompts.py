@@ -1,8 +1,8 @@
 """Recorded human speech without an account: the telephone prompts of the Asterisk exchange.
 
-568 prompts read by one speaker, 25 minutes at 8 kHz, with a list of what is said (CC-BY-SA 3.0). They are split by
-text, so that no text and hardly any half sentence occurs in two splits; copies at other speeds, in made-up rooms
-and with noise make more of the training prompts.
+568 prompts read by one speaker, 25 minutes at 8 kHz, with a list of what is said (CC-BY-SA 3.0). They are
+split by text, so that no text and hardly any half sentence occurs in two splits; copies at other speeds, in
+made-up rooms and with noise make more of the training prompts.
 """
 
 from __future__ import annotations
@@ -19,7 +19,17 @@ import numpy as np
 
 from seqkd.data.acoustics import NOISES, Conditions, record
 from seqkd.data.asterisk_sounds import Prompt, fetch_sounds, read_prompts
-from seqkd.data.corpus import Ledger, check_keys, check_sets, derive, fingerprint, interval, number, plain
+from seqkd.data.corpus import (
+    Ledger,
+    bar_interval,
+    check_keys,
+    check_sets,
+    derive,
+    fingerprint,
+    interval,
+    number,
+    plain,
+)
 from seqkd.data.kaldi import Utterance
 from seqkd.errors import ConfigError, DataError
 from seqkd.files import atomic_path
@@ -28,11 +38,13 @@ _VERSION = 1  # raise it when the same settings give other audio
 _SPEAKER = "allison"
 _SET_KEYS = ("split", "copies", "original", "snr_db", "reverb", "rt60", "noises", "speed", "transcripts")
 DEFAULT_SHARES = {"train": 0.7, "dev": 0.1, "test": 0.2}
-_ALIKE = 70.0  # per cent of words shared, in order, from which on two prompts may not be in two splits
+_ALIKE = 0.7  # share of words in common, in order, from which on two prompts may not be in two splits
+_FEWEST_WORDS = 3  # of a prompt outside the largest split
+_LARGE = 0.5  # a group of prompts is large that has more than this part of the words of the smallest split
 
 
 def cluster(prompts: list[Prompt]) -> list[list[Prompt]]:
-    """Group prompts that are (nearly) the same or of which one, of four words or more, is part of the other."""
+    """Group prompts that are (nearly) the same, or where one of four words or more is part of the other."""
     from rapidfuzz.distance import Indel
 
     texts = sorted({prompt.text for prompt in prompts})
@@ -48,7 +60,7 @@ def cluster(prompts: list[Prompt]) -> list[list[Prompt]]:
         for right in range(left):
             short, long = sorted((texts[left], texts[right]), key=len)
             part = short.count(" ") >= 3 and f" {short} " in f" {long} "
-            if part or 100 * Indel.normalized_similarity(words[left], words[right]) >= _ALIKE:
+            if part or Indel.normalized_similarity(words[left], words[right]) >= _ALIKE:
                 parent[root(left)] = root(right)
     groups: dict[str, list[Prompt]] = {}
     for prompt in prompts:
@@ -59,20 +71,27 @@ def cluster(prompts: list[Prompt]) -> list[list[Prompt]]:
 def split_prompts(prompts: list[Prompt], shares: Mapping[str, float], seed: int) -> dict[str, list[Prompt]]:
     """Split prompts so that every split gets about its share of all words; each split sorted by id.
 
-    The same prompts, shares and seed always give the same splits.
+    Single words and pairs, and groups that are large, go to the split with the largest share: most of the
+    former occur nowhere else, so a model could not know them, and one of the latter could be a whole test
+    set. The same prompts, shares and seed always give the same splits.
     """
     groups = cluster(sorted(prompts, key=lambda prompt: prompt.id))
     random.Random(f"{seed} splits").shuffle(groups)
-    # Large groups first: they can only be balanced while everything else is still to be given away.
-    groups.sort(key=lambda group: -sum(prompt.words for prompt in group))
-    total = sum(prompt.words for prompt in prompts) * 1.0
+    total = sum(prompt.words for prompt in prompts)
+    limit = _LARGE * min(shares.values()) * total
+
+    def reserved(group: list[Prompt]) -> bool:
+        return min(p.words for p in group) < _FEWEST_WORDS or sum(p.words for p in group) > limit
+
+    groups.sort(key=reserved, reverse=True)
+    largest = max(shares, key=lambda split: shares[split])
     splits: dict[str, list[Prompt]] = {split: [] for split in shares}
 
     def lack(split: str) -> float:
         return shares[split] - sum(prompt.words for prompt in splits[split]) / total
 
     for group in groups:
-        splits[max(shares, key=lack)] += group
+        splits[largest if reserved(group) else max(shares, key=lack)] += group
     empty = [split for split, chosen in splits.items() if not chosen]
     if empty:
         raise DataError(f"Split {empty[0]!r} gets none of the {len(groups)} groups of prompts; give it a larger share.")
@@ -115,7 +134,7 @@ def _check_base_set(name: str, settings: dict[str, Any], shares: Mapping[str, fl
 
 
 def _plan(name: str, settings: dict[str, Any], prompts: list[Prompt], folder: Path, seed: int) -> list[_Version]:
-    """Return the versions of all prompts of a set; number 0 is the recording itself, the others are copies."""
+    """Return the versions of all prompts of a set; number 0 is the recording itself, others are copies."""
     versions = []
     for prompt in prompts:
         for copy in range(0 if settings["original"] else 1, settings["copies"] + 1):
@@ -149,9 +168,7 @@ def _write(version: _Version, sample_rate: int) -> None:
     speech = soxr.resample(speech, found * version.speed, sample_rate)
     audio = record(speech, version.conditions, sample_rate, np.random.default_rng(version.seed))
     with atomic_path(version.utterance.audio) as temporary:
-        soundfile.write(
-            temporary, np.round(audio * 32767).astype(np.int16), sample_rate, "PCM_16", format="FLAC"
-        )
+        soundfile.write(temporary, np.round(audio * 32767).astype(np.int16), sample_rate, "PCM_16", format="FLAC")
 
 
 def make_corpus(
@@ -175,10 +192,11 @@ def make_corpus(
         seed: Decides everything that is random.
         sets: Settings by set name. A set is either made, with ``split``, ``original`` (false: only copies),
             ``copies`` (how many of each prompt) and, for the copies, ``speed`` ([slowest, fastest] factor),
-            ``snr_db`` ([least, most]; null: no noise), ``noises`` (some of white, pink, brown, hum), ``reverb``
-            (probability of a room), ``rt60`` ([least, most] in s) and ``transcripts`` (false: no ``text``); or it is
-            derived, with ``subset_of`` (a set), ``without`` (a set whose prompts are left out), ``utterances``
-            (how many prompts, each with all its copies) and ``transcripts``; it shares the audio files.
+            ``snr_db`` ([least, most]; null: no noise), ``noises`` (some of white, pink, brown, hum),
+            ``reverb`` (probability of a room), ``rt60`` ([least, most] in s) and ``transcripts`` (false: no
+            ``text``); or it is derived, with ``subset_of`` (a set), ``without`` (a set whose prompts are left
+            out), ``utterances`` (how many prompts, each with all its copies) and ``transcripts``; it shares
+            the audio files.
         sample_rate: In Hz; the recordings have 8000.
         shares: What part of all words every split gets; ``DEFAULT_SHARES`` if None.
         max_seconds: Longer prompts are left out.
@@ -200,8 +218,8 @@ def make_corpus(
 
     sounds = fetch_sounds(Path(downloads) if downloads else data_dir.parent / "downloads")
     prompts, dropped = read_prompts(sounds, max_seconds)
-    report = "".join(f", {count} {reason}" for reason, count in sorted(dropped.items()))
-    print(f"{len(prompts)} prompts; left out{report or ' none'}".replace("out,", "out:"), file=sys.stderr)
+    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items()))
+    print(f"{len(prompts)} prompts; left out: {reasons or 'none'}", file=sys.stderr)
     splits = split_prompts(prompts, sizes, seed)
 
     ledger = Ledger(data_dir)
@@ -224,7 +242,7 @@ def make_corpus(
     if versions:
         with (
             ThreadPoolExecutor(max(nj, 1)) as pool,
-            tqdm(total=len(versions), desc="prompts", unit="utt") as bar,
+            tqdm(total=len(versions), desc="prompts", unit="utt", mininterval=bar_interval()) as bar,
         ):
             try:
                 for _ in pool.map(lambda version: _write(version, sample_rate), versions):

@@ -52,10 +52,10 @@ class Prompt:
 
 
 def normalise(raw: str) -> str | None:
-    """Return what is said in lower-case words (letters and apostrophes); "" if nothing, None if it is unclear.
+    """Return what is said in lower-case words (letters and apostrophes); "" if nothing, None if unclear.
 
-    Notes in brackets are cut, single digits become words; larger numbers, signs and addresses are unclear, since they
-    can be read in several ways.
+    Notes in brackets are cut, single digits become words; larger numbers, signs and addresses are unclear,
+    since they can be read in several ways.
     """
     text = re.sub(r"\[[^\]]*\]|\([^)]*\)|<[^>]*>", " ", raw).lower()
     text = re.sub(r"\b([ap])\.m\.", r"\1 m", text)
@@ -83,7 +83,7 @@ def _unpack_debs(debs: list[Path], folder: Path) -> str | None:
 
 
 def _from_debian(folder: Path) -> str | None:
-    """Download and unpack Debian's packages, which needs no rights; returns what went wrong, if anything did."""
+    """Download and unpack Debian's packages, which needs no rights; returns what went wrong, if anything."""
     if shutil.which("apt-get") is None:
         return "apt-get is not installed"
     try:
@@ -148,7 +148,14 @@ def fetch_sounds(downloads: Path) -> Path:
 
 
 def read_prompts(folder: Path, max_seconds: float) -> tuple[list[Prompt], Counter[str]]:
-    """Read the list and find the recordings; returns usable prompts sorted by id, and why how many were left out.
+    """Read the list and find the recordings.
+
+    Args:
+        folder: From ``fetch_sounds``.
+        max_seconds: Longer prompts are left out.
+
+    Returns:
+        The usable prompts sorted by id, and how many were left out for what reason.
 
     Raises:
         DataError: There is no list, a line of it cannot be read, or no prompt is usable.

@@ -73,7 +73,9 @@ def load_corpus(data: Path, labelled: list[str], tokenizer: Tokenizer, unlabelle
                 raise DataError(f"utterance {u.id} of {data / name} is also in another set of {names}; remove one")
             text = None if name in unlabelled else u.text
             if text is None and name in labelled:
-                raise DataError(f"{data / name} has no text file, but is used as a labelled set; name it in unlabelled=")
+                raise DataError(
+                    f"{data / name} has no text file, but is used as a labelled set; name it in unlabelled="
+                )
             targets = [] if text is None else tokenizer.encode(text, f"{data / name}/text, utterance {u.id}")
             available, needed = subsampled_length(store.frames[u.id]), frames_needed(targets)
             if needed > available:
@@ -111,7 +113,15 @@ class StepSampler:
     """
 
     def __init__(
-        self, corpus: Corpus, *, updates: int, max_duration: float, seed: int, start: int = 0, rank: int = 0, world: int = 1
+        self,
+        corpus: Corpus,
+        *,
+        updates: int,
+        max_duration: float,
+        seed: int,
+        start: int = 0,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
         self.corpus, self.updates, self.start = corpus, updates, start
         self.max_duration, self.seed, self.rank, self.world = max_duration, seed, rank, world
@@ -138,7 +148,7 @@ class StepSampler:
         sampler = DynamicBucketingSampler(
             CutSet.from_cuts(cut(u, self.corpus.store.frames[u]) for u in self.corpus.transcripts),
             max_duration=self.max_duration,
-            num_buckets=max(1, min(8, len(self.corpus) // 50)),
+            num_buckets=max(2, min(8, len(self.corpus) // 50)),
             shuffle=True,
             # With several processes every one must get a batch at every update.
             drop_last=self.world > 1,

@@ -6,6 +6,7 @@ import hashlib
 import json
 import random
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -68,9 +69,7 @@ def check_sets(sets: Mapping[str, dict[str, Any]], base_keys: Iterable[str]) -> 
 
     def visit(name: str, above: tuple[str, ...]) -> None:
         if name in above:
-            raise ConfigError(
-                f"Set {name!r} is in the end derived from itself ({' of '.join([*above, name])})."
-            )
+            raise ConfigError(f"Set {name!r} is in the end derived from itself ({' of '.join([*above, name])}).")
         if name in order:
             return
         settings = sets[name]
@@ -80,18 +79,14 @@ def check_sets(sets: Mapping[str, dict[str, Any]], base_keys: Iterable[str]) -> 
         check_keys(f"Set {name!r}", settings, DERIVED_KEYS if derived else base_keys)
         for key in ("subset_of", "without"):
             if key in settings and settings[key] not in sets:
-                raise ConfigError(
-                    f"Set {name!r}: {key} names {settings[key]!r}, which is not one of the sets."
-                )
+                raise ConfigError(f"Set {name!r}: {key} names {settings[key]!r}, which is not one of the sets.")
             if key in settings:
                 visit(settings[key], (*above, name))
         order.append(name)
 
     for name in sets:
         if not name or not name.replace("_", "").replace("-", "").isalnum() or name == "audio":
-            raise ConfigError(
-                f"{name!r} cannot name a set; use letters, digits, '-' and '_', and not 'audio'."
-            )
+            raise ConfigError(f"{name!r} cannot name a set; use letters, digits, '-' and '_', and not 'audio'.")
         visit(name, ())
     return order
 
@@ -123,6 +118,11 @@ def derive(
         )
     chosen = set(groups)
     return [utterance for utterance in base if group(utterance) in chosen]
+
+
+def bar_interval() -> float:
+    """Return the seconds between two updates of a progress bar: few in a log file."""
+    return 0.2 if sys.stderr.isatty() else 30.0
 
 
 class Ledger:

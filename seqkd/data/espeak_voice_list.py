@@ -1,4 +1,4 @@
-"""The voices of made-up speech: espeak-ng's English accents and variants, and which split speaks with which."""
+"""Voices of made-up speech: espeak-ng's English accents and variants, and which split speaks with which."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ DEFAULT_ACCENTS = ("us", "gb", "sc", "rp", "lc", "cb", "ny")
 # one split. Left out are whispers (whisper, whisperf, caleb: no voicing); constant echo (robosoft*,
 # RicishayMax*, anikaRobot, UniRobot, Demonic); variants whose single words were mistaken for others when
 # matched with those of other voices, or that are hardly voiced or drawl (Alicia, Marco, Lee, iven2,
-# kaukovalta, zac, announcer); one that is no voice of its own (fast) and one with a space in its name (Mr serious).
+# kaukovalta, zac, announcer); one that is no voice of its own (fast) and one with
+# a space in its name (Mr serious).
 DEFAULT_VOICES: dict[str, tuple[str, ...]] = {
     "train": (
         *("Alex", "Andy", "AnxiousAndy", "Diogo", "Henrique", "Hugo", "Jacky", "Mario", "Michael", "Mike"),
@@ -133,8 +134,6 @@ def check_voices(voices: Mapping[str, list[str]], accents: list[str]) -> str:
                 )
             key = name.lower()  # speaker ids are lower case
             if key in owner:
-                raise ConfigError(
-                    f"Voice {name!r} is in split {split!r} and in {owner[key]!r}; a voice may be in one."
-                )
+                raise ConfigError(f"Voice {name!r} is in split {split!r} and in {owner[key]!r}; a voice may be in one.")
             owner[key] = split
     return version

@@ -19,10 +19,20 @@ from pathlib import Path
 from typing import Any
 
 from seqkd.data.acoustics import NOISES
-from seqkd.data.corpus import Ledger, check_keys, check_sets, derive, fingerprint, interval, number, plain
+from seqkd.data.corpus import (
+    Ledger,
+    bar_interval,
+    check_keys,
+    check_sets,
+    derive,
+    fingerprint,
+    interval,
+    number,
+    plain,
+)
 from seqkd.data.espeak_voice_list import ACCENTS, DEFAULT_ACCENTS, DEFAULT_VOICES, check_voices
 from seqkd.data.kaldi import Utterance
-from seqkd.data.phrases import make_phrase, phrase_lengths
+from seqkd.data.phrases import grammar_digest, make_phrase, phrase_lengths
 from seqkd.errors import ConfigError, DataError
 
 _VERSION = 1  # raise it when the same settings give other audio
@@ -31,9 +41,7 @@ _SET_KEYS = ("utterances", "split", "snr_db", "reverb", "rt60", "noises", "text"
 _TALKERS = 4  # behind a babble: with fewer, single words stand out and compete with the phrase
 
 
-def _check_base_set(
-    name: str, settings: dict[str, Any], text: dict[str, Any], voices: Mapping[str, list[str]]
-) -> dict:
+def _check_base_set(name: str, settings: dict[str, Any], text: dict[str, Any], voices: Mapping[str, list[str]]) -> dict:
     """Return the settings of a set with all defaults filled in."""
     what = f"Set {name!r}"
     for key in ("utterances", "split"):
@@ -63,7 +71,7 @@ def _check_base_set(
 
 
 class _Planner:
-    """Draws what is said in an utterance, by whom, and how it is recorded: all that a worker needs to know."""
+    """Draws what is said in an utterance, by whom, and how it is recorded: all that a worker needs."""
 
     def __init__(
         self,
@@ -90,9 +98,7 @@ class _Planner:
         }
         return request, f"{accent}{variant.lower()}"
 
-    def plan(
-        self, name: str, settings: dict[str, Any], index: int, folder: Path
-    ) -> tuple[Utterance, dict[str, Any]]:
+    def plan(self, name: str, settings: dict[str, Any], index: int, folder: Path) -> tuple[Utterance, dict[str, Any]]:
         """Return utterance number ``index`` of a set, and the job that makes its audio."""
         # A generator of its own for every utterance: a set can grow without changing what it has.
         rng = random.Random(f"{self.seed} {name} {index}")
@@ -204,9 +210,9 @@ def make_corpus(
         sets: Settings by set name. A set is either made, with ``utterances`` (count), ``split`` (whose voices
             speak), ``snr_db`` ([least, most]; null: no noise), ``reverb`` (probability of a room), ``rt60``
             ([least, most] in s), ``noises`` (some of white, pink, brown, hum, babble), ``text`` (for the
-            corpus's own) and ``transcripts`` (false: no ``text``); or it is derived, with ``subset_of`` (a set),
-            ``without`` (a set whose utterances are left out), ``utterances`` and ``transcripts``; it shares
-            the audio files.
+            corpus's own) and ``transcripts`` (false: no ``text``); or it is derived, with ``subset_of`` (a
+            set), ``without`` (a set whose utterances are left out), ``utterances`` and ``transcripts``; it
+            shares the audio files.
         text: ``vocabulary`` (digits, commands or words1000) and ``words`` ([fewest, most] a phrase).
         sample_rate: In Hz.
         voices: espeak-ng variants by split; ``DEFAULT_VOICES`` if None.
@@ -227,20 +233,16 @@ def make_corpus(
     slowest, fastest = interval("rate", plain(rate), 80, 450)
     planner = _Planner(seed, sample_rate, voices, accents, (int(slowest), int(fastest)))
 
-    base = {
-        name: _check_base_set(name, sets[name], text, voices)
-        for name in order
-        if "subset_of" not in sets[name]
-    }
+    base = {name: _check_base_set(name, sets[name], text, voices) for name in order if "subset_of" not in sets[name]}
     ledger = Ledger(data_dir)
     made: dict[str, list[Utterance]] = {}
     jobs: list[dict[str, Any]] = []
+    # Old audio must never be kept with the transcripts of a changed grammar.
+    maker = [_VERSION, grammar_digest(), espeak, seed, sample_rate, slowest, fastest, accents]
     for name, settings in base.items():
         # Neither the number of utterances nor the transcripts change what an utterance sounds like.
         audible = {key: value for key, value in settings.items() if key not in ("utterances", "transcripts")}
-        mark = fingerprint(
-            _VERSION, espeak, seed, sample_rate, slowest, fastest, voices[settings["split"]], accents, audible
-        )
+        mark = fingerprint(maker, voices[settings["split"]], audible)
         folder = ledger.begin_audio(name, mark)
         planned = [planner.plan(name, settings, index, folder) for index in range(settings["utterances"])]
         made[name] = [utterance for utterance, _ in planned]
@@ -251,9 +253,7 @@ def make_corpus(
         jobs += [job for utterance, job in planned if utterance.audio.name not in there]
     if jobs:
         total = sum(len(utterances) for utterances in made.values())
-        # In a log file a bar that moves ten times a second is noise.
-        pace = 0.2 if sys.stderr.isatty() else 30.0
-        with tqdm(total=total, initial=total - len(jobs), desc="speech", unit="utt", mininterval=pace) as bar:
+        with tqdm(total=total, initial=total - len(jobs), desc="speech", unit="utt", mininterval=bar_interval()) as bar:
             run_jobs(jobs, nj, bar.update)
     for name in order:
         if name not in base:

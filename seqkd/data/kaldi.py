@@ -81,8 +81,8 @@ def _find_audio(directory: Path, file: Path, key: str, entry: Entry) -> Path:
     where = f"{file}, line {entry.line}"
     if entry.value.startswith("|") or entry.value.endswith("|"):
         raise DataError(
-            f"{where}: {key!r} is a command ({entry.value!r}), expected an audio file; commands in data files "
-            "are never executed, write the audio to files first and name those."
+            f"{where}: {key!r} is a command ({entry.value!r}), expected an audio file; commands in data "
+            "files are never executed, write the audio to files first and name those."
         )
     candidates = [directory / entry.value, Path(entry.value)]
     for candidate in candidates:
@@ -109,12 +109,10 @@ def _read_segments(file: Path, audio: dict[str, Path]) -> dict[str, tuple[str, f
             raise DataError(f"{where}: recording {recording!r} of {key!r} is not in wav.scp; add it there.")
         if not start >= 0 or math.isnan(end):
             raise DataError(
-                f"{where}: start {fields[1]!r} and end {fields[2]!r} of {key!r}, expected seconds, not negative."
+                f"{where}: start {fields[1]!r} and end {fields[2]!r} of {key!r}, expected seconds from 0 on."
             )
         if end <= start:
-            raise DataError(
-                f"{where}: segment {key!r} ends at {end:g} s, not after its start at {start:g} s."
-            )
+            raise DataError(f"{where}: segment {key!r} ends at {end:g} s, not after its start at {start:g} s.")
         if recording not in durations:
             try:
                 durations[recording] = soundfile.info(audio[recording]).duration
@@ -139,9 +137,7 @@ def read_data_dir(path: Path | str) -> list[Utterance]:
     """
     directory = Path(path)
     if not directory.is_dir():
-        raise DataError(
-            f"Data directory {directory} does not exist; expected a directory with wav.scp and utt2spk."
-        )
+        raise DataError(f"Data directory {directory} does not exist; expected a directory with wav.scp and utt2spk.")
     for name in ("wav.scp", "utt2spk"):
         if not (directory / name).is_file():
             raise DataError(f"{directory / name} is missing; a data directory needs wav.scp and utt2spk.")
@@ -184,9 +180,7 @@ def _check_durations(file: Path, utt2spk: Table, utt2spk_file: Path) -> None:
     durations = read_table(file, "an utterance id and a duration in seconds")
     for key, entry in durations.items():
         if not number(entry.value) > 0:
-            raise DataError(
-                f"{file}, line {entry.line}: duration {entry.value!r} of {key!r}, expected seconds."
-            )
+            raise DataError(f"{file}, line {entry.line}: duration {entry.value!r} of {key!r}, expected seconds.")
     same_ids(durations, file, utt2spk, utt2spk_file)
 
 
@@ -195,7 +189,7 @@ def _warn_about_prefixes(utt2spk: Table, file: Path) -> None:
     if odd:
         warnings.warn(
             f"{file}, line {utt2spk[odd[0]].line}: speaker id {utt2spk[odd[0]].value!r} is not a prefix of "
-            f"utterance id {odd[0]!r} ({len(odd)} such lines); Kaldi's own tools may sort such directories wrongly.",
+            f"utterance id {odd[0]!r} ({len(odd)} such lines); Kaldi's own tools may sort them wrongly.",
             stacklevel=3,
         )
 
@@ -210,8 +204,8 @@ def _check_file(file: Path, names: list[str], sample_rate: int) -> float | str:
         with soundfile.SoundFile(file) as sound:
             if sound.samplerate != sample_rate:
                 return (
-                    f"{who}: sample rate is {sound.samplerate} Hz, expected {sample_rate} Hz; resample the audio, "
-                    "or set the sample rate of the features to that of the audio."
+                    f"{who}: sample rate is {sound.samplerate} Hz, expected {sample_rate} Hz; resample the "
+                    "audio, or set the sample rate of the features to that of the audio."
                 )
             if sound.channels != 1:
                 return f"{who}: has {sound.channels} channels, expected one; mix them down or pick one."
@@ -262,9 +256,7 @@ def check_audio(
         outcomes = dict(zip(names, pool.map(check, names), strict=True))
     faults = [outcome for outcome in outcomes.values() if isinstance(outcome, str)]
     if faults:
-        raise DataError(
-            faults[0] + (f" ({len(faults)} files have faults in all.)" if len(faults) > 1 else "")
-        )
+        raise DataError(faults[0] + (f" ({len(faults)} files have faults in all.)" if len(faults) > 1 else ""))
     durations = {}
     for utterance in utterances:
         whole = float(outcomes[utterance.audio])
@@ -303,13 +295,9 @@ def write_data_dir(
     unlabelled = [utterance.id for utterance in utterances if utterance.text is None]
     if unlabelled and len(unlabelled) < len(utterances):
         raise DataError(f"Data directory {path}: utterance {unlabelled[0]!r} has no text, but others have.")
-    segmented = [
-        utterance.id for utterance in utterances if utterance.start != 0.0 or utterance.end is not None
-    ]
+    segmented = [utterance.id for utterance in utterances if utterance.start != 0.0 or utterance.end is not None]
     if segmented:
-        raise DataError(
-            f"Data directory {path}: utterance {segmented[0]!r} is a segment; write its audio to a file."
-        )
+        raise DataError(f"Data directory {path}: utterance {segmented[0]!r} is a segment; write its audio to a file.")
 
     speakers: dict[str, list[str]] = {}
     for utterance in utterances:
@@ -332,9 +320,7 @@ def write_data_dir(
             (temporary / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         if directory.exists():
             old = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".old-{directory.name}-"))
-            directory.replace(
-                old / directory.name
-            )  # a directory cannot be renamed onto one that is not empty
+            directory.replace(old / directory.name)  # a directory cannot be renamed onto one that is not empty
             temporary.replace(directory)
             shutil.rmtree(old)
         else:

@@ -9,8 +9,10 @@ vocabulary sound alike.
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from seqkd.data import word_lists as lists
 from seqkd.data.word_lists import as_list
@@ -209,6 +211,14 @@ def vocabulary_words(vocabulary: str) -> list[str]:
     return sorted({word for part in _grammar(vocabulary)[2] for word in part})
 
 
+def grammar_digest() -> str:
+    """Return a digest of the grammars and word lists: while it stays, so do the phrases of a seed."""
+    digest = hashlib.sha256()
+    for file in (Path(__file__), Path(lists.__file__)):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 def phrase_lengths(vocabulary: str) -> tuple[int, int]:
     """Return the fewest and the most words that a phrase of ``vocabulary`` has unless asked otherwise."""
     return _grammar(vocabulary)[1]
@@ -232,6 +242,5 @@ def make_phrase(vocabulary: str, rng: random.Random, words: tuple[int, int] | No
         if low <= phrase.count(" ") + 1 <= high:
             return phrase
     raise ConfigError(
-        f"Vocabulary {vocabulary!r} makes no phrases of {low} to {high} words; "
-        f"its own are {usual[0]} to {usual[1]}."
+        f"Vocabulary {vocabulary!r} makes no phrases of {low} to {high} words; its own are {usual[0]} to {usual[1]}."
     )

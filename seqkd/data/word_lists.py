@@ -72,7 +72,7 @@ loud lovely lucky mad massive medical mighty modern modest mysterious narrow nas
 normal northern obvious official old ordinary patient perfect pink playful pleasant polite poor popular
 powerful pretty private proud public purple quick quiet rapid rare ready recent regular remote rich rough
 round royal rude sacred salty scary serious shallow sharp shiny short shy sick silent silly simple skinny slow
-small smart smooth soft solid southern special spicy square steep sticky strange strong stupid sudden sunny
+small smart smooth soft solid special spicy square steep sticky strange strong stupid sudden sunny
 sweet tall tame thick thin thirsty tiny tired ugly unhappy unusual useful valuable violent warm weird western
 wet whole wide wild wise wonderful wooden wrong young
 """)

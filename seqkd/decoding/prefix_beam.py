@@ -64,8 +64,7 @@ def prefix_beam_search(
     probs = logits.double().softmax(dim=-1).cpu().numpy()  # (B, T, C)
     threshold = math.exp(token_min_logp)
     return [
-        _search(frames[:length], blank, beam_size, threshold)
-        for frames, length in zip(probs, lengths, strict=True)
+        _search(frames[:length], blank, beam_size, threshold) for frames, length in zip(probs, lengths, strict=True)
     ]
 
 
@@ -97,9 +96,7 @@ def _search(probs: np.ndarray, blank: int, beam_size: int, threshold: float) -> 
         kept = heapq.nlargest(beam_size, (entry for entry in totals if entry[0] > 0))
         best = kept[0][0]
         log_scale += math.log(best)
-        beam = {
-            prefix: (ending_in_blank[prefix] / best, ending_in_token[prefix] / best) for _, prefix in kept
-        }
+        beam = {prefix: (ending_in_blank[prefix] / best, ending_in_token[prefix] / best) for _, prefix in kept}
     return [Hypothesis(list(prefix), log_scale + math.log(sum(p))) for prefix, p in beam.items()]
 
 

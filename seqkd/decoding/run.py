@@ -45,7 +45,9 @@ def decode(model_dir: Path, data: Path, name: str, beam: int, max_duration: floa
     model.to(device)
     corpus = load_corpus(data, [], tokenizer, unlabelled=[name])
     if corpus.store.settings != model.features:
-        raise DataError(f"{data / name} has features {corpus.store.settings}, the model of {model_dir} {model.features}")
+        raise DataError(
+            f"{data / name} has features {corpus.store.settings}, the model of {model_dir} {model.features}"
+        )
     hypotheses = {}
     for batch in evaluation_batches(corpus, max_duration):
         output = model(batch.features.to(device), batch.feature_lengths.to(device))

@@ -2,7 +2,7 @@
 
 Errors cluster within an utterance, so whole utterances are drawn, with replacement; a rate is the ratio of
 the drawn errors to the drawn words. Runs of one system from several seeds share their test utterances: their
-errors are averaged within each utterance first, so that an utterance is drawn with all of its seeds.
+errors are pooled within each utterance first, so that an utterance is drawn with all of its seeds.
 Intervals and p-values say what other test utterances would change; they treat the trained models as given.
 
 Legend: N utterances, S seeds.
@@ -53,7 +53,8 @@ def bootstrap_interval(
     Raises:
         DataError: shapes disagree, there is nothing to resample, or no reference words.
     """
-    errors, words = _check(errors, words)
+    errors, words, seeds = _check(errors, words)
+    words = words * seeds
     rates = [drawn[:, 0] / drawn[:, 1] for drawn in _resample([errors, words], replicates, seed)]
     return _percentiles(np.concatenate(rates))
 
@@ -82,13 +83,13 @@ def paired_bootstrap(
     Raises:
         DataError: shapes disagree, there is nothing to resample, or no reference words.
     """
-    errors_a, words = _check(errors_a, words)
-    errors_b, words = _check(errors_b, words)
-    difference = errors_a - errors_b
+    errors_a, _, seeds_a = _check(errors_a, words)
+    errors_b, words, seeds_b = _check(errors_b, words)
+    # Multiplied out instead of averaged: whole numbers keep ties exact.
+    difference = errors_a * seeds_b - errors_b * seeds_a  # (N,)
+    words = words * seeds_a * seeds_b
     delta = difference.sum() / words.sum()
-    deltas = np.concatenate(
-        [drawn[:, 0] / drawn[:, 1] for drawn in _resample([difference, words], replicates, seed)]
-    )
+    deltas = np.concatenate([drawn[:, 0] / drawn[:, 1] for drawn in _resample([difference, words], replicates, seed)])
     smaller_tail = min((deltas <= 0).sum(), (deltas >= 0).sum())
     p_value = min(1.0, 2 * (smaller_tail + 1) / (len(deltas) + 1))
     return PairedResult(float(delta), _percentiles(deltas), float(p_value))
@@ -104,17 +105,15 @@ def holm(p_values: Sequence[float], level: float = 0.05) -> list[bool]:
     return rejected
 
 
-def _check(errors: ArrayLike, words: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Return errors averaged over seeds and words, both (N,) and float64."""
+def _check(errors: ArrayLike, words: ArrayLike) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return errors summed over seeds and words, both (N,) and float64, and the number of seeds."""
     errors = np.atleast_2d(np.asarray(errors, dtype=float))  # (S, N)
     words = np.asarray(words, dtype=float)  # (N,)
     if words.ndim != 1 or errors.ndim != 2 or errors.shape[1:] != words.shape:
-        raise DataError(
-            f"Errors {errors.shape} and words {words.shape} do not fit; expected (S, N) and (N,)."
-        )
+        raise DataError(f"Errors {errors.shape} and words {words.shape} do not fit; expected (S, N) and (N,).")
     if not errors.size or not words.sum() > 0:
         raise DataError("There are no reference words to compute an error rate from.")
-    return errors.mean(axis=0), words
+    return errors.sum(axis=0), words, len(errors)
 
 
 def _resample(columns: list[np.ndarray], replicates: int, seed: int) -> Iterator[np.ndarray]:

@@ -57,14 +57,12 @@ def p(value: float) -> str:
     return "p < .001" if value < 0.001 else f"p = {value:.3f}".replace("0.", ".")
 
 
-def compare(
-    experiment: Experiment, roles: Roles, *, replicates: int, seed: int
-) -> dict[tuple[str, str], Comparison]:
+def compare(experiment: Experiment, roles: Roles, *, replicates: int, seed: int) -> dict[tuple[str, str], Comparison]:
     """Compare each student with plain KD, and each system with its control.
 
     Returns:
-        Comparisons by (system, against). Two systems that are each other's baseline are compared once, and count
-        once for the correction.
+        Comparisons by (system, against). Two systems that are each other's baseline are compared once, and
+        count once for the correction.
     """
     finished = experiment.finished
     wanted = []
@@ -96,37 +94,36 @@ def count_tests(comparisons: Mapping[tuple[str, str], Comparison]) -> int:
 
 
 def share_kept(experiment: Experiment, roles: Roles, name: str) -> float | None:
-    """Return the share of the teacher's lead over the unaided student that a system keeps, if there is a lead."""
+    """Return the share of the teacher's lead over the unaided student that a system keeps, if any."""
     if not {roles.teacher, roles.student} <= experiment.finished.keys():
         return None
     teacher, student = experiment.wer(roles.teacher), experiment.wer(roles.student)
     return (student - experiment.wer(name)) / (student - teacher) if student > teacher else None
 
 
-def findings(
-    experiment: Experiment, roles: Roles, comparisons: Mapping[tuple[str, str], Comparison]
-) -> list[str]:
+def findings(experiment: Experiment, roles: Roles, comparisons: Mapping[tuple[str, str], Comparison]) -> list[str]:
     """Say in sentences what the numbers show and what they do not."""
     finished = experiment.finished
     sentences = _lead(experiment, roles)
     for name, system in finished.items():
         baselines = {other: comparison for (one, other), comparison in comparisons.items() if one == name}
-        if not baselines:
-            continue
+        if not baselines or (name == roles.student and (roles.kd, name) in comparisons):
+            continue  # plain KD's sentence says the same the other way round
         parts = []
         for other, comparison in baselines.items():
             role = "its equal-budget control, " if other == system.control else ""
             noun = "" if parts else " errors"
-            parts.append(
-                f"{change(comparison.fewer)}{noun} than {role}{finished[other].label} ({p(comparison.p_value)})"
-            )
+            than = f"than {role}**{finished[other].label}** ({p(comparison.p_value)})"
+            parts.append(f"{change(comparison.fewer)}{noun} {than}")
         # The control decides, if there is one: it differs in nothing but the idea.
         decisive = system.control if system.control in baselines else roles.kd
         idea = f"from {system.isolates}" if decisive == system.control and system.isolates else ""
-        verdict = _verdict(baselines[decisive], idea or f"over {finished[decisive].label}")
+        verdict = _verdict(baselines[decisive], idea or f"over **{finished[decisive].label}**")
         kept = None if name == roles.student else share_kept(experiment, roles, name)
-        keeps = "" if kept is None else f" It keeps {100 * kept:.0f} % of the teacher's lead."
-        sentences.append(f"{system.label} makes {' and '.join(parts)}: {verdict}.{keeps}")
+        sentence = f"**{system.label}** makes {' and '.join(parts)}: {verdict}."
+        if kept is not None:
+            sentence += f" It keeps {f'{100 * kept:.0f} %' if kept > 0 else 'nothing'} of the teacher's lead."
+        sentences.append(sentence)
     return sentences + _caveats(experiment)
 
 
@@ -136,8 +133,8 @@ def _lead(experiment: Experiment, roles: Roles) -> list[str]:
         return []
     teacher, student = (experiment.wer(name) for name in (roles.teacher, roles.student))
     start = (
-        f"{finished[roles.teacher].label} has a WER of {100 * teacher:.2f} %, "
-        f"{finished[roles.student].label} of {100 * student:.2f} %"
+        f"**{finished[roles.teacher].label}** has a WER of {100 * teacher:.2f} %, "
+        f"**{finished[roles.student].label}** of {100 * student:.2f} %"
     )
     if student > teacher:
         return [f"{start}: a lead of {100 * (student - teacher):.2f} points."]
@@ -148,7 +145,7 @@ def _verdict(comparison: Comparison, gain: str) -> str:
     if not comparison.significant:
         return f"no gain {gain} is shown here"
     if comparison.fewer is None or comparison.fewer < 0:
-        verdict = f"no gain {gain} but a loss is shown"
+        verdict = f"this is a loss, not a gain {gain}"
     else:
         verdict = f"a gain {gain} is shown"
     return verdict if comparison.survives else f"{verdict}, which does not survive Holm's correction"
@@ -164,14 +161,18 @@ def _caveats(experiment: Experiment) -> list[str]:
             budgets = [one.mean("steps") * one.mean("passes") for one in (system, control)]
             if max(budgets) > 1.02 * min(budgets):
                 sentences.append(
-                    f"{system.label} and its control, {control.label}, did not have equal budgets: "
+                    f"**{system.label}** and its control, **{control.label}**, did not have equal budgets: "
                     f"{budgets[0]:,.0f} against {budgets[1]:,.0f} passes (steps × passes a step)."
                 )
         if system.unfinished:
             seeds = ", ".join(map(str, system.unfinished))
-            sentences.append(f"{system.label}: unfinished and left out: seed {seeds}.")
+            sentences.append(f"**{system.label}**: unfinished and left out: seed {seeds}.")
     if single := [system.label for system in finished.values() if len(system.runs) == 1]:
-        sentences.append(f"From one seed only, so that another seed may change them: {', '.join(single)}.")
+        sentences.append(f"From one seed only, so that another seed may change them: {_listed(single)}.")
     if absent := [system.label for name, system in experiment.systems.items() if name not in finished]:
-        sentences.append(f"Not run: {', '.join(absent)}.")
+        sentences.append(f"Not run: {_listed(absent)}.")
     return sentences
+
+
+def _listed(labels: list[str]) -> str:
+    return ", ".join(f"**{label}**" for label in labels)

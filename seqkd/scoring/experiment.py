@@ -3,7 +3,7 @@
 Layout::
 
     exp/<system>/seed<k>/config.yaml            resolved settings
-    exp/<system>/seed<k>/history.json           {"rows": [{"step", "seconds", "dev_wer", "train": {...}}, ...]}
+    exp/<system>/seed<k>/history.json           {"rows": [{"step", "seconds", "dev_wer", "train": {}}, ...]}
     exp/<system>/seed<k>/summary.json           see `SUMMARY_KEYS`
     exp/<system>/seed<k>/decode_<set>/text      hypotheses
     data/<set>/text                             references
@@ -79,9 +79,7 @@ class System:
 
     def errors(self, test_sets: Sequence[str]) -> np.ndarray:
         """Return (S, N) errors of each utterance of the sets, one set after the other."""
-        return np.stack(
-            [np.concatenate([run.counts[name].errors for name in test_sets]) for run in self.runs]
-        )
+        return np.stack([np.concatenate([run.counts[name].errors for name in test_sets]) for run in self.runs])
 
     def mean(self, key: str) -> float:
         """Return a number of the summaries, averaged over seeds."""
@@ -113,7 +111,8 @@ class Experiment:
         """Return the WER of a finished system, pooled over its seeds and over test sets, as a fraction."""
         sets = list(test_sets or self.test_sets)
         words = sum(int(self.words[test_set].sum()) for test_set in sets)
-        return float(self.systems[name].errors(sets).mean(axis=0).sum() / words)
+        errors = self.systems[name].errors(sets)  # (S, N)
+        return float(errors.sum() / (len(errors) * words))
 
 
 def read_experiment(
@@ -129,24 +128,21 @@ def read_experiment(
             "isolates": str}``, all optional; see `System`.
 
     Raises:
-        DataError: a file is missing in a finished run or malformed, ids do not match, or a control is no system.
+        DataError: a file of a finished run is missing or malformed, or ids differ.
     """
     references = {test_set: read_text(data_dir / test_set / "text") for test_set in test_sets}
     found = {}
     for name, about in systems.items():
-        control = about.get("control")
-        if control is not None and control not in systems:
-            raise DataError(f"The control of {name} is {control}, which the report does not include.")
         runs, unfinished = [], []
         for seed, directory in _seeds(exp / name):
             if _is_finished(directory, test_sets):
                 runs.append(_read_run(seed, directory, references))
             else:
                 unfinished.append(seed)
-        found[name] = System(name, about.get("label", name), control, about.get("isolates"), runs, unfinished)
+        label, control, isolates = about.get("label", name), about.get("control"), about.get("isolates")
+        found[name] = System(name, label, control, isolates, runs, unfinished)
     words = {
-        test_set: np.array([len(text.split()) for text in texts.values()])
-        for test_set, texts in references.items()
+        test_set: np.array([len(text.split()) for text in texts.values()]) for test_set, texts in references.items()
     }
     return Experiment(found, words)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,8 +24,6 @@ _STYLE = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
 }
 
 
@@ -44,9 +43,7 @@ def draw_wer(experiment: Experiment, intervals: Mapping[str, tuple[float, float]
         axes[0].plot(seeds, row + offsets, "o", color=colour, markersize=4, markeredgecolor="white")
         end = max(high, seeds.max())
         right = max(right, end)
-        axes[0].annotate(
-            f"{rate:.2f}", (end, row), (5, 0), textcoords="offset points", va="center", fontweight="bold"
-        )
+        axes[0].annotate(f"{rate:.2f}", (end, row), (5, 0), textcoords="offset points", va="center", fontweight="bold")
     axes[0].set_yticks(range(len(finished)), [system.label for system in finished.values()])
     axes[0].tick_params(axis="y", length=0)
     axes[0].invert_yaxis()
@@ -77,7 +74,7 @@ def draw_losses(experiment: Experiment) -> Figure | None:
     figure, axes = _new(len(panels), 7.5, 2.6 * ((len(panels) + 1) // 2), columns=2)
     for panel, (term, curves) in zip(axes, panels.items(), strict=False):
         _draw_curves(experiment, panel, curves, labels=False)
-        panel.set_title(term)
+        panel.set_title(term, loc="left", fontsize=10)
     from matplotlib.lines import Line2D
 
     shown = [name for name in experiment.finished if any(name in curves for curves in panels.values())]
@@ -92,9 +89,13 @@ def draw_losses(experiment: Experiment) -> Figure | None:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a PNG atomically, without the date or the software's version, so that equal figures are equal files."""
+    """Write a PNG atomically, of 256 colours to keep it small."""
+    from PIL import Image  # matplotlib's own dependency
+
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=110, format="png")
     with files.atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110, metadata={"Software": None})
+        Image.open(drawn).convert("RGB").quantize(256).save(temporary, optimize=True)
 
 
 def _new(panels: int, width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
@@ -110,7 +111,6 @@ def _new(panels: int, width: float, height: float, columns: int = 1) -> tuple[Fi
 
 
 Value = Callable[[dict[str, Any]], float | None]  # what to take from a row of the history
-Value = Callable[[dict[str, Any]], float | None]  # what to take from a row of the history
 Curve = tuple[np.ndarray, np.ndarray]  # steps (V,), values (S, V) with NaN where a seed has none
 
 
@@ -124,9 +124,7 @@ def _curves(experiment: Experiment, value: Value) -> dict[str, Curve]:
 
 
 def _curve(system: System, value: Value) -> Curve | None:
-    points = [
-        {row["step"]: value(row) for row in run.history if value(row) is not None} for run in system.runs
-    ]
+    points = [{row["step"]: value(row) for row in run.history if value(row) is not None} for run in system.runs]
     steps = sorted({step for seed in points for step in seed})
     if not steps:
         return None
@@ -146,33 +144,34 @@ def _draw_curves(experiment: Experiment, axes: Axes, curves: Mapping[str, Curve]
         axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
         axes.plot(steps, mean, color=colour, linestyle=_dash(experiment, name), linewidth=1.5)
         ends.append((steps[-1], mean[-1], experiment.systems[name].label, colour))
-    axes.set_yscale("log")  # errors and losses fall by orders of magnitude
-    _plain_ticks(axes)
+    if all(np.nanmin(values) > 0 for _, values in curves.values()):
+        _log_scale(axes)  # errors and losses fall by orders of magnitude
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlabel("steps")
     axes.set_xlim(left=0)
     if labels:
         _label_ends(axes, ends)
 
 
-def _plain_ticks(axes: Axes) -> None:
+def _log_scale(axes: Axes) -> None:
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
+    axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
 
 
 def _label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
     """Write each line's name to the right of the plot, moved apart where lines end close together."""
-    bottom, top = np.log(axes.get_ylim())
-    wanted = sorted(((np.log(y) - bottom) / (top - bottom), x, label, colour) for x, y, label, colour in ends)
-    places = _spread([place for place, *_ in wanted], gap=0.055)
-    for (place, x, label, colour), moved in zip(wanted, places, strict=True):
-        right = (x - axes.get_xlim()[0]) / np.subtract(*axes.get_xlim()[::-1])
+    axes.autoscale_view()
+    to_fraction = axes.transData + axes.transAxes.inverted()
+    wanted = sorted((*to_fraction.transform((x, y))[::-1], label, colour) for x, y, label, colour in ends)
+    places = _spread([height for height, *_ in wanted], gap=0.055)
+    for (height, right, label, colour), moved in zip(wanted, places, strict=True):
         axes.annotate(
             label,
-            xy=(right, place),
+            xy=(right, height),
             xytext=(1.05, moved),
             xycoords="axes fraction",
             textcoords="axes fraction",
@@ -201,8 +200,10 @@ def _high(group: Sequence[float], gap: float) -> float:
 
 
 def _colour(experiment: Experiment, name: str) -> str:
-    return _COLOURS[list(experiment.systems).index(name) % len(_COLOURS)]
+    place = list(experiment.systems).index(name)
+    return _COLOURS[place and 1 + (place - 1) % (len(_COLOURS) - 1)]  # black for the first one only
 
 
 def _dash(experiment: Experiment, name: str) -> str:
-    return _DASHES[list(experiment.systems).index(name) // len(_COLOURS) % len(_DASHES)]
+    place = list(experiment.systems).index(name)
+    return _DASHES[max(place - 1, 0) // (len(_COLOURS) - 1) % len(_DASHES)]

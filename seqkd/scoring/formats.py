@@ -77,9 +77,7 @@ def _read(path: Path, parse: Callable[[str], tuple[str, str] | None], *, expecte
         utterance, words = entry
         if utterance in transcripts:
             first = lines_of_ids[utterance]
-            raise DataError(
-                f"{path}, line {number}: utterance {utterance} was already given in line {first}."
-            )
+            raise DataError(f"{path}, line {number}: utterance {utterance} was already given in line {first}.")
         transcripts[utterance], lines_of_ids[utterance] = words, number
     if not transcripts:
         raise DataError(f"{path} holds no transcripts; expected on each line {expected}.")

@@ -45,7 +45,7 @@ def describe_commit(directory: Path, ignore: Sequence[Path] = ()) -> str | None:
     if commit is None:
         return None
     exclude = [f":(exclude){path.name}" for path in ignore]
-    # Relative to the top, so that the exclusions, which are relative to the directory, meet all other changes.
+    # All changes below the repository's top, but for the exclusions, which are relative to the directory.
     changes = _git(directory, "status", "--porcelain", "--", ":/", *exclude)
     return f"{commit} + uncommitted changes" if changes else commit
 

@@ -42,7 +42,7 @@ def write_report(
         data_dir: holds the references, ``<set>/text``.
         out: the Markdown file; figures go to ``figures/`` beside it.
         test_sets: names of the test sets.
-        systems: what to show, in order, by name of the directory: ``label``, its name for people; ``control``,
+        systems: what to show, in order, by name of the directory: ``label``, a name for people; ``control``,
             the system with the same budget that lacks only the idea under test, or None; ``isolates``, that
             idea in words, as in "the consistency term". All three may be left out.
         title: heading.
@@ -136,11 +136,11 @@ def _results(
     return _table(header, rows)
 
 
-def _against_control(
-    experiment: Experiment, system: System, comparisons: Mapping[tuple[str, str], Comparison]
-) -> str:
+def _against_control(experiment: Experiment, system: System, comparisons: Mapping[tuple[str, str], Comparison]) -> str:
     if system.control is None:
         return "–"
+    if system.control not in experiment.systems:
+        return f"not in this report ({system.control})"
     label = experiment.systems[system.control].label
     comparison = comparisons.get((system.name, system.control))
     return f"{comparison} ({label})" if comparison else f"not run ({label})"
@@ -172,20 +172,19 @@ def _legend(
     seed: int,
 ) -> str:
     sizes = ", ".join(
-        f"{name} ({len(words):,} utterances, {words.sum():,} words)"
-        for name, words in experiment.words.items()
+        f"{name} ({len(words):,} utterances, {words.sum():,} words)" for name, words in experiment.words.items()
     )
     tests = count_tests(comparisons)
-    return "\n".join(
+    return _bullets(
         [
-            f"Test sets: {sizes}. WER and S / D / I (substitutions, deletions, insertions) are pooled over",
-            f"seeds{' and test sets' if len(experiment.words) > 1 else ''}, in % of the reference words.",
-            f"Intervals: bootstrap over utterances ({replicates:,} replicates, seed {seed}), each drawn with",
-            "all of its seeds; ± seeds: standard deviation over seeds, in points.",
-            "Lead kept: how far the system is on the way from the unaided student (0 %) to the teacher (100 %).",
-            f"p-values: two-sided paired bootstrap over the same utterances ({paired_replicates:,} replicates),",
-            f"uncorrected for {tests} comparison{'s' * (tests != 1)}; † marks those below .05 after Holm's",
-            "correction. They say whether other test utterances could reverse the difference between these",
+            f"Test sets: {sizes}. WER and S / D / I (substitutions, deletions, insertions) are in % of the "
+            f"reference words, pooled over seeds{' and test sets' if len(experiment.words) > 1 else ''}.",
+            f"Intervals: bootstrap over utterances ({replicates:,} replicates, seed {seed}), each drawn with "
+            "all of its seeds. ± seeds: standard deviation over seeds, in points.",
+            "Lead kept: how far the system has come from the unaided student, 0 %, to the teacher, 100 %.",
+            f"p-values: two-sided, by paired bootstrap over utterances ({paired_replicates:,} replicates), "
+            f"uncorrected for {tests} comparison{'s' * (tests != 1)}; † marks those below .05 after Holm's "
+            "correction. They say whether other test utterances could reverse the difference between these "
             "trained models; they do not say what other seeds would do.",
         ]
     )
@@ -222,9 +221,7 @@ def _settings(experiment: Experiment) -> str:
     """What most systems share in one block, and for each system what it sets differently."""
     configs = {name: _flatten(system.runs[0].config) for name, system in experiment.finished.items()}
     keys = sorted({key for config in configs.values() for key in config})
-    common = {
-        key: Counter(config.get(key) for config in configs.values()).most_common(1)[0][0] for key in keys
-    }
+    common = {key: Counter(config.get(key) for config in configs.values()).most_common(1)[0][0] for key in keys}
     lines = []
     for name, config in configs.items():
         differing = [f"`{key}={config.get(key)}`" for key in keys if config.get(key) != common[key]]
@@ -236,7 +233,7 @@ def _settings(experiment: Experiment) -> str:
 
 
 def _flatten(config: Any, prefix: str = "") -> dict[str, str]:
-    """Return settings by dotted key, absolute paths shortened; seeds are left out, since runs differ in them."""
+    """Return settings by dotted key, absolute paths shortened, without the seeds, in which runs differ."""
     if not isinstance(config, dict) or not config:
         return {prefix.rstrip("."): without_paths(str(config))}
     flat: dict[str, str] = {}
@@ -246,9 +243,7 @@ def _flatten(config: Any, prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def _figures(
-    experiment: Experiment, intervals: Mapping[str, tuple[float, float]], directory: Path
-) -> list[str]:
+def _figures(experiment: Experiment, intervals: Mapping[str, tuple[float, float]], directory: Path) -> list[str]:
     from seqkd.scoring import figures
 
     drawn = {
@@ -271,7 +266,6 @@ def _origin(
     out: Path,
     now: datetime.datetime | None,
 ) -> str:
-    runs = [run for system in experiment.finished.values() for run in system.runs]
     runs = [run for system in experiment.finished.values() for run in system.runs]
     seconds = sum(run.summary["train_seconds"] for run in runs)
     facts = {

@@ -45,9 +45,7 @@ def score_files(
     scores = {}
     for name, path in hyps.items():
         try:
-            scores[name] = score(
-                references, read_transcripts(path), missing=missing, replicates=replicates, seed=seed
-            )
+            scores[name] = score(references, read_transcripts(path), missing=missing, replicates=replicates, seed=seed)
         except DataError as fault:
             raise fault if str(path) in str(fault) else DataError(f"{path} against {ref}: {fault}") from None
     pairs = compare_pairs(scores, seed=seed)

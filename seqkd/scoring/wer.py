@@ -145,15 +145,11 @@ def score(
     if not utterances.words.length.sum():
         raise DataError("The references hold no words, so there is no error rate.")
     wrong = (utterances.words.errors > 0).astype(np.int64)  # (N,)
-    sentences = SentenceRate(
-        float(wrong.mean()), int(wrong.sum()), len(wrong), interval(wrong, np.ones_like(wrong))
-    )
+    sentences = SentenceRate(float(wrong.mean()), int(wrong.sum()), len(wrong), interval(wrong, np.ones_like(wrong)))
     return Score(rate(utterances.words), rate(utterances.characters), sentences, utterances)
 
 
-def count(
-    references: Mapping[str, str], hypotheses: Mapping[str, str], *, missing: str = "error"
-) -> Utterances:
+def count(references: Mapping[str, str], hypotheses: Mapping[str, str], *, missing: str = "error") -> Utterances:
     """Count the errors of every utterance; arguments and faults as in `score`."""
     if missing not in MISSING:
         raise ConfigError(f"missing is {missing!r}; expected one of {', '.join(MISSING)}.")

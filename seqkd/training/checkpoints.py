@@ -7,20 +7,22 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
 
-class ResumePoint(lightning.Callback):
-    """Writes ``resume-step=<k>.ckpt`` before update k, atomically, and keeps the one before it too."""
+class ResumePoint(Checkpoint):
+    """Writes ``resume-step=<k>.ckpt`` after every validation, atomically, and keeps the one before it too.
 
-    def __init__(self, directory: Path, every: int) -> None:
-        self.directory, self.every = directory, every
+    A ``Checkpoint``, so that Lightning calls it last: what the callback for the best checkpoints knows is inside.
+    """
 
-    def on_train_batch_start(self, trainer: lightning.Trainer, *_: Any) -> None:
-        """Write between updates, where validation of the last update is over and nothing of the next has begun."""
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def on_validation_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        """Write when validation is over and nothing of the next update has begun."""
         step = trainer.global_step
-        if step == 0 or step % self.every:
-            return
         path = self.directory / f"resume-step={step}.ckpt"
         if path.exists():
             return

@@ -144,7 +144,13 @@ class CtcDistillation(lightning.LightningModule):
         self.seconds, self._clock = self.seconds + now - self._clock, now
         train = {name: float(value) / max(1, self._updates_summed) for name, value in self._sums.items()}
         self.log_dict({f"train/{name}": value for name, value in train.items()})
-        row = {"step": self.global_step, "seconds": self.seconds, "dev_wer": wer, "lr": self.learning_rate(), "train": train}
+        row = {
+            "step": self.global_step,
+            "seconds": self.seconds,
+            "dev_wer": wer,
+            "lr": self.learning_rate(),
+            "train": train,
+        }
         self.history.append(row)
         self._sums, self._updates_summed = {}, 0
 

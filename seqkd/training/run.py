@@ -179,7 +179,7 @@ def fit(
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
         logger=TensorBoardLogger(directory, name=None, version="tensorboard"),
-        callbacks=[best, ResumePoint(checkpoints, settings["validate_every"]), *progress(directory)],
+        callbacks=[best, ResumePoint(checkpoints), *progress(directory)],
         enable_progress_bar=sys.stderr.isatty(),
         enable_model_summary=False,
         log_every_n_steps=settings["validate_every"],
@@ -287,7 +287,14 @@ class ProgressLines(Callback):
 def quiet_lightning() -> None:
     """Advice of Lightning and lhotse to programmers does not concern our users."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for text in (".*does not have many workers.*", ".*`training_step` returned.*", ".*treespec.*", ".*LeafSpec.*", ".*eagerly read CutSet.*"):
+    for text in (
+        ".*does not have many workers.*",
+        ".*`training_step` returned.*",
+        ".*treespec.*",
+        ".*LeafSpec.*",
+        ".*eagerly read CutSet.*",
+        ".*dataloader is not resumable.*",
+    ):
         warnings.filterwarnings("ignore", text)
     warnings.filterwarnings("ignore", ".*Checkpoint directory.*")
 

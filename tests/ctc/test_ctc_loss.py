@@ -98,9 +98,7 @@ def test_equals_torch_in_float64(backend, reduction, form):
     if form == "joined":
         targets = torch.cat([t[:n] for t, n in zip(targets, target_lengths, strict=True)])
     if form == "lists":
-        targets, input_lengths, target_lengths = (
-            x.tolist() for x in (targets, input_lengths, target_lengths)
-        )
+        targets, input_lengths, target_lengths = (x.tolist() for x in (targets, input_lengths, target_lengths))
     if form == "int32":
         targets, input_lengths, target_lengths = (x.int() for x in (targets, input_lengths, target_lengths))
     loss = ctc_loss(logits, targets, input_lengths, target_lengths, reduction=reduction, backend=backend)
@@ -110,9 +108,7 @@ def test_equals_torch_in_float64(backend, reduction, form):
 def test_backends_share_value_and_gradient():
     for seed in range(5):
         batch = random_batch(seed)
-        for a, b in zip(
-            *(value_and_gradient(*batch, reduction="none", backend=b) for b in BACKENDS), strict=True
-        ):
+        for a, b in zip(*(value_and_gradient(*batch, reduction="none", backend=b) for b in BACKENDS), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
 
 
@@ -135,9 +131,7 @@ def test_gradient_is_the_true_one_through_the_softmax():
 @pytest.mark.parametrize("garbage", [float("nan"), float("inf"), -float("inf"), 1e30])
 def test_padding_never_matters(backend, garbage):
     logits, targets, input_lengths, target_lengths = random_batch()
-    clean = value_and_gradient(
-        logits, targets, input_lengths, target_lengths, reduction="none", backend=backend
-    )
+    clean = value_and_gradient(logits, targets, input_lengths, target_lengths, reduction="none", backend=backend)
     dirty_logits, dirty_targets = logits.clone(), targets.clone()
     for i in range(3):
         dirty_logits[i, input_lengths[i] :] = garbage
@@ -163,9 +157,7 @@ def test_a_target_that_cannot_be_aligned(backend):
     arguments = ([[1, 1], [1, 2]], [2, 3], [2, 2])
     losses = ctc_loss(logits, *arguments, reduction="none", backend=backend)
     assert losses[0] == torch.inf and losses[1].isfinite()
-    losses, gradient = value_and_gradient(
-        logits, *arguments, reduction="none", backend=backend, zero_infinity=True
-    )
+    losses, gradient = value_and_gradient(logits, *arguments, reduction="none", backend=backend, zero_infinity=True)
     assert losses[0] == 0 and (gradient[0] == 0).all() and (gradient[1] != 0).any()
 
 
@@ -223,10 +215,8 @@ def test_adding_a_constant_to_a_frame_changes_nothing(seed, constant):
 def test_labels_that_are_not_checked_make_only_their_utterance_nan():
     logits, targets, input_lengths, target_lengths = random_batch()
     bad = targets.clone()
-    bad[1, 2] = 99
-    losses, gradient = value_and_gradient(
-        logits, bad, input_lengths, target_lengths, reduction="none", validate=False
-    )
+    bad[1, 2] = 10**9  # far enough out of bounds to end the process
+    losses, gradient = value_and_gradient(logits, bad, input_lengths, target_lengths, reduction="none", validate=False)
     assert losses.isnan().tolist() == [False, True, False]
     assert gradient[1, : input_lengths[1]].isnan().all() and gradient[[0, 2]].isfinite().all()
 

@@ -70,9 +70,7 @@ def cons(**fixed):
 
 def one_pass(function, **fixed):
     def loss(batch: Batch, kd_weight=0.7, **options) -> DistillationLoss:
-        return function(
-            batch.student[0], batch.teacher, *batch.common, kd_weight=kd_weight, **fixed, **options
-        )
+        return function(batch.student[0], batch.teacher, *batch.common, kd_weight=kd_weight, **fixed, **options)
 
     return loss
 

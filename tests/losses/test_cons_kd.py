@@ -38,9 +38,7 @@ def by_loops(batch, blank, distance, temperature, select):
                 if select == "nonblank" and teacher.argmax() == blank:
                     continue
                 p, q = softmax(teacher / temperature), softmax(z / temperature)
-                kd[i] += (
-                    ((p - q) ** 2).sum() if distance == "squared" else temperature**2 * kl(p, q)
-                ) / passes
+                kd[i] += (((p - q) ** 2).sum() if distance == "squared" else temperature**2 * kl(p, q)) / passes
             pairs = list(combinations(map(softmax, students), 2))
             consistency[i] += sum((kl(p, q) + kl(q, p)) / 2 for p, q in pairs) / max(len(pairs), 1)
     return kd, consistency
@@ -165,9 +163,7 @@ def test_kl_gradient_is_tau_times_the_difference(batch, gradients):
         batch,
     )
     valid = torch.arange(7) < batch.input_lengths[:, None]
-    expected = (
-        tau * ((batch.student[0] / tau).softmax(-1) - (batch.teacher / tau).softmax(-1)) * valid[..., None]
-    )
+    expected = tau * ((batch.student[0] / tau).softmax(-1) - (batch.teacher / tau).softmax(-1)) * valid[..., None]
     torch.testing.assert_close(gradient[0], expected, rtol=1e-10, atol=1e-12)
 
 
@@ -199,9 +195,7 @@ def test_classes_masked_in_both_contribute_nothing(make, gradients):
     batch = make(classes=5)
     student, teacher = batch.student.clone(), batch.teacher.clone()
     student[..., 4], teacher[..., 4] = -torch.inf, -torch.inf
-    smaller = batch.but(
-        student=student[..., :4], teacher=teacher[..., :4], targets=batch.targets.clamp(max=3)
-    )
+    smaller = batch.but(student=student[..., :4], teacher=teacher[..., :4], targets=batch.targets.clamp(max=3))
     for distance in ("squared", "kl"):
 
         def loss(b, distance=distance):

@@ -161,7 +161,5 @@ def test_faults_name_the_utterance_and_the_value(objective, batch):
 def test_a_teacher_of_another_shape_is_refused(objective, batch, request):
     if "nbest" in request.node.name:
         pytest.skip("its teacher comes as hypotheses")
-    with pytest.raises(
-        ValueError, match=r"teacher_logits \(3, 7, 5\) and student_logits \(3, 7, 4\) must have"
-    ):
+    with pytest.raises(ValueError, match=r"teacher_logits \(3, 7, 5\) and student_logits \(3, 7, 4\) must have"):
         objective(batch.but(teacher=torch.zeros(3, 7, 5)))

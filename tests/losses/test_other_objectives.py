@@ -27,14 +27,16 @@ KD = {"kd_weight": 0.5, "reduction": "none"}
 
 
 @quick
-@given(seeds, st.sampled_from(["posterior", "log"]))
-def test_guided_sums_the_posterior_at_the_teachers_spikes(seed, variant):
+@given(seeds, st.sampled_from(["posterior", "log"]), st.sampled_from([0, 3]))
+def test_guided_sums_the_posterior_at_the_teachers_spikes(seed, variant, blank):
     batch = make_batch(seed)
-    result = guided_ctc_loss(batch.student[0], batch.teacher, *batch.common, variant=variant, **KD)
+    batch = batch.but(targets=batch.targets - int(blank == 3))
+    options = {"variant": variant, "blank": blank}
+    result = guided_ctc_loss(batch.student[0], batch.teacher, *batch.common, **options, **KD)
     posteriors = batch.student[0].softmax(-1).numpy()
     for i, length in enumerate(batch.input_lengths.tolist()):
         best = batch.teacher[i, :length].argmax(-1).tolist()
-        chosen = np.array([posteriors[i, t, k] for t, k in enumerate(best) if k != 0])
+        chosen = np.array([posteriors[i, t, k] for t, k in enumerate(best) if k != blank])
         expected = -(chosen if variant == "posterior" else np.log(chosen)).sum()
         assert result.terms["kd"][i].item() == pytest.approx(expected)
 
@@ -45,9 +47,7 @@ def test_guided_leaves_a_blank_teacher_alone(batch):
 
 
 @quick
-@given(
-    st.lists(st.lists(st.integers(0, 3), min_size=6, max_size=6), min_size=1, max_size=3), st.integers(0, 3)
-)
+@given(st.lists(st.lists(st.integers(0, 3), min_size=6, max_size=6), min_size=1, max_size=3), st.integers(0, 3))
 def test_collapse_merges_repeats_then_drops_blanks(paths, blank):
     lengths = torch.tensor([6, 4, 0][: len(paths)])
     labels, counts = collapse(torch.tensor(paths), torch.arange(6) < lengths[:, None], blank)
@@ -130,9 +130,7 @@ def test_nbest_faults(batch):
 
 
 @quick
-@given(
-    seeds, st.integers(0, 8), st.sampled_from(["min", "mean", "softmin"]), st.sampled_from(["kl", "squared"])
-)
+@given(seeds, st.integers(0, 8), st.sampled_from(["min", "mean", "softmin"]), st.sampled_from(["kl", "squared"]))
 def test_delayed_equals_a_computation_with_loops(seed, max_delay, match, distance):
     batch = make_batch(seed)
     options = {"max_delay": max_delay, "match": match, "distance": distance, "temperature": 2.0}
@@ -155,9 +153,7 @@ def test_delayed_equals_a_computation_with_loops(seed, max_delay, match, distanc
 def test_delay_zero_is_ctc_kd(batch):
     plain = ctc_kd_loss(batch.student[0], batch.teacher, *batch.common, distance="kl", **KD)
     for match in ("min", "mean", "softmin"):
-        delayed = delayed_kd_loss(
-            batch.student[0], batch.teacher, *batch.common, max_delay=0, match=match, **KD
-        )
+        delayed = delayed_kd_loss(batch.student[0], batch.teacher, *batch.common, max_delay=0, match=match, **KD)
         torch.testing.assert_close(delayed.total, plain.total)
 
 
@@ -195,8 +191,6 @@ def test_inter_faults(batch):
     weights = {"inter_kd_weight": 0.3, "inter_ctc_weight": 0.2}
     with pytest.raises(ValueError, match=r"inter_logits must hold at least one tensor \(B, T, C\)"):
         inter_ctc_kd_loss(batch.student[0], [], batch.teacher, *batch.common, **weights, **KD)
-    with pytest.raises(
-        ValueError, match=r"inter_logits \(3, 6, 4\) and student_logits \(3, 7, 4\) must have"
-    ):
+    with pytest.raises(ValueError, match=r"inter_logits \(3, 6, 4\) and student_logits \(3, 7, 4\) must have"):
         wrong = [batch.student[1][:, :6]]
         inter_ctc_kd_loss(batch.student[0], wrong, batch.teacher, *batch.common, **weights, **KD)

@@ -11,9 +11,7 @@ def corpus(tmp_path):
     references = {f"u{i:02}": "one two three four" for i in range(40)}
     write_text(tmp_path / "ref", references)
     write_trn(tmp_path / "good.trn", references | {"u07": "one two three"})
-    write_text(
-        tmp_path / "bad", {u: "one too three" if i % 2 else w for i, (u, w) in enumerate(references.items())}
-    )
+    write_text(tmp_path / "bad", {u: "one too three" if i % 2 else w for i, (u, w) in enumerate(references.items())})
     write_text(tmp_path / "short", {u: w for u, w in references.items() if u != "u07"})
     return tmp_path
 

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Make the environment: a virtual environment in .venv (SEQKD_VENV overrides the place, SEQKD_PYTHON the
+# interpreter) with the versions of constraints.txt, and put it on the PATH of whoever sources this file.
+# Does nothing when it is up to date.
+set -euo pipefail
+
+seqkd_setup() {
+  local root venv stamp wanted python candidate
+  root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+  venv=${SEQKD_VENV:-$root/.venv}
+  stamp=$venv/seqkd-stamp
+  wanted=$(cat "$root/pyproject.toml" "$root/local/constraints.txt" | cksum)
+  if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$wanted $root" ]; then
+    python=${SEQKD_PYTHON:-}
+    for candidate in python3.12 python3.11 python3.10 python3; do
+      [ -z "$python" ] || break
+      if "$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then
+        python=$candidate
+      fi
+    done
+    if [ -z "$python" ]; then
+      echo "setup: no Python 3.10, 3.11 or 3.12 on the PATH; install one, or set SEQKD_PYTHON" >&2
+      return 1
+    fi
+    echo "setup: installing into $venv (some minutes and about 6 GB the first time)" >&2
+    if [ ! -x "$venv/bin/pip" ] && ! "$python" -m venv "$venv"; then
+      echo "setup: $python cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2
+      return 1
+    fi
+    if ! "$venv/bin/pip" install --quiet --disable-pip-version-check -c "$root/local/constraints.txt" \
+      -e "$root[recipes,synth,dev]"; then
+      echo "setup: pip could not install the packages; run it again when the reason above is mended" >&2
+      return 1
+    fi
+    echo "$wanted $root" >"$stamp"
+  fi
+  export PATH="$venv/bin:$PATH"
+}
+
+seqkd_setup

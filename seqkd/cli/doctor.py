@@ -1,0 +1,77 @@
+"""``seqkd doctor``: what is here, what is missing, and how to get it."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+
+from seqkd import __version__
+
+# distribution, import name, what needs it, how to get it
+LIBRARIES = [
+    ("torch", "torch", "the losses", "pip install torch"),
+    ("numpy", "numpy", "scoring", "pip install numpy"),
+    ("jiwer", "jiwer", "scoring", "pip install jiwer"),
+    ("rapidfuzz", "rapidfuzz", "scoring", "pip install rapidfuzz"),
+    ("torchaudio", "torchaudio", "features", "pip install 'seqkd[recipes]'"),
+    ("lightning", "lightning", "training", "pip install 'seqkd[recipes]'"),
+    ("lhotse", "lhotse", "batching", "pip install 'seqkd[recipes]'"),
+    ("hydra-core", "hydra", "settings", "pip install 'seqkd[recipes]'"),
+    ("sentencepiece", "sentencepiece", "tokenizers", "pip install 'seqkd[recipes]'"),
+    ("soundfile", "soundfile", "reading audio", "pip install 'seqkd[recipes]'"),
+    ("safetensors", "safetensors", "models and features on disk", "pip install 'seqkd[recipes]'"),
+    ("matplotlib", "matplotlib", "figures", "pip install 'seqkd[recipes]'"),
+    ("tensorboard", "tensorboard", "training logs", "pip install 'seqkd[recipes]'"),
+    ("espeakng-loader", "espeakng_loader", "the espeak_voices corpus", "pip install 'seqkd[synth]'"),
+]
+PROGRAMS = [
+    ("apt-get", "the asterisk_prompts corpus (without it, its upstream tarball is tried)"),
+    ("dpkg", "the asterisk_prompts corpus (without it, its upstream tarball is tried)"),
+]
+
+
+def main(argv: list[str]) -> int:
+    """Entry point; status 1 when something that the losses or the scorer need is missing."""
+    argparse.ArgumentParser(prog="seqkd doctor", description="Print versions, devices and what is missing.").parse_args(
+        argv
+    )
+    print(f"seqkd {__version__}, Python {platform.python_version()} at {sys.executable}")
+    print(f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores")
+    missing_base = False
+    print("\nlibraries")
+    for distribution, module, purpose, remedy in LIBRARIES:
+        if importlib.util.find_spec(module):
+            print(f"  {distribution:<16}{importlib.metadata.version(distribution)}")
+        else:
+            missing_base |= distribution in ("torch", "numpy", "jiwer", "rapidfuzz")
+            print(f"  {distribution:<16}MISSING: {purpose} needs it; {remedy}")
+    print("\nprograms")
+    for program, purpose in PROGRAMS:
+        print(f"  {program:<16}{shutil.which(program) or f'not found: used by {purpose}'}")
+    if importlib.util.find_spec("torch"):
+        devices()
+    return int(missing_base)
+
+
+def devices() -> None:
+    """Devices, the torch/torchaudio match, and which CTC backend 'auto' is."""
+    import torch
+
+    print("\ndevices")
+    print(f"  CPU             {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}")
+    for index in range(torch.cuda.device_count()):
+        memory = torch.cuda.get_device_properties(index).total_memory / 2**30
+        print(f"  cuda:{index}          {torch.cuda.get_device_name(index)}, {memory:.0f} GiB")
+    if not torch.cuda.is_available():
+        print("  no usable GPU: training runs on the CPU")
+    if importlib.util.find_spec("torchaudio"):
+        ours, theirs = (importlib.metadata.version(name).split("+")[0] for name in ("torch", "torchaudio"))
+        if ours.split(".")[:2] != theirs.split(".")[:2]:
+            print(f"  torch {ours} and torchaudio {theirs} are NOT a matching pair: see local/constraints.txt")
+    print("\ncompiled parts")
+    print("  CTC loss        torch's own operator (backend 'auto'); no compiled kernel of ours yet")

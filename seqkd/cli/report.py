@@ -1,0 +1,58 @@
+"""``seqkd report``: RESULTS.md and its figures, and with ``--check`` the numbers a preset must reach."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seqkd.cli.settings import CONF, compose, parse, parser
+from seqkd.errors import SeqkdError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def main(argv: list[str]) -> int:
+    """Entry point."""
+    made = parser("report", "Write RESULTS.md and figures from the trained, decoded and scored systems.")
+    args = parse(made, argv)
+    cfg = compose(args)
+    from seqkd.scoring.report import write_report
+
+    systems = {}
+    for name in ["teacher", *cfg.systems]:
+        chosen = compose(args, f"system={name}").system if (CONF / "system" / f"{name}.yaml").is_file() else None
+        if chosen is None:
+            raise SeqkdError(f"there is no system {name!r}")
+        systems[name] = {"label": chosen.label, "control": chosen.control, "isolates": chosen.isolates}
+    out = Path(cfg.report.out)
+    write_report(
+        Path(cfg.exp),
+        Path(cfg.data),
+        out,
+        test_sets=list(cfg.sets.test),
+        systems=systems,
+        title=cfg.title,
+        # The recipe's own command line, when the recipe calls us.
+        command=os.environ.get("SEQKD_COMMAND") or shlex.join(["seqkd", "report", *argv]),
+        notes=list(cfg.report.notes),
+        paired_replicates=cfg.report.replicates,
+    )
+    print(f"wrote {out}")
+    check_expected(cfg)
+    return 0
+
+
+def check_expected(cfg: DictConfig) -> None:
+    """Raise SeqkdError when a system misses the WER its preset says it must reach (report.expect)."""
+    for system, limit in cfg.report.expect.items():
+        for name in cfg.sets.test:
+            path = Path(cfg.exp) / system / "seed0" / f"decode_{name}" / "score.json"
+            (scored,) = json.loads(path.read_text(encoding="utf-8"))["systems"].values()
+            wer = 100 * scored["wer"]["rate"]
+            if wer > limit:
+                raise SeqkdError(f"{system} has {wer:.2f} % WER on {name}; this preset must reach {limit:g} %")
+            print(f"{system} on {name}: {wer:.2f} % WER, must be at most {limit:g} %: reached")

@@ -1,0 +1,54 @@
+"""Train tiny systems on the tone corpus, in this process or in one that can be killed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from seqkd.cli.prepare import tokens
+from seqkd.cli.settings import compose, parse, parser
+
+SETTINGS = [
+    "features.sample_rate=8000",
+    "features.num_mel_bins=20",
+    "tokens.type=word",
+    "unlabelled=[extra]",
+    "sets.test=[dev]",
+    *(f"{role}.model.{size}" for role in ("teacher", "student") for size in ("width=24", "layers=2", "hidden=32")),
+    *(f"{role}.training.{s}" for role in ("teacher", "student") for s in ("updates=12", "validate_every=4")),
+    *(f"{role}.training.{s}" for role in ("teacher", "student") for s in ("warmup=2", "max_duration=8")),
+    *(f"{role}.augment.warp=5" for role in ("teacher", "student")),
+]
+
+
+def arguments(exp: Path, data: Path, *overrides: str) -> list[str]:
+    """Command-line arguments of a tiny run."""
+    return ["--exp", str(exp), "--data", str(data), "--nj", "1", *SETTINGS, *overrides]
+
+
+def settings(exp: Path, data: Path, *overrides: str) -> DictConfig:
+    """The composed settings of a tiny run."""
+    return compose(parse(parser("test", ""), arguments(exp, data, *overrides)))
+
+
+def train_here(exp: Path, data: Path, system: str, *overrides: str) -> Path:
+    """Train in this process; makes the tokenizer if need be."""
+    from seqkd.training.run import train
+
+    cfg = settings(exp, data, f"system={system}", *overrides)
+    tokens(cfg)
+    return train(cfg)
+
+
+def train_process(exp: Path, data: Path, system: str, *overrides: str) -> subprocess.Popen[str]:
+    """Start training in a process of its own."""
+    command = [sys.executable, "-m", "seqkd.cli.main", "train", "--one"]
+    return subprocess.Popen(
+        [*command, *arguments(exp, data, f"system={system}", *overrides)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
