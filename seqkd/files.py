@@ -13,7 +13,7 @@ from typing import Any
 
 @contextlib.contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; it takes ``path``'s place if the block succeeds, and is removed if not."""
+    """Yield a temporary path beside ``path``; it takes ``path``'s place if the block succeeds, else it is removed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix is kept because writers such as soundfile choose a format by it.

@@ -1,0 +1,1 @@
+"""The ``seqkd`` command and its subcommands."""

@@ -20,6 +20,16 @@ class Job:
     log: Path
 
 
+def failure(job: Job, status: int) -> str:
+    """Say why a job failed: its own one sentence if it ended in one, else the end of its log."""
+    lines = job.log.read_text(encoding="utf-8", errors="replace").splitlines() or ["(its log is empty)"]
+    said = f"seqkd {job.arguments[0]}: "
+    if lines[-1].startswith(said):
+        return f"{job.name}: {lines[-1].removeprefix(said)} (log: {job.log})"
+    tail = "\n".join(lines[-5:])
+    return f"{job.name} failed with status {status}; {job.log} ends in:\n{tail}"
+
+
 def run_jobs(jobs: list[Job], limit: int) -> None:
     """Run up to ``limit`` jobs at a time; print what starts, ends and is left. One failure stops the others.
 
@@ -31,14 +41,13 @@ def run_jobs(jobs: list[Job], limit: int) -> None:
             while waiting and len(running) < limit:
                 job = waiting.pop(0)
                 job.log.parent.mkdir(parents=True, exist_ok=True)
-                output = job.log.open("w", encoding="utf-8")
                 command = [sys.executable, "-m", "seqkd.cli.main", *job.arguments]
-                running[subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)] = job
+                with job.log.open("w", encoding="utf-8") as output:
+                    running[subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)] = job
             for process in [p for p in running if p.poll() is not None]:
                 job = running.pop(process)
                 if process.returncode:
-                    tail = "\n".join(job.log.read_text(encoding="utf-8", errors="replace").splitlines()[-5:])
-                    raise SeqkdError(f"{job.name} failed (status {process.returncode}); the end of {job.log}:\n{tail}")
+                    raise SeqkdError(failure(job, process.returncode))
                 done += 1
                 elapsed = time.monotonic() - began
                 left = elapsed / done * (len(jobs) - done) / 60

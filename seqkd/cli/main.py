@@ -39,11 +39,20 @@ def main(argv: list[str] | None = None) -> int:
         parser.print_help()
         return 0
     command = parser.parse_args(argv[:1]).command
-    module = importlib.import_module(f"seqkd.cli.{command.replace('-', '_')}")
     try:
+        module = importlib.import_module(f"seqkd.cli.{command.replace('-', '_')}")
         return module.main(argv[1:]) or 0
     except SeqkdError as error:
         print(f"seqkd {command}: {error}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        if (error.name or "seqkd").partition(".")[0] == "seqkd":
+            raise
+        print(
+            f"seqkd {command}: needs {error.name}, which is not installed; "
+            "install the recipes' libraries: pip install 'seqkd[recipes]'",
+            file=sys.stderr,
+        )
         return 1
     except KeyboardInterrupt:
         print(f"seqkd {command}: interrupted; run it again to carry on", file=sys.stderr)

@@ -51,6 +51,8 @@ def check_expected(cfg: DictConfig) -> None:
     for system, limit in cfg.report.expect.items():
         for name in cfg.sets.test:
             path = Path(cfg.exp) / system / "seed0" / f"decode_{name}" / "score.json"
+            if not path.is_file():
+                raise SeqkdError(f"{path} is missing; run stage 8 (score) first")
             (scored,) = json.loads(path.read_text(encoding="utf-8"))["systems"].values()
             wer = 100 * scored["wer"]["rate"]
             if wer > limit:

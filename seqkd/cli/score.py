@@ -49,6 +49,10 @@ def score_recipe(argv: list[str]) -> int:
             result, reference = decoded / "score.json", Path(cfg.data) / name / "text"
             if not (decoded / "text").is_file():
                 raise ConfigError(f"{decoded} has no text; run stage 7 (decode) first")
+            if not reference.is_file():
+                raise ConfigError(
+                    f"{reference} is missing: a test set needs transcripts; name another set in sets.test"
+                )
             if result.is_file() and result.stat().st_mtime > max(
                 (decoded / "text").stat().st_mtime, reference.stat().st_mtime
             ):

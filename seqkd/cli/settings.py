@@ -37,9 +37,23 @@ def parse(made: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
             made.error(f"{override!r} is neither an option nor a key=value setting")
     if args.nj < 1 or args.ngpu < 0:
         made.error("--nj must be at least 1 and --ngpu at least 0")
+    if args.ngpu:
+        check_gpus(args.ngpu)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("lhotse").setLevel(logging.WARNING)
     return args
+
+
+def check_gpus(wanted: int) -> None:
+    """Raise ConfigError when this machine has fewer GPUs than ``wanted``."""
+    import torch
+
+    found = torch.cuda.device_count()
+    if found < wanted:
+        raise ConfigError(
+            f"--ngpu is {wanted}, but torch can use {found} GPUs here; leave it out to use the CPU, "
+            "or see what 'seqkd doctor' says"
+        )
 
 
 def compose(args: argparse.Namespace, *extra: str) -> DictConfig:
@@ -52,6 +66,8 @@ def compose(args: argparse.Namespace, *extra: str) -> DictConfig:
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
+
+    from seqkd.cli.checks import check_values, explain
 
     overrides = []
     if args.conf:
@@ -67,8 +83,8 @@ def compose(args: argparse.Namespace, *extra: str) -> DictConfig:
             cfg = hydra_compose("config", [*overrides, *fixed, *args.overrides, *extra])
         OmegaConf.resolve(cfg)
     except (HydraException, OmegaConfBaseException) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"the settings cannot be used: {reason}") from error
+        raise ConfigError(explain(error, [*args.overrides, *extra])) from error
+    check_values(cfg)
     return cfg
 
 

@@ -26,7 +26,9 @@ def main(argv: list[str]) -> int:
     if not isinstance(variants, dict) or not all(isinstance(v, list) for v in variants.values()):
         raise ConfigError(f"{args.variants}: expected a mapping of names to lists of key=value settings")
     shared = [
-        *("--conf", str(args.conf), "--preset", args.preset, "--data", str(args.data), "--ngpu", str(args.ngpu)),
+        *(("--conf", str(args.conf)) if args.conf else ()),
+        *(("--preset", args.preset) if args.preset else ()),
+        *("--data", str(args.data), "--ngpu", str(args.ngpu)),
         *args.overrides,
         f"tokens.directory={cfg.tokens.directory}",
         f"teacher.import_from={teacher_directory(cfg)}",

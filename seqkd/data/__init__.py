@@ -1,0 +1,1 @@
+"""From corpora and data directories to batches."""

@@ -6,6 +6,7 @@ utterance id, and its features come from the store. Letters: B batch, T frames, 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from lhotse.dataset import DynamicBucketingSampler
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from seqkd.data.features import FeatureStore
+from seqkd.data.features import FeatureStore, data_fingerprint, finished_features
 from seqkd.data.kaldi import read_data_dir
 from seqkd.data.tokens import Tokenizer
 from seqkd.errors import DataError
@@ -25,7 +26,10 @@ from seqkd.models.layers import subsampled_length
 
 @dataclass
 class Batch:
-    """``features`` (B, T, F), ``feature_lengths`` (B,), ``targets`` (B, S), ``target_lengths`` (B,), ``labelled`` (B,) bool."""
+    """Padded utterances and their transcripts.
+
+    ``features`` (B, T, F), ``feature_lengths`` (B,), ``targets`` (B, S), ``target_lengths`` (B,), ``labelled`` (B,).
+    """
 
     ids: list[str]
     features: Tensor
@@ -37,7 +41,7 @@ class Batch:
 
 @dataclass
 class Corpus:
-    """What a model trains or is tested on: features by id, transcripts by id (absent: unlabelled), and the dropped ids."""
+    """What a model trains or is tested on: features and transcripts (None: unlabelled) by id, and the dropped ids."""
 
     store: FeatureStore
     transcripts: dict[str, str | None]
@@ -55,24 +59,29 @@ class Corpus:
 
 def frames_needed(targets: list[int]) -> int:
     """Encoder frames that a CTC alignment needs: one a unit, and a blank between equal neighbours."""
-    return len(targets) + sum(a == b for a, b in zip(targets, targets[1:], strict=False))
+    return len(targets) + sum(a == b for a, b in itertools.pairwise(targets))
 
 
 def load_corpus(data: Path, labelled: list[str], tokenizer: Tokenizer, unlabelled: list[str] = ()) -> Corpus:
     """Read sets of ``data``. Transcripts of ``unlabelled`` sets are ignored if there are any.
 
-    For decoding, name the set in ``unlabelled``: then every utterance is kept. Utterances whose transcript cannot fit their frames are left out and listed in ``dropped`` with the reason.
-    Raises DataError when an id is in two sets, a labelled set has no transcripts, or nothing is left.
+    For decoding, name the set in ``unlabelled``: then every utterance is kept. Utterances whose transcript cannot
+    fit their frames are left out and listed in ``dropped`` with the reason.
+    Raises DataError when an id is in two sets, a labelled set has no transcripts, a set has changed since its
+    features were made, or nothing is left.
     """
     names = [*labelled, *unlabelled]
     store = FeatureStore([data / name for name in names])
     corpus = Corpus(store, {}, {}, {})
     for name in names:
-        for u in read_data_dir(data / name):
-            if u.id in corpus.transcripts:
+        utterances = read_data_dir(data / name)
+        if data_fingerprint(utterances) != finished_features(data / name)["data"]:
+            raise DataError(f"{data / name} has changed since its features were made; run stage 1 again")
+        for u in utterances:
+            if u.id in corpus.transcripts or u.id in corpus.dropped:
                 raise DataError(f"utterance {u.id} of {data / name} is also in another set of {names}; remove one")
             text = None if name in unlabelled else u.text
-            if text is None and name in labelled:
+            if text is None and name in labelled and name not in unlabelled:
                 raise DataError(
                     f"{data / name} has no text file, but is used as a labelled set; name it in unlabelled="
                 )
@@ -139,12 +148,14 @@ class StepSampler:
                 step += 1
             if step == before:
                 raise DataError(
-                    f"no batch of {self.world} × {self.max_duration:g} s can be made from {len(self.corpus)} utterances; "
-                    "lower training.max_duration"
+                    f"no batch of {self.world} × {self.max_duration:g} s can be made from {len(self.corpus)} "
+                    "utterances; lower training.max_duration"
                 )
             epoch += 1
 
     def _epoch(self, epoch: int) -> Iterator[list[str]]:
+        if len(self.corpus) < 2:
+            raise DataError(f"training needs at least 2 utterances, found {len(self.corpus)}")
         sampler = DynamicBucketingSampler(
             CutSet.from_cuts(cut(u, self.corpus.store.frames[u]) for u in self.corpus.transcripts),
             max_duration=self.max_duration,
@@ -174,9 +185,11 @@ def training_batches(corpus: Corpus, sampler: StepSampler, workers: int) -> Data
 def evaluation_batches(corpus: Corpus, max_duration: float, rank: int = 0, world: int = 1) -> DataLoader:
     """Every utterance once, longest first; processes take turns at the batches."""
     frames = corpus.store.frames
+    most = max(1, len(corpus) // world)  # utterances: a process without a batch would leave the others waiting
     batches: list[list[str]] = []
     for u in sorted(corpus.transcripts, key=lambda u: (-frames[u], u)):
-        if not batches or (len(batches[-1]) + 1) * frames[batches[-1][0]] > max_duration * 100:
+        size = len(batches[-1]) if batches else most
+        if size == most or (size + 1) * frames[batches[-1][0]] > max_duration * 100:
             batches.append([])
         batches[-1].append(u)
     return DataLoader(_Utterances(corpus), sampler=batches[rank::world], batch_size=None)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from seqkd.data.kaldi import Utterance, check_audio, read_data_dir
-from seqkd.errors import DataError
+from seqkd.errors import ConfigError, DataError
 from seqkd.files import atomic_path, write_json
 
 SHARD = 500  # utterances: about 60 MB of 80-bin features
@@ -34,6 +34,11 @@ class FeatureSettings:
     num_mel_bins: int = 80
     frame_length_ms: float = 25.0
     frame_shift_ms: float = 10.0
+
+    def __post_init__(self) -> None:
+        for name, least in {"sample_rate": 1, "num_mel_bins": 4, "frame_length_ms": 1.0, "frame_shift_ms": 1.0}.items():
+            if getattr(self, name) < least:
+                raise ConfigError(f"features.{name} is {getattr(self, name)}; expected at least {least}")
 
 
 def fbank(samples: Tensor, settings: FeatureSettings) -> Tensor:
@@ -79,6 +84,14 @@ def make_features(directory: Path, settings: FeatureSettings, nj: int) -> int:
     return len(utterances)
 
 
+def finished_features(directory: Path) -> dict[str, Any]:
+    """``settings`` and ``data`` (a fingerprint) of a data directory's features; DataError if they are not finished."""
+    done = directory / "feats" / "done.json"
+    if not done.is_file():
+        raise DataError(f"{directory} has no finished features; run stage 1 first")
+    return json.loads(done.read_text(encoding="utf-8"))
+
+
 def data_fingerprint(utterances: list[Utterance]) -> str:
     """Hash of ids, segments, transcripts, and the size and time of every audio file."""
     digest = hashlib.sha256()
@@ -104,10 +117,15 @@ def _write_shard(job: tuple[Path, list[Utterance], FeatureSettings]) -> None:
 
     path, utterances, settings = job
     torch.set_num_threads(1)
-    features = {u.id: fbank(read_samples(u, settings.sample_rate), settings).contiguous() for u in utterances}
-    for name, value in features.items():
-        if len(value) == 0:
-            raise DataError(f"utterance {name} is shorter than one {settings.frame_length_ms:g} ms frame; remove it")
+    features = {}
+    for u in utterances:
+        samples = read_samples(u, settings.sample_rate)
+        if len(samples) < settings.sample_rate * settings.frame_length_ms / 1000:
+            raise DataError(
+                f"utterance {u.id}, {u.audio}: has {len(samples)} samples, less than one frame of "
+                f"{settings.frame_length_ms:g} ms; remove it"
+            )
+        features[u.id] = fbank(samples, settings).contiguous()
     with atomic_path(path) as temporary:
         save_file(features, temporary)
 
@@ -142,19 +160,20 @@ class FeatureStore:
 
     def __init__(self, directories: list[Path]) -> None:
         self._directories = [Path(d) / "feats" for d in directories]
-        for feats in self._directories:
-            if not (feats / "done.json").is_file():
-                raise DataError(f"{feats.parent} has no finished features; run stage 1 first")
+        self._made = [finished_features(feats.parent) for feats in self._directories]
         self._cache: dict[str, Tensor] = {}
 
     @cached_property
     def _where(self) -> dict[str, Any]:
-        from safetensors import safe_open
+        from safetensors import SafetensorError, safe_open
 
         where = {}
         for feats in self._directories:
             for shard in sorted(feats.glob("*.safetensors")):
-                tensors = safe_open(shard, "pt")
+                try:
+                    tensors = safe_open(shard, "pt")
+                except SafetensorError as error:
+                    raise DataError(f"{shard} is damaged ({error}); delete {feats} and run stage 1 again") from error
                 where.update(dict.fromkeys(tensors.keys(), tensors))
         return where
 
@@ -167,7 +186,7 @@ class FeatureStore:
     @cached_property
     def settings(self) -> FeatureSettings:
         """How the features were made; all directories must agree."""
-        found = {FeatureSettings(**json.loads((f / "done.json").read_text())["settings"]) for f in self._directories}
+        found = {FeatureSettings(**made["settings"]) for made in self._made}
         if len(found) != 1:
             names = ", ".join(str(feats.parent) for feats in self._directories)
             raise DataError(f"{names} have features of different settings; run stage 1 again")

@@ -48,7 +48,7 @@ class SpecAugment:
             return features
         batch, frames, bins = features.shape
         device = features.device
-        last = (lengths - 1).clamp_min(1).float()
+        last = (lengths - 1).clamp_min(0).float()
         margin = torch.minimum(torch.full_like(last, float(self.warp)), last / 2 - 1).clamp_min(0)
         source = margin + 1 + torch.rand(batch, device=device) * (last - 2 * margin - 2).clamp_min(0)
         goal = source + (2 * torch.rand(batch, device=device) - 1) * margin
@@ -59,7 +59,7 @@ class SpecAugment:
         position = torch.where(t <= goal, before, after)
         position = torch.where((t <= last) & (margin[:, None] > 0), position, t)
         low = position.floor().long().clamp(0, frames - 1)
-        high = (low + 1).clamp(max=frames - 1)
+        high = torch.minimum(low + 1, last.long().clamp(max=frames - 1))  # never a frame of padding
         share = (position - low)[..., None]
         take = lambda index: features.gather(1, index[..., None].expand(-1, -1, bins))  # noqa: E731
         return take(low) * (1 - share) + take(high) * share

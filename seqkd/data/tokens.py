@@ -64,8 +64,11 @@ class Tokenizer:
         path = directory / "tokenizer.model"
         if not path.is_file():
             raise DataError(f"{path} is missing; run stage 2 (tokenizer) first")
-        tokenizer = cls(path.read_bytes())
-        stated = json.loads((directory / "tokenizer.json").read_text(encoding="utf-8"))["hash"]
+        try:
+            tokenizer = cls(path.read_bytes())
+            stated = json.loads((directory / "tokenizer.json").read_text(encoding="utf-8"))["hash"]
+        except (RuntimeError, OSError, ValueError, KeyError) as error:
+            raise DataError(f"{path} or its tokenizer.json is damaged ({error}); run stage 2 again") from error
         if stated != tokenizer.hash:
             raise DataError(f"{path} has hash {tokenizer.hash}, but tokenizer.json says {stated}; run stage 2 again")
         return tokenizer

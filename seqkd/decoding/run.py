@@ -10,6 +10,7 @@ import torch
 from omegaconf import DictConfig
 
 from seqkd.data.batches import evaluation_batches, load_corpus
+from seqkd.data.features import finished_features
 from seqkd.decoding.greedy import greedy_decode
 from seqkd.decoding.prefix_beam import prefix_beam_search
 from seqkd.errors import DataError
@@ -25,7 +26,7 @@ def decode_run(cfg: DictConfig, system: str, seed: int, name: str) -> None:
     if not (run / "model" / "model.safetensors").is_file():
         raise DataError(f"{run} has no finished model; run stage {3 if system == 'teacher' else 6} first")
     output = run / f"decode_{name}"
-    features = json.loads((Path(cfg.data) / name / "feats" / "done.json").read_text())
+    features = finished_features(Path(cfg.data) / name)
     made_by = {"model": model_hash(run / "model"), "beam": cfg.decode.beam, "features": features}
     stamp = output / "decode.json"
     if stamp.is_file() and json.loads(stamp.read_text()) == made_by:

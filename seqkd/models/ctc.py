@@ -49,7 +49,7 @@ class CtcModel(nn.Module):
             raise ConfigError(f"model.encoder is {kind!r}; expected one of {', '.join(ENCODERS)}")
         try:
             self.encoder = ENCODERS[kind](features.num_mel_bins, **options)
-        except TypeError as error:
+        except (TypeError, ValueError, ZeroDivisionError, RuntimeError) as error:
             raise ConfigError(f"model settings for encoder {kind!r} do not fit: {error}") from error
         self.head = nn.Linear(self.encoder.norm.normalized_shape[0], classes)
         self.register_buffer("feature_mean", torch.zeros(features.num_mel_bins))
@@ -92,13 +92,20 @@ def load_model(directory: Path) -> tuple[CtcModel, Tokenizer]:
         if not (directory / name).is_file():
             raise DataError(f"{directory}: no {name} here; expected a model directory written by 'seqkd train'")
     tokenizer = Tokenizer.load(directory)
-    description = yaml.safe_load((directory / "model.yaml").read_text(encoding="utf-8"))
-    if len(tokenizer) != description["classes"]:
+    try:
+        description = yaml.safe_load((directory / "model.yaml").read_text(encoding="utf-8"))
+        features = FeatureSettings(**description["features"])
+        classes, architecture = description["classes"], description["architecture"]
+    except (yaml.YAMLError, KeyError, TypeError) as error:
         raise DataError(
-            f"{directory}: the tokenizer has {len(tokenizer)} units but the model {description['classes']} classes; "
+            f"{directory}/model.yaml is not a model's description ({' '.join(str(error).split())})"
+        ) from error
+    if len(tokenizer) != classes:
+        raise DataError(
+            f"{directory}: the tokenizer has {len(tokenizer)} units but the model {classes} classes; "
             "the files come from different runs, train again"
         )
-    model = CtcModel(description["architecture"], FeatureSettings(**description["features"]), description["classes"])
+    model = CtcModel(architecture, features, classes)
     try:
         model.load_state_dict(load_file(directory / "model.safetensors"))
     except (SafetensorError, RuntimeError) as error:

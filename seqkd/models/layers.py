@@ -27,6 +27,8 @@ class DepthwiseConv(nn.Module):
 
     def __init__(self, width: int, kernel: int) -> None:
         super().__init__()
+        if kernel % 2 == 0:
+            raise ValueError(f"convolution kernel {kernel} must be odd")
         self.conv = nn.Conv2d(width, width, (kernel, 1), padding=(kernel // 2, 0), groups=width)
 
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:

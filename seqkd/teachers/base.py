@@ -10,6 +10,7 @@ from typing import Protocol
 from torch import Tensor
 from torch.nn import functional
 
+from seqkd.data.features import FeatureSettings
 from seqkd.errors import ConfigError
 
 
@@ -19,14 +20,17 @@ class Teacher(Protocol):
     classes: int
     frame_shift_ms: float
     tokenizer_hash: str
+    features: FeatureSettings
 
     def logits(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, T, F) and lengths (B,) to logits (B, T', C), blank 0, and their lengths (B,)."""
         ...
 
 
-def check_compatible(teacher: Teacher, *, classes: int, frame_shift_ms: float, tokenizer_hash: str) -> None:
-    """Raise ConfigError when teacher and student do not share units or frame rate; both sides are named."""
+def check_compatible(
+    teacher: Teacher, *, classes: int, frame_shift_ms: float, tokenizer_hash: str, features: FeatureSettings
+) -> None:
+    """Raise ConfigError when teacher and student do not share units, features or frame rate; both sides are named."""
     if teacher.classes != classes:
         raise ConfigError(
             f"the teacher has {teacher.classes} output classes and the student {classes}; "
@@ -42,6 +46,11 @@ def check_compatible(teacher: Teacher, *, classes: int, frame_shift_ms: float, t
             f"the teacher has a frame every {teacher.frame_shift_ms:g} ms and the student every {frame_shift_ms:g} ms; "
             "choose encoders with the same subsampling"
         )
+    if teacher.features != features:
+        raise ConfigError(
+            f"the teacher hears {teacher.features} and the student {features}; "
+            "set features= to what the teacher was trained on"
+        )
 
 
 def align_frames(logits: Tensor, lengths: Tensor, frames: int, student_lengths: Tensor) -> tuple[Tensor, int]:
@@ -55,8 +64,8 @@ def align_frames(logits: Tensor, lengths: Tensor, frames: int, student_lengths: 
     if worst > 1:
         row = int(difference.abs().argmax())
         raise ConfigError(
-            f"the teacher gives {int(lengths[row])} frames and the student {int(student_lengths[row])} for one utterance "
-            f"(row {row} of the batch); a difference of at most 1 can be aligned"
+            f"the teacher gives {int(lengths[row])} frames and the student {int(student_lengths[row])} for one "
+            f"utterance (row {row} of the batch); a difference of at most 1 can be aligned"
         )
     if worst == 0 and logits.shape[1] == frames:
         return logits, 0

@@ -54,7 +54,11 @@ def check_teacher(cfg: DictConfig) -> str:
         OmegaConf.to_container(cfg.student.model, resolve=True), FeatureSettings(**cfg.features), len(tokenizer)
     )
     check_compatible(
-        teacher, classes=student.classes, frame_shift_ms=student.frame_shift_ms, tokenizer_hash=tokenizer.hash
+        teacher,
+        classes=student.classes,
+        frame_shift_ms=student.frame_shift_ms,
+        tokenizer_hash=tokenizer.hash,
+        features=student.features,
     )
     reference_path = Path(cfg.exp) / "student" / "seed0" / "model"
     reference = load_model(reference_path)[0] if (reference_path / "model.safetensors").is_file() else None

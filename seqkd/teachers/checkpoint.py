@@ -17,7 +17,7 @@ class CheckpointTeacher(torch.nn.Module):
         super().__init__()
         self.model = model.eval().requires_grad_(False)
         self.tokenizer_hash, self.name = tokenizer_hash, name
-        self.classes, self.frame_shift_ms = model.classes, model.frame_shift_ms
+        self.classes, self.frame_shift_ms, self.features = model.classes, model.frame_shift_ms, model.features
 
     @classmethod
     def from_directory(cls, directory: Path) -> CheckpointTeacher:

@@ -1,0 +1,1 @@
+"""The Lightning module, its objective, and one training run."""

@@ -18,6 +18,7 @@ from seqkd.data.batches import Batch, Corpus
 from seqkd.data.specaugment import SpecAugment
 from seqkd.data.tokens import Tokenizer
 from seqkd.decoding.greedy import greedy_decode
+from seqkd.errors import SeqkdError
 from seqkd.losses import DistillationLoss, cons_kd_loss
 from seqkd.models.ctc import CtcModel
 from seqkd.teachers import Teacher, align_frames
@@ -143,6 +144,11 @@ class CtcDistillation(lightning.LightningModule):
         now = time.monotonic()
         self.seconds, self._clock = self.seconds + now - self._clock, now
         train = {name: float(value) / max(1, self._updates_summed) for name, value in self._sums.items()}
+        if not all(map(math.isfinite, train.values())):
+            raise SeqkdError(
+                f"the training loss is not finite by update {self.global_step} ({train}); lower training.lr or "
+                "training.gradient_clip, and run it again"
+            )
         self.log_dict({f"train/{name}": value for name, value in train.items()})
         row = {
             "step": self.global_step,

@@ -35,8 +35,12 @@ class Objective:
                 raise ConfigError(
                     f"system.objective.{name} is {getattr(self, name)!r}; expected one of {', '.join(allowed)}"
                 )
-        if self.passes < 1:
-            raise ConfigError(f"system.objective.passes is {self.passes}; expected at least 1")
+        least = {"passes": 1, "kd_weight": 0, "consistency_weight": 0, "consistency_warmup": 0, "time_mask_factor": 0}
+        for name, limit in least.items():
+            if not getattr(self, name) >= limit:
+                raise ConfigError(f"system.objective.{name} is {getattr(self, name)}; expected at least {limit}")
+        if not self.temperature > 0:
+            raise ConfigError(f"system.objective.temperature is {self.temperature}; expected more than 0")
         if self.consistency_weight and self.passes < 2:
             raise ConfigError("system.objective.consistency_weight is set, but one pass has nothing to agree with")
 

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import sys
@@ -23,7 +22,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
 from seqkd.data.batches import Corpus, StepSampler, evaluation_batches, load_corpus, training_batches
-from seqkd.data.features import FeatureSettings
+from seqkd.data.features import FeatureSettings, finished_features
 from seqkd.data.specaugment import SpecAugment
 from seqkd.data.tokens import Tokenizer
 from seqkd.errors import ConfigError, DataError, SeqkdError
@@ -53,14 +52,14 @@ def train(cfg: DictConfig) -> Path:
     tokenizer = Tokenizer.load(Path(cfg.tokens.directory))
     objective = Objective(**cfg.system.objective)
     description = describe(cfg, tokenizer, objective)
-    if not prepare_directory(directory, description):
+    if is_done(directory, description):
+        log.info("%s is done", directory)
         return directory
     role = cfg[cfg.system.role]
     settings = OmegaConf.to_container(role.training, resolve=True)
     unlabelled = list(cfg.unlabelled) if cfg.system.use_unlabelled else []
     corpus = load_corpus(Path(cfg.data), [role.train_set], tokenizer, unlabelled)
     dev = load_corpus(Path(cfg.data), [cfg.sets.dev], tokenizer)
-    report_dropped(directory, corpus)
 
     torch.set_num_threads(settings["threads"])
     torch.manual_seed(cfg.seed)
@@ -78,6 +77,8 @@ def train(cfg: DictConfig) -> Path:
         teacher=load_teacher(cfg, model, tokenizer) if objective.needs_teacher else None,
         dev=dev,
     )
+    prepare_directory(directory, description)  # not before: a mistake in the settings must not cost an older run
+    report_dropped(directory, corpus)
     trainer, best = fit(cfg, module, corpus, dev, directory, settings)
     if trainer.is_global_zero:
         chosen = choose_weights(module, best, dev)
@@ -92,11 +93,14 @@ def describe(cfg: DictConfig, tokenizer: Tokenizer, objective: Objective) -> dic
     """Everything that decides a run's result: if any of it changes, the run is trained anew."""
     role = cfg[cfg.system.role]
     names = [role.train_set, *(cfg.unlabelled if cfg.system.use_unlabelled else []), cfg.sets.dev]
-    features = {name: Path(cfg.data) / name / "feats" / "done.json" for name in names}
-    for name, done in features.items():
-        if not done.is_file():
-            raise DataError(f"{Path(cfg.data) / name} has no finished features; run stage 1 first")
     plain = lambda node: OmegaConf.to_container(node, resolve=True)  # noqa: E731
+    features = {name: finished_features(Path(cfg.data) / name) for name in names}
+    for name, made in features.items():
+        if made["settings"] != plain(cfg.features):
+            raise DataError(
+                f"{Path(cfg.data) / name} has features made with {made['settings']}, but features= is "
+                f"{plain(cfg.features)}; run stage 1 again"
+            )
     return {
         "system": plain(cfg.system),
         "seed": cfg.seed,
@@ -105,24 +109,30 @@ def describe(cfg: DictConfig, tokenizer: Tokenizer, objective: Objective) -> dic
         "augment": plain(role.augment),
         "features": plain(cfg.features),
         "tokenizer": tokenizer.hash,
-        "teacher": model_hash(teacher_directory(cfg)) if objective.needs_teacher else None,
-        "data": {name: json.loads(done.read_text())["data"] for name, done in features.items()},
+        "teacher": model_hash(finished_teacher(cfg)) if objective.needs_teacher else None,
+        "data": {name: made["data"] for name, made in features.items()},
     }
 
 
-def prepare_directory(directory: Path, description: dict[str, Any]) -> bool:
-    """Write ``config.yaml``; clear what another configuration left. False if the run is done already."""
+def is_ours(directory: Path, description: dict[str, Any]) -> bool:
+    """Whether what the directory holds was made with the same settings and data."""
     config = directory / "config.yaml"
-    if config.is_file() and yaml.safe_load(config.read_text(encoding="utf-8")) == description:
-        if (directory / "summary.json").is_file():
-            log.info("%s is done", directory)
-            return False
-        return True
+    return config.is_file() and yaml.safe_load(config.read_text(encoding="utf-8")) == description
+
+
+def is_done(directory: Path, description: dict[str, Any]) -> bool:
+    """Whether this very run is finished."""
+    return (directory / "summary.json").is_file() and is_ours(directory, description)
+
+
+def prepare_directory(directory: Path, description: dict[str, Any]) -> None:
+    """Write ``config.yaml``; clear what another configuration left."""
+    if is_ours(directory, description):
+        return
     if directory.exists():
         log.info("%s was made with other settings or data: training anew", directory)
         shutil.rmtree(directory)
-    write_text(config, yaml.safe_dump(description, sort_keys=False))
-    return True
+    write_text(directory / "config.yaml", yaml.safe_dump(description, sort_keys=False))
 
 
 def report_dropped(directory: Path, corpus: Corpus) -> None:
@@ -137,14 +147,23 @@ def report_dropped(directory: Path, corpus: Corpus) -> None:
         )
 
 
+def finished_teacher(cfg: DictConfig) -> Path:
+    """``teacher_directory``, or ConfigError if there is no teacher in it."""
+    directory = teacher_directory(cfg)
+    if not (directory / "model.safetensors").is_file():
+        raise ConfigError(f"{directory}: no teacher here; run stage 3 first, or name one by teacher.import_from=DIR")
+    return directory
+
+
 def load_teacher(cfg: DictConfig, student: CtcModel, tokenizer: Tokenizer) -> CheckpointTeacher:
     """Load the teacher and check that student and teacher speak of the same units and frames."""
-    directory = teacher_directory(cfg)
-    if not directory.is_dir():
-        raise ConfigError(f"{directory}: no teacher here; run stage 3 first, or name one by teacher.import_from=DIR")
-    teacher = CheckpointTeacher.from_directory(directory)
+    teacher = CheckpointTeacher.from_directory(finished_teacher(cfg))
     check_compatible(
-        teacher, classes=student.classes, frame_shift_ms=student.frame_shift_ms, tokenizer_hash=tokenizer.hash
+        teacher,
+        classes=student.classes,
+        frame_shift_ms=student.frame_shift_ms,
+        tokenizer_hash=tokenizer.hash,
+        features=student.features,
     )
     return teacher
 
@@ -193,15 +212,18 @@ def fit(
         rank=trainer.global_rank,
         world=trainer.world_size,
     )
-    trainer.fit(
-        module,
-        training_batches(corpus, sampler, settings["workers"]),
-        evaluation_batches(dev, cfg.decode.max_duration, trainer.global_rank, trainer.world_size),
-        ckpt_path=resume,
-        weights_only=True,
-    )
-    if trainer.interrupted:
-        raise SeqkdError(f"{directory} was interrupted at update {module.global_step}; run it again to carry on")
+    try:
+        trainer.fit(
+            module,
+            training_batches(corpus, sampler, settings["workers"]),
+            evaluation_batches(dev, cfg.decode.max_duration, trainer.global_rank, trainer.world_size),
+            ckpt_path=resume,
+            weights_only=True,
+        )
+    except SystemExit as stop:  # what Lightning makes of Ctrl-C
+        raise SeqkdError(
+            f"{directory} was interrupted at update {module.global_step}; run it again to carry on"
+        ) from stop
     return trainer, best
 
 

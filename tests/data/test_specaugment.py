@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from seqkd.data.specaugment import SpecAugment, spans
+
+LENGTHS = torch.tensor([80, 53, 20, 3, 1])
+FILL = torch.linspace(-1, 1, 16)
+
+
+def features(padding: float = 7.0) -> torch.Tensor:
+    """(5, 80, 16), no valid value equal to the fill."""
+    made = torch.randn(5, 80, 16, generator=torch.Generator().manual_seed(1)) + 100.0
+    for row, length in enumerate(LENGTHS):
+        made[row, length:] = padding
+    return made
+
+
+def test_nothing_to_do_is_identity() -> None:
+    x = features(float("nan"))
+    augment = SpecAugment(freq_masks=0, time_masks=0, warp=0)
+    torch.testing.assert_close(augment.mask(x, LENGTHS, FILL), x, rtol=0, atol=0, equal_nan=True)
+    assert augment.warp_time(x, LENGTHS) is x
+
+
+def test_masked_values_are_the_fill_and_others_untouched() -> None:
+    torch.manual_seed(0)
+    x = features()
+    masked = SpecAugment().mask(x, LENGTHS, FILL)
+    hidden = masked == FILL
+    assert hidden.any()
+    assert masked[~hidden].equal(x[~hidden])
+
+
+def time_hidden(augment: SpecAugment, x: torch.Tensor) -> torch.Tensor:
+    """(B, T) frames that are hidden altogether."""
+    return (augment.mask(x, LENGTHS, FILL) == FILL).all(-1)
+
+
+def test_time_masks_lie_inside_and_keep_to_the_fraction() -> None:
+    augment = SpecAugment(freq_masks=0, time_masks=3, time_width=100, time_fraction=0.3)
+    torch.manual_seed(0)
+    shares = []
+    for _ in range(300):
+        hidden = time_hidden(augment, features())
+        assert not any(hidden[row, length:].any() for row, length in enumerate(LENGTHS))
+        shares.append(hidden.sum(1) / LENGTHS)
+    share = torch.stack(shares)
+    assert share.max() <= 0.3
+    assert share[:, 0].max() > 0.2  # the limit is used
+    assert share[:, 0].min() < 0.05
+
+
+def test_time_masks_keep_to_the_width() -> None:
+    augment = SpecAugment(freq_masks=0, time_masks=1, time_width=4, time_fraction=1.0)
+    torch.manual_seed(0)
+    widths = {int(w) for _ in range(200) for w in time_hidden(augment, features())[:3].sum(1)}
+    assert widths == {0, 1, 2, 3, 4}
+
+
+def test_every_frame_is_hidden_about_equally_often() -> None:
+    augment = SpecAugment(freq_masks=0, time_masks=1, time_width=6, time_fraction=1.0)
+    torch.manual_seed(0)
+    counts = torch.stack([time_hidden(augment, features())[1, :53] for _ in range(1000)]).float().mean(0)
+    assert counts[6:-6].min() > 0.5 * counts[6:-6].max()
+    assert counts[0] > 0
+    assert counts[-1] > 0  # the last valid frame too
+
+
+def test_frequency_masks_span_the_utterance() -> None:
+    augment = SpecAugment(freq_masks=1, freq_width=5, time_masks=0)
+    torch.manual_seed(0)
+    widths = set()
+    for _ in range(200):
+        hidden = augment.mask(features(), LENGTHS, FILL) == FILL
+        assert hidden.equal(hidden[:, :1].expand_as(hidden))
+        widths |= set(hidden[:, 0].sum(1).tolist())
+    assert widths == {0, 1, 2, 3, 4, 5}
+
+
+@pytest.mark.parametrize("augment", [SpecAugment(), SpecAugment(warp=10), SpecAugment(warp=1000)])
+def test_padding_changes_nothing(augment: SpecAugment) -> None:
+    def augmented(x: torch.Tensor) -> torch.Tensor:
+        torch.manual_seed(3)
+        return augment.mask(augment.warp_time(x, LENGTHS), LENGTHS, FILL)
+
+    expected = augmented(features())
+    garbage = augmented(features(float("nan")))
+    wider = augmented(torch.cat([features(), torch.full((5, 30, 16), float("nan"))], dim=1))
+    for row, length in enumerate(LENGTHS):
+        assert garbage[row, :length].equal(expected[row, :length])
+        assert wider[row, :length].equal(expected[row, :length])
+
+
+def ramp() -> torch.Tensor:
+    """(5, 80, 16) whose value is the frame's number: warping shows where frames went."""
+    return torch.arange(80.0)[None, :, None].expand(5, 80, 16).clone()
+
+
+def test_warping_keeps_length_endpoints_and_order() -> None:
+    torch.manual_seed(0)
+    moved = []
+    for _ in range(200):
+        warped = SpecAugment(warp=8).warp_time(ramp(), LENGTHS)
+        assert warped.shape == (5, 80, 16)
+        for row, length in enumerate(LENGTHS):
+            inside = warped[row, :length, 0]
+            assert inside[0] == 0
+            assert inside[-1] == pytest.approx(int(length) - 1, abs=1e-4)
+            assert (inside.diff() >= 0).all()
+            assert warped[row, length:].equal(ramp()[row, length:])
+        moved.append((warped[0, :, 0] - torch.arange(80.0)).abs().max())
+    assert max(moved) <= 8 + 1e-4
+    assert max(moved) > 6
+    assert warped[3:].equal(ramp()[3:])  # too short to have an inner point
+
+
+def test_warping_is_linear_on_both_sides_of_one_point() -> None:
+    torch.manual_seed(1)
+    warped = SpecAugment(warp=8).warp_time(ramp(), LENGTHS)[0, :, 0]
+    bends = (warped.diff().diff().abs() > 1e-3).nonzero()[:, 0]
+    assert len(bends) <= 2
+    assert len(bends) == 1 or bends[1] == bends[0] + 1
+
+
+def test_each_utterance_gets_its_own() -> None:
+    torch.manual_seed(0)
+    same = features()[:1].expand(5, -1, -1)
+    lengths = torch.full((5,), 80)
+    for result in (SpecAugment().mask(same, lengths, FILL), SpecAugment(warp=8).warp_time(same, lengths)):
+        assert not any(result[0].equal(other) for other in result[1:])
+
+
+def test_seeds_decide() -> None:
+    def augmented(seed: int) -> torch.Tensor:
+        torch.manual_seed(seed)
+        augment = SpecAugment(warp=8)
+        return augment.mask(augment.warp_time(features(), LENGTHS), LENGTHS, FILL)
+
+    assert augmented(4).equal(augmented(4))
+    assert not augmented(4).equal(augmented(5))
+
+
+def test_stronger_time_masks() -> None:
+    stronger = SpecAugment(time_masks=2, time_fraction=0.2, freq_masks=2).stronger_time_masks(2.5)
+    assert (stronger.time_masks, stronger.time_fraction, stronger.freq_masks) == (5, 0.5, 2)
+    assert SpecAugment(time_fraction=0.6).stronger_time_masks(2.5).time_fraction == 1.0
+    assert SpecAugment().stronger_time_masks(1.0) == SpecAugment()
+
+
+def test_spans_by_hand() -> None:
+    torch.manual_seed(0)
+    hidden = spans(1, torch.tensor([3, 0]), torch.tensor([3, 5]), 6)
+    assert hidden.shape == (2, 6)
+    assert not hidden[0, 3:].any()
+    assert not hidden[1].any()

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from seqkd.data.tokens import TYPES, Tokenizer, train_tokenizer
+from seqkd.errors import ConfigError, DataError
+
+TEXTS = [
+    "the quick brown fox jumps over the lazy dog",
+    "pack my box with five dozen liquor jugs",
+    "it's größe überall",
+    "no no no yes",
+]
+
+
+def trained(type: str) -> Tokenizer:
+    return train_tokenizer(TEXTS, type=type, vocab_size=60)
+
+
+@pytest.mark.parametrize("type", TYPES)
+def test_round_trip(type: str) -> None:
+    tokenizer = trained(type)
+    for text in [*TEXTS, "no fox"]:
+        ids = tokenizer.encode(text)
+        assert tokenizer.decode(ids) == text
+        assert all(1 < unit < len(tokenizer) for unit in ids)  # neither blank nor unknown
+    assert tokenizer.encode("") == []
+    assert tokenizer.decode([]) == ""
+
+
+@pytest.mark.parametrize("type", TYPES)
+def test_blank_is_unit_0_and_unknown_1(type: str, tmp_path: Path) -> None:
+    tokenizer = trained(type)
+    tokenizer.save(tmp_path)
+    units = json.loads((tmp_path / "tokenizer.json").read_text())["units"]
+    assert tokenizer.blank == 0
+    assert units[:2] == ["<blank>", "<unk>"]
+    assert len(units) == len(tokenizer) == len(set(units))
+
+
+def test_sizes() -> None:
+    assert len(trained("bpe")) == 60
+    assert len(trained("unigram")) <= 60
+    assert len(trained("word")) == 2 + len({w for text in TEXTS for w in text.split()})
+    assert len(trained("char")) == 2 + 1 + len({c for text in TEXTS for c in text} - {" "})  # and the word boundary
+    assert trained("word").encode("no no yes")[0] == trained("word").encode("no")[0]
+
+
+@pytest.mark.parametrize("type", TYPES)
+def test_training_depends_on_nothing_else(type: str) -> None:
+    assert trained(type).hash == trained(type).hash
+    assert len(trained(type).hash) == 16
+    assert train_tokenizer(TEXTS[:3], type=type, vocab_size=50).hash != trained(type).hash
+
+
+@pytest.mark.parametrize("type", TYPES)
+def test_saving_and_loading(type: str, tmp_path: Path) -> None:
+    tokenizer = trained(type)
+    tokenizer.save(tmp_path)
+    loaded = Tokenizer.load(tmp_path)
+    assert loaded.hash == tokenizer.hash
+    assert loaded.encode(TEXTS[0]) == tokenizer.encode(TEXTS[0])
+
+
+@pytest.mark.parametrize("type", TYPES)
+def test_unknown_text_is_named(type: str) -> None:
+    with pytest.raises(DataError) as caught:
+        trained(type).encode("no ω yes", where="data/dev/text, utterance a-1")
+    assert str(caught.value) == (
+        "data/dev/text, utterance a-1: 'ω' in 'no ω yes' is unknown to the tokenizer; "
+        "normalise the transcript, or add such text to the tokenizer's training set and run stage 2 again"
+    )
+
+
+@pytest.mark.parametrize("size", [5, 5000])
+def test_a_vocabulary_that_the_data_does_not_allow(size: int) -> None:
+    with pytest.raises(ConfigError) as caught:
+        train_tokenizer(TEXTS, type="bpe", vocab_size=size)
+    message = str(caught.value)
+    assert message.startswith(f"sentencepiece cannot make {size} bpe units from 4 transcripts (")
+    assert message.endswith("); set tokens.vocab_size to what the data allows")
+    assert "\n" not in message
+
+
+def test_unknown_type() -> None:
+    with pytest.raises(ConfigError) as caught:
+        train_tokenizer(TEXTS, type="syllable", vocab_size=50)
+    assert str(caught.value) == "tokens.type is 'syllable'; expected one of unigram, bpe, char, word"
+
+
+def test_missing(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        Tokenizer.load(tmp_path)
+    assert str(caught.value) == f"{tmp_path}/tokenizer.model is missing; run stage 2 (tokenizer) first"
+
+
+def test_hash_mismatch(tmp_path: Path) -> None:
+    trained("word").save(tmp_path)
+    (tmp_path / "tokenizer.model").write_bytes(trained("char").model)
+    with pytest.raises(DataError) as caught:
+        Tokenizer.load(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path}/tokenizer.model has hash {trained('char').hash}, but tokenizer.json says "
+        f"{trained('word').hash}; run stage 2 again"
+    )
+
+
+@pytest.mark.parametrize("name", ["tokenizer.model", "tokenizer.json"])
+@pytest.mark.parametrize("content", [b"", b"\xff\x00nonsense"])
+def test_damaged_files(tmp_path: Path, name: str, content: bytes) -> None:
+    trained("word").save(tmp_path)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        Tokenizer.load(tmp_path)
+    assert str(tmp_path / "tokenizer.model") in str(caught.value)
+    assert str(caught.value).endswith("run stage 2 again")
