@@ -5,17 +5,21 @@
 set -euo pipefail
 
 seqkd_setup() {
-  local root venv stamp wanted python candidate
+  local root venv stamp wanted python='' candidate
   root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
   venv=${SEQKD_VENV:-$root/.venv}
+  # Recipes run in their own directories: a relative place must not depend on where the caller stands.
+  case $venv in /*) ;; *) venv=$root/$venv ;; esac
   stamp=$venv/seqkd-stamp
-  wanted=$(cat "$root/pyproject.toml" "$root/local/constraints.txt" | cksum)
-  if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$wanted $root" ]; then
-    python=${SEQKD_PYTHON:-}
-    for candidate in python3.12 python3.11 python3.10 python3; do
-      [ -z "$python" ] || break
+  wanted="$(cat "$root/pyproject.toml" "$root/local/constraints.txt" | cksum) $root"
+  if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$wanted" ]; then
+    for candidate in ${SEQKD_PYTHON:+"$SEQKD_PYTHON"} python3.12 python3.11 python3.10 python3; do
       if "$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then
         python=$candidate
+        break
+      elif [ "$candidate" = "${SEQKD_PYTHON:-}" ]; then
+        echo "setup: SEQKD_PYTHON is $candidate, which is not a Python 3.10, 3.11 or 3.12" >&2
+        return 1
       fi
     done
     if [ -z "$python" ]; then
@@ -28,11 +32,11 @@ seqkd_setup() {
       return 1
     fi
     if ! "$venv/bin/pip" install --quiet --disable-pip-version-check -c "$root/local/constraints.txt" \
-      -e "$root[recipes,synth,dev]"; then
+      -e "${root}[recipes,synth,dev]"; then
       echo "setup: pip could not install the packages; run it again when the reason above is mended" >&2
       return 1
     fi
-    echo "$wanted $root" >"$stamp"
+    echo "$wanted" >"$stamp"
   fi
   export PATH="$venv/bin:$PATH"
 }

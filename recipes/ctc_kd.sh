@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# CTC teacher–student training, in stages. Called by egs/<corpus>/ctc_kd/run.sh, from that directory.
+# CTC teacher–student training, in stages. Called by egs/<corpus>/ctc_kd/run.sh, from that directory, which has
+# local/data.sh (stage 0) and conf/preset/*.yaml (everything else).
 set -euo pipefail
 
 usage() {
@@ -18,8 +19,8 @@ options:
   --stage N        first stage (default 0)
   --stop-stage M   last stage (default 9)
   --preset NAME    a file of conf/preset: smoke, default, study, full (default: default)
-  --exp DIR        experiment directory (default: exp/<preset>)
-  --data DIR       Kaldi data directories (default: data/<preset>)
+  --exp DIR        experiment directory (default: exp/<preset>); relative to the recipe's directory
+  --data DIR       Kaldi data directories (default: data/<preset>); likewise
   --nj N           parallel jobs (default: all cores)
   --ngpu N         GPUs of a training run (default 0: the CPU)
   --help           this text
@@ -42,24 +43,41 @@ stage=0 stop_stage=9 preset=default exp='' data='' ngpu=0 settings=()
 nj=$(getconf _NPROCESSORS_ONLN)
 while [ $# -gt 0 ]; do
   case $1 in
-    --help | -h) usage && exit 0 ;;
+    --help | -h)
+      usage
+      exit 0
+      ;;
     --stage | --stop-stage | --preset | --exp | --data | --nj | --ngpu)
-      [ $# -ge 2 ] || fail "$1 needs a value"
+      case ${2-} in '' | --*) fail "$1 needs a value" ;; esac
       name=${1#--}
       printf -v "${name//-/_}" '%s' "$2"
       shift 2
       ;;
     -*) fail "unknown option $1; known: --stage --stop-stage --preset --exp --data --nj --ngpu --help key=value" ;;
-    *=*) settings+=("$1") && shift ;;
+    *=*)
+      settings+=("$1")
+      shift
+      ;;
     *) fail "'$1' is neither an option nor a key=value setting; --help lists the options" ;;
   esac
 done
 for number in stage stop_stage nj ngpu; do
   [[ ${!number} =~ ^[0-9]+$ ]] || fail "--${number//_/-} is '${!number}'; expected a whole number"
 done
+[ "$nj" -ge 1 ] || fail "--nj is 0; expected at least 1"
+[ "$stop_stage" -le 10 ] || fail "--stop-stage is $stop_stage; the last stage is 10"
+[ "$stage" -le "$stop_stage" ] || fail "--stage $stage comes after --stop-stage $stop_stage: nothing would run"
+[ -f "conf/preset/$preset.yaml" ] || fail "there is no preset $preset; known: $(cd conf/preset && echo *.yaml | sed 's/\.yaml//g')"
+
+# Only now: a wrong option should not cost the installation first.
+# shellcheck source=local/setup.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../local/setup.sh"
+
 exp=${exp:-exp/$preset}
 data=${data:-data/$preset}
-common=(--conf conf --preset "$preset" --exp "$exp" --data "$data" --nj "$nj" --ngpu "$ngpu" "${settings[@]+"${settings[@]}"}")
+common=(--conf conf --preset "$preset" --exp "$exp" --data "$data" --nj "$nj" --ngpu "$ngpu")
+# bash 3.2 (macOS) takes an empty array for an unset one.
+common+=(${settings[@]+"${settings[@]}"})
 
 at() { # at N TITLE: whether stage N is to run
   [ "$stage" -le "$1" ] && [ "$1" -le "$stop_stage" ] || return 1

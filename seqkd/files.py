@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from seqkd.errors import SeqkdError
 
 
 @contextlib.contextmanager
@@ -28,6 +31,22 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def lock(path: Path | str, what: str) -> Iterator[None]:
+    """Hold ``path`` as a lock while the block runs; the system lets go of it however the process ends.
+
+    Raises SeqkdError, naming ``what``, when another process holds it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise SeqkdError(f"another process is at work on {what}; wait for it or stop it") from error
+        yield
 
 
 def write_text(path: Path | str, text: str) -> None:

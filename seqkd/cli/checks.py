@@ -95,6 +95,8 @@ def explain(error: Exception, overrides: list[str]) -> str:
                 "and quotes around text with special characters"
             )
     if unknown := re.match(r"Could not override '([^']+)'", str(error)):
+        if defaults().get(unknown[1]) == {}:
+            return f"setting {unknown[1]} is a mapping to add to; write +{unknown[1]}.KEY=VALUE"
         if unknown[1] in defaults():
             return f"setting {unknown[1]} does not belong to what model= or system= chose"
         near = difflib.get_close_matches(unknown[1], defaults(), n=1)

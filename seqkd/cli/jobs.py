@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -36,6 +37,8 @@ def run_jobs(jobs: list[Job], limit: int) -> None:
     Raises SeqkdError with the last lines of the failed job's log.
     """
     waiting, running, began, done = list(jobs), {}, time.monotonic(), 0
+    # Without this a plain `kill` would end us and leave the jobs running.
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         while waiting or running:
             while waiting and len(running) < limit:
@@ -56,6 +59,7 @@ def run_jobs(jobs: list[Job], limit: int) -> None:
                 )
             time.sleep(0.2)
     finally:
+        signal.signal(signal.SIGTERM, before)
         for process in running:
             process.terminate()
         for process in running:

@@ -67,12 +67,18 @@ def make_features(directory: Path, settings: FeatureSettings, nj: int) -> int:
     done = feats / "done.json"
     if done.is_file() and json.loads(done.read_text()) == fingerprint:
         return len(utterances)
+    durations = check_audio(utterances, settings.sample_rate, nj)
+    for u in utterances:
+        if 1000 * durations[u.id] < settings.frame_length_ms:
+            raise DataError(
+                f"Utterance {u.id!r}, {u.audio}: lasts {1000 * durations[u.id]:g} ms, less than one frame of "
+                f"{settings.frame_length_ms:g} ms; remove it."
+            )
     started = feats / "started.json"
     if not (started.is_file() and json.loads(started.read_text()) == fingerprint):
         for stale in feats.glob("*"):
             stale.unlink()
         write_json(started, fingerprint)
-    durations = check_audio(utterances, settings.sample_rate, nj)
     shards = [utterances[i : i + SHARD] for i in range(0, len(utterances), SHARD)]
     jobs = [(feats / f"{n:05d}.safetensors", shard, settings) for n, shard in enumerate(shards)]
     todo = [job for job in jobs if not job[0].is_file()]
@@ -117,15 +123,7 @@ def _write_shard(job: tuple[Path, list[Utterance], FeatureSettings]) -> None:
 
     path, utterances, settings = job
     torch.set_num_threads(1)
-    features = {}
-    for u in utterances:
-        samples = read_samples(u, settings.sample_rate)
-        if len(samples) < settings.sample_rate * settings.frame_length_ms / 1000:
-            raise DataError(
-                f"utterance {u.id}, {u.audio}: has {len(samples)} samples, less than one frame of "
-                f"{settings.frame_length_ms:g} ms; remove it"
-            )
-        features[u.id] = fbank(samples, settings).contiguous()
+    features = {u.id: fbank(read_samples(u, settings.sample_rate), settings).contiguous() for u in utterances}
     with atomic_path(path) as temporary:
         save_file(features, temporary)
 

@@ -15,7 +15,8 @@ class CheckpointTeacher(torch.nn.Module):
 
     def __init__(self, model: CtcModel, tokenizer_hash: str, name: str) -> None:
         super().__init__()
-        self.model = model.eval().requires_grad_(False)
+        self.model = model.requires_grad_(False)
+        self.eval()
         self.tokenizer_hash, self.name = tokenizer_hash, name
         self.classes, self.frame_shift_ms, self.features = model.classes, model.frame_shift_ms, model.features
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from seqkd.errors import ConfigError
 
@@ -43,6 +44,10 @@ class Objective:
             raise ConfigError(f"system.objective.temperature is {self.temperature}; expected more than 0")
         if self.consistency_weight and self.passes < 2:
             raise ConfigError("system.objective.consistency_weight is set, but one pass has nothing to agree with")
+
+    def chosen(self) -> dict[str, Any]:
+        """What differs from the defaults: names a run's objective, and goes on doing so when settings are added."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
 
     @property
     def needs_teacher(self) -> bool:

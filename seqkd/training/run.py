@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import shutil
 import sys
 import time
@@ -26,7 +28,7 @@ from seqkd.data.features import FeatureSettings, finished_features
 from seqkd.data.specaugment import SpecAugment
 from seqkd.data.tokens import Tokenizer
 from seqkd.errors import ConfigError, DataError, SeqkdError
-from seqkd.files import write_json, write_text
+from seqkd.files import lock, write_json, write_text
 from seqkd.models.ctc import CtcModel, load_model, model_hash, save_model
 from seqkd.teachers import CheckpointTeacher, check_compatible
 from seqkd.training.checkpoints import ResumePoint, average_weights, newest_resume_point
@@ -77,15 +79,19 @@ def train(cfg: DictConfig) -> Path:
         teacher=load_teacher(cfg, model, tokenizer) if objective.needs_teacher else None,
         dev=dev,
     )
-    prepare_directory(directory, description)  # not before: a mistake in the settings must not cost an older run
-    report_dropped(directory, corpus)
-    trainer, best = fit(cfg, module, corpus, dev, directory, settings)
-    if trainer.is_global_zero:
-        chosen = choose_weights(module, best, dev)
-        save_model(directory / "model", model, tokenizer)
-        write_json(directory / "history.json", {"rows": module.history})
-        write_json(directory / "summary.json", summary(cfg, module, corpus, objective, settings, chosen))
-        (directory / "checkpoints").is_dir() and shutil.rmtree(directory / "checkpoints")
+    with contextlib.ExitStack() as held:
+        if "LOCAL_RANK" not in os.environ:  # the other processes of a distributed run share the first one's lock
+            held.enter_context(lock(directory.parent / f".{directory.name}.lock", str(directory)))
+        prepare_directory(directory, description)  # not before: a mistake in the settings must not cost an older run
+        report_dropped(directory, corpus)
+        trainer, best = fit(cfg, module, corpus, dev, directory, settings)
+        if trainer.is_global_zero:
+            chosen = choose_weights(module, best, dev)
+            save_model(directory / "model", model, tokenizer)
+            write_json(directory / "history.json", {"rows": module.history})
+            write_json(directory / "summary.json", summary(cfg, module, corpus, objective, settings, chosen))
+            if (directory / "checkpoints").is_dir():
+                shutil.rmtree(directory / "checkpoints")
     return directory
 
 
@@ -102,7 +108,8 @@ def describe(cfg: DictConfig, tokenizer: Tokenizer, objective: Objective) -> dic
                 f"{plain(cfg.features)}; run stage 1 again"
             )
     return {
-        "system": plain(cfg.system),
+        "system": cfg.system.name,
+        "objective": objective.chosen(),
         "seed": cfg.seed,
         "model": plain(role.model),
         "training": plain(role.training),

@@ -170,15 +170,20 @@ def test_jobs_change_nothing(directory: Path) -> None:
     )
 
 
-def test_faults_in_jobs_reach_the_user(directory: Path) -> None:
+def test_one_frame_is_the_least(directory: Path) -> None:
+    make_features(directory, SETTINGS, nj=1)
+    before = state(directory)
     short = read_data_dir(directory)[7]
     soundfile.write(short.audio, [0.1] * 199, RATE)
     with pytest.raises(DataError) as caught:
-        make_features(directory, SETTINGS, nj=2)
+        make_features(directory, SETTINGS, nj=1)
     assert str(caught.value) == (
-        f"utterance {short.id}, {short.audio}: has 199 samples, less than one frame of 25 ms; remove it"
+        f"Utterance '{short.id}', {short.audio}: lasts 24.875 ms, less than one frame of 25 ms; remove it."
     )
-    assert not list((directory / "feats").glob(".tmp*"))
+    assert state(directory) == before  # a fault in new data does not cost the old features
+    soundfile.write(short.audio, [0.1] * 200, RATE)
+    make_features(directory, SETTINGS, nj=1)
+    assert len(FeatureStore([directory])[short.id]) == 3  # a frame is centred on every 10 ms
 
 
 def test_normalisation_is_over_all_frames_of_all_sets(directory: Path) -> None:

@@ -6,5 +6,4 @@
 #   ./run.sh --help               stages and options
 set -euo pipefail
 cd "$(dirname "$0")"
-. ../../../local/setup.sh
 exec ../../../recipes/ctc_kd.sh "$@"
