@@ -144,13 +144,13 @@ class CtcBatch:
         return losses.masked_fill(~labelled, 0.0)
 
     def teacher(self, logits: Tensor) -> Tensor:
-        """(B, T, C) log-probabilities of the teacher, without gradient.
+        """(B, T, C) log-probabilities of the teacher, or (P, B, T, C), without gradient.
 
         Raises:
             ValueError: the shape differs from the student's: another batch, frame rate or vocabulary.
         """
-        check_logits("teacher_logits", logits, "BTC")
-        student = tuple(self.log_probs.shape[1:])
+        check_logits("teacher_logits", logits, "PBTC" if logits.ndim == 4 else "BTC")
+        student = tuple(self.log_probs.shape[-logits.ndim :])
         if tuple(logits.shape) != student:
             raise ValueError(
                 f"teacher_logits {tuple(logits.shape)} and student_logits {student} must have the same "

@@ -46,7 +46,8 @@ def cons_kd_loss(
 
     Args:
         student_logits: (P, B, T, C). P = 1 is plain CTC distillation and has no consistency term.
-        teacher_logits: (B, T, C), or None for no distillation term. Gets no gradient.
+        teacher_logits: (B, T, C); or (P, B, T, C) when the passes heard different input and the teacher heard
+            each; or None for no distillation term. Gets no gradient.
         targets: (B, S) padded with anything, or 1-D with all targets joined.
         input_lengths: (B,) valid frames; what stands in padded frames, NaN too, changes nothing.
         target_lengths: (B,) labels.
@@ -94,7 +95,7 @@ def cons_kd_loss(
     )
 
     def kd() -> Tensor:
-        teacher = batch.teacher(teacher_logits)  # (B, T, C)
+        teacher = batch.teacher(teacher_logits)  # (B, T, C) or (P, B, T, C)
         frames = batch.mask if select == "all" else batch.mask & (teacher.argmax(-1) != blank)
         distances = frame_distance(teacher, batch.log_probs, distance, temperature)  # (P, B, T)
         return distances.masked_fill(~frames, 0.0).sum(-1).mean(0)

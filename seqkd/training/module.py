@@ -94,14 +94,17 @@ class CtcDistillation(lightning.LightningModule):
         return torch.stack([mask() for _ in range(self.objective.passes)])
 
     def teacher_logits(self, views: Tensor, batch: Batch, frames: int, lengths: Tensor) -> Tensor | None:
-        """The teacher's logits for the batch, (B, T', C), on the student's frames."""
+        """The teacher's logits on the student's frames: (B, T', C), or (P, B, T', C) if each pass heard its own."""
         if not self.objective.needs_teacher:
             return None
-        heard = batch.features if self.objective.teacher_view == "clean" else views[0]
-        logits, teacher_lengths = self.teacher.logits(heard, batch.feature_lengths)
-        logits, off = align_frames(logits, teacher_lengths, frames, lengths)
+        if self.objective.teacher_view == "clean":
+            heard = [batch.features]
+        else:
+            heard = views if self.objective.views == "independent" else views[:1]
+        logits, teacher_lengths = self.teacher.logits(torch.cat(list(heard)), batch.feature_lengths.repeat(len(heard)))
+        logits, off = align_frames(logits, teacher_lengths, frames, lengths.repeat(len(heard)))
         self.off_by_one += off
-        return logits
+        return logits if len(heard) == 1 else logits.unflatten(0, (len(heard), -1))
 
     @property
     def teacher(self) -> Teacher:

@@ -17,7 +17,7 @@ class Objective:
     distance: str = "squared"
     temperature: float = 1.0
     select: str = "all"
-    teacher_view: str = "clean"
+    teacher_view: str = "student"
     consistency_weight: float = 0.0
     consistency_warmup: float = 0.2
     detach_consistency: bool = False

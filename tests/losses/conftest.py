@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-import loss_batches
+from tests.losses import loss_batches
 import pytest
-from loss_batches import OBJECTIVES, Batch, make_batch
+from tests.losses.loss_batches import OBJECTIVES, Batch, make_batch
 
 from seqkd.losses import DistillationLoss
 

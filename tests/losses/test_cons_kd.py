@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loss_batches import make_batch
+from tests.losses.loss_batches import make_batch
 
 from seqkd.losses import cons_kd_loss, ctc_kd_loss
 from seqkd.losses.base import kl_divergence
@@ -228,3 +228,22 @@ def test_a_missing_pass_dimension_is_named(batch):
         cons_kd_loss(batch.student[0], batch.teacher, *batch.common, **WEIGHTS)
     with pytest.raises(ValueError, match=r"student_logits must be a floating-point tensor \(B, T, C\)"):
         ctc_kd_loss(batch.student, batch.teacher, *batch.common, kd_weight=1.0)
+
+
+@pytest.mark.parametrize("distance", ["squared", "kl"])
+@pytest.mark.parametrize("select", ["all", "nonblank"])
+def test_a_teacher_that_heard_each_pass_teaches_each_pass(distance, select):
+    batch = make_batch(5)
+    teachers = torch.stack([batch.teacher, batch.teacher.roll(1, dims=-1)])
+    options = {"kd_weight": 1.0, "distance": distance, "select": select, "reduction": "none"}
+    both = cons_kd_loss(batch.student, teachers, *batch.common, consistency_weight=0.0, **options).terms["kd"]
+    alone = [
+        ctc_kd_loss(z, teacher, *batch.common, **options).terms["kd"]
+        for z, teacher in zip(batch.student, teachers, strict=True)
+    ]
+    torch.testing.assert_close(both, sum(alone) / 2)
+    same = cons_kd_loss(
+        batch.student, batch.teacher.expand_as(teachers), *batch.common, consistency_weight=0.0, **options
+    )
+    one = cons_kd_loss(batch.student, batch.teacher, *batch.common, consistency_weight=0.0, **options)
+    assert same.terms["kd"].equal(one.terms["kd"])

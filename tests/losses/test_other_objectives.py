@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loss_batches import make_batch
+from tests.losses.loss_batches import make_batch
 
 from seqkd.losses import (
     best_path_ctc_loss,

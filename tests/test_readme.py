@@ -1,0 +1,71 @@
+"""What README shows runs as shown, and what it names is there."""
+
+from __future__ import annotations
+
+import doctest
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from seqkd.cli.main import main
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def test_python_blocks_run(capsys):
+    (block,) = blocks("python")
+    exec(compile(block, "README.md", "exec"), {})
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert all(list(eval(line)) == ["ctc", "kd", "consistency"] for line in lines)
+
+
+def test_pycon_blocks_show_what_comes_out():
+    (block,) = blocks("pycon")
+    test = doctest.DocTestParser().get_doctest(block, {}, "README.md", None, 0)
+    assert doctest.DocTestRunner().run(test).failed == 0
+
+
+def test_score_command_runs(tmp_path, monkeypatch, capsys):
+    (command,) = re.findall(r"^seqkd (score .*)$", README, re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data/test").mkdir(parents=True)
+    (tmp_path / "data/test/text").write_text("u1 turn the light on\nu2 stop\n")
+    (tmp_path / "large.trn").write_text("turn the light on (u1)\nstop (u2)\n")
+    (tmp_path / "small.txt").write_text("u1 turn light on\nu2 stop\n")
+    assert main(shlex.split(command)) == 0
+    assert "small" in capsys.readouterr().out
+    assert (tmp_path / "score.json").is_file()
+
+
+def test_first_commands_exist():
+    for command in ("egs/espeak_voices/ctc_kd/run.sh", "local/test.sh"):
+        assert f"./{command} " in README
+        assert (ROOT / command).stat().st_mode & 0o111
+
+
+@pytest.mark.parametrize("recipe", sorted(path.parent for path in ROOT.glob("egs/*/*/run.sh")), ids=str)
+def test_recipes_are_listed(recipe):
+    assert f"`{recipe.relative_to(ROOT)}`" in README
+
+
+def test_systems_are_listed_with_their_controls():
+    from omegaconf import OmegaConf
+
+    rows = {}
+    for names, control in re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| [^|]+ \| ?([^|]*)\|$", README, re.MULTILINE):
+        controls = re.findall(r"`(\w+)`", control) or [None]
+        rows |= dict(zip(re.findall(r"`(\w+)`", names), controls, strict=True))
+    known = {path.stem: OmegaConf.load(path) for path in (ROOT / "seqkd/conf/system").glob("*.yaml")}
+    assert rows == {name: conf.get("control") for name, conf in known.items()}
+
+
+def test_placeholder_of_the_results_is_there():
+    assert README.index("<!-- results:default -->") < README.index("<!-- /results:default -->")
