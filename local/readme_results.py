@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Copy the table and the findings of a RESULTS.md into README.md, between its results markers.
 
-    local/readme_results.py egs/espeak_voices/ctc_kd/exp/default/RESULTS.md
+local/readme_results.py egs/espeak_voices/ctc_kd/exp/default/RESULTS.md
 """
 
 from __future__ import annotations

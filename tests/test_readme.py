@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from seqkd.cli.main import main
+from seqkd.cli.settings import CONF, compose, parse, parser
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -57,14 +58,13 @@ def test_recipes_are_listed(recipe):
 
 
 def test_systems_are_listed_with_their_controls():
-    from omegaconf import OmegaConf
-
+    args = parse(parser("test", ""), [])
     rows = {}
     for names, control in re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| [^|]+ \| ?([^|]*)\|$", README, re.MULTILINE):
         controls = re.findall(r"`(\w+)`", control) or [None]
         rows |= dict(zip(re.findall(r"`(\w+)`", names), controls, strict=True))
-    known = {path.stem: OmegaConf.load(path) for path in (ROOT / "seqkd/conf/system").glob("*.yaml")}
-    assert rows == {name: conf.get("control") for name, conf in known.items()}
+    known = [path.stem for path in (CONF / "system").glob("*.yaml")]
+    assert rows == {name: compose(args, f"system={name}").system.control for name in known}
 
 
 def test_placeholder_of_the_results_is_there():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from seqkd.cli.settings import CONF, compose, parse, parser
 from seqkd.errors import SeqkdError
+from seqkd.layout import run_directory
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -50,7 +51,7 @@ def check_expected(cfg: DictConfig) -> None:
     """Raise SeqkdError when a system misses the WER its preset says it must reach (report.expect)."""
     for system, limit in cfg.report.expect.items():
         for name in cfg.sets.test:
-            path = Path(cfg.exp) / system / "seed0" / f"decode_{name}" / "score.json"
+            path = run_directory(cfg, system, 0) / f"decode_{name}" / "score.json"
             if not path.is_file():
                 raise SeqkdError(f"{path} is missing; run stage 8 (score) first")
             (scored,) = json.loads(path.read_text(encoding="utf-8"))["systems"].values()

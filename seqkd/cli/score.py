@@ -39,13 +39,14 @@ def main(argv: list[str]) -> int:
 def score_recipe(argv: list[str]) -> int:
     """``decode_<set>/score.json`` for every system, seed and test set of a recipe."""
     from seqkd.cli.settings import compose, parse, parser, runs
+    from seqkd.layout import run_directory
     from seqkd.scoring import score_files
 
     args = parse(parser("score --recipe", "Score the decodings of every trained system."), argv)
     cfg = compose(args)
     for system, seed in runs(cfg, with_teacher=True):
         for name in cfg.sets.test:
-            decoded = Path(cfg.exp) / system / f"seed{seed}" / f"decode_{name}"
+            decoded = run_directory(cfg, system, seed) / f"decode_{name}"
             result, reference = decoded / "score.json", Path(cfg.data) / name / "text"
             if not (decoded / "text").is_file():
                 raise ConfigError(f"{decoded} has no text; run stage 7 (decode) first")

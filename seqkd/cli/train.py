@@ -28,7 +28,7 @@ def main(argv: list[str]) -> int:
 
         train(compose(args, *system_overrides(cfg, "teacher", 0)))
         return 0
-    from seqkd.training.run import run_directory
+    from seqkd.layout import run_directory
 
     jobs = []
     for system, seed in runs(cfg):

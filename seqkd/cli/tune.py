@@ -20,7 +20,7 @@ def main(argv: list[str]) -> int:
     import yaml
 
     cfg = compose(args)
-    from seqkd.training.run import run_directory, teacher_directory
+    from seqkd.layout import run_directory, teacher_directory
 
     variants = yaml.safe_load(args.variants.read_text(encoding="utf-8"))
     if not isinstance(variants, dict) or not all(isinstance(v, list) for v in variants.values()):

@@ -28,27 +28,24 @@ DEFAULT_ACCENTS = ("us", "gb", "sc", "rp", "lc", "cb", "ny")
 # matched with those of other voices, or that are hardly voiced or drawl (Alicia, Marco, Lee, iven2,
 # kaukovalta, zac, announcer); one that is no voice of its own (fast) and one with
 # a space in its name (Mr serious).
-# Words are split at run time: a reader sees who speaks in which split at a glance.
+# fmt: off
 DEFAULT_VOICES: dict[str, tuple[str, ...]] = {
-    "train": tuple(
-        """
-        adam Alex Andy anika AnxiousAndy aunty benjamin boris croak Diogo f4 grandma grandpa gustave
-        Henrique Hugo iven iven3 iven4 Jacky john klatt klatt2 klatt3 klatt4 klatt5 klatt6 m3 m6 m8 marcelo
-        Mario Michael michel miguel Mike mike2 Nguyen norbert pablo sandro steph steph2 steph3 Storm travis
-        Tweaky
-        """.split()
+    "train": (
+        "adam", "Alex", "Andy", "anika", "AnxiousAndy", "aunty", "benjamin", "boris", "croak", "Diogo", "f4",
+        "grandma", "grandpa", "gustave", "Henrique", "Hugo", "iven", "iven3", "iven4", "Jacky", "john", "klatt",
+        "klatt2", "klatt3", "klatt4", "klatt5", "klatt6", "m3", "m6", "m8", "marcelo", "Mario", "Michael", "michel",
+        "miguel", "Mike", "mike2", "Nguyen", "norbert", "pablo", "sandro", "steph", "steph2", "steph3", "Storm",
+        "travis", "Tweaky",
     ),
-    "dev": tuple(
-        """
-        Annie antonio david f3 ian linda m2 m4 quincy rob robert shelby
-        """.split()
+    "dev": (
+        "Annie", "antonio", "david", "f3", "ian", "linda", "m2", "m4", "quincy", "rob", "robert", "shelby",
     ),
-    "test": tuple(
-        """
-        Andrea belinda Denis ed edward edward2 f1 f2 f5 Gene Gene2 m1 m5 m7 max paul pedro Reed victor
-        """.split()
+    "test": (
+        "Andrea", "belinda", "Denis", "ed", "edward", "edward2", "f1", "f2", "f5", "Gene", "Gene2", "m1", "m5",
+        "m7", "max", "paul", "pedro", "Reed", "victor",
     ),
 }
+# fmt: on
 
 
 def _installed_voices() -> tuple[set[str], set[str], str]:

@@ -15,6 +15,7 @@ from seqkd.decoding.greedy import greedy_decode
 from seqkd.decoding.prefix_beam import prefix_beam_search
 from seqkd.errors import DataError
 from seqkd.files import write_json, write_text
+from seqkd.layout import run_directory
 from seqkd.models.ctc import load_model, model_hash
 
 log = logging.getLogger("seqkd")
@@ -22,7 +23,7 @@ log = logging.getLogger("seqkd")
 
 def decode_run(cfg: DictConfig, system: str, seed: int, name: str) -> None:
     """Decode set ``name`` with ``exp/<system>/seed<k>/model``; do nothing if that was done with the same weights."""
-    run = Path(cfg.exp) / system / f"seed{seed}"
+    run = run_directory(cfg, system, seed)
     if not (run / "model" / "model.safetensors").is_file():
         raise DataError(f"{run} has no finished model; run stage {3 if system == 'teacher' else 6} first")
     output = run / f"decode_{name}"

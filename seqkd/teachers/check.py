@@ -20,6 +20,7 @@ from seqkd.data.tokens import Tokenizer
 from seqkd.decoding.greedy import greedy_decode
 from seqkd.errors import ConfigError
 from seqkd.files import atomic_path, write_json
+from seqkd.layout import run_directory, teacher_directory
 from seqkd.models.ctc import CtcModel, load_model
 from seqkd.teachers.base import align_frames, check_compatible
 from seqkd.teachers.checkpoint import CheckpointTeacher
@@ -47,7 +48,7 @@ def check_teacher(cfg: DictConfig) -> str:
 
     Raises ConfigError when teacher and student do not share units or frame rate.
     """
-    directory = Path(cfg.teacher.import_from or Path(cfg.exp) / "teacher" / "seed0" / "model")
+    directory = teacher_directory(cfg)
     teacher = CheckpointTeacher.from_directory(directory)
     tokenizer = Tokenizer.load(Path(cfg.tokens.directory))
     student = CtcModel(
@@ -60,7 +61,7 @@ def check_teacher(cfg: DictConfig) -> str:
         tokenizer_hash=tokenizer.hash,
         features=student.features,
     )
-    reference_path = Path(cfg.exp) / "student" / "seed0" / "model"
+    reference_path = run_directory(cfg, "student", 0) / "model"
     reference = load_model(reference_path)[0] if (reference_path / "model.safetensors").is_file() else None
     statistics = measure(teacher, reference, Path(cfg.data), cfg.sets.dev, tokenizer, cfg.decode.max_duration)
     summary = summarise(statistics, teacher, tokenizer, reference is not None)

@@ -29,23 +29,14 @@ from seqkd.data.specaugment import SpecAugment
 from seqkd.data.tokens import Tokenizer
 from seqkd.errors import ConfigError, DataError, SeqkdError
 from seqkd.files import lock, write_json, write_text
-from seqkd.models.ctc import CtcModel, load_model, model_hash, save_model
+from seqkd.layout import run_directory, teacher_directory
+from seqkd.models.ctc import CtcModel, model_hash, save_model
 from seqkd.teachers import CheckpointTeacher, check_compatible
 from seqkd.training.checkpoints import ResumePoint, average_weights, newest_resume_point
 from seqkd.training.module import CtcDistillation
 from seqkd.training.objective import Objective
 
 log = logging.getLogger("seqkd")
-
-
-def run_directory(cfg: DictConfig, system: str | None = None, seed: int | None = None) -> Path:
-    """``exp/<system>/seed<k>``."""
-    return Path(cfg.exp) / (system or cfg.system.name) / f"seed{cfg.seed if seed is None else seed}"
-
-
-def teacher_directory(cfg: DictConfig) -> Path:
-    """The model directory that teaches: imported, or trained in stage 3."""
-    return Path(cfg.teacher.import_from or Path(cfg.exp) / "teacher" / "seed0" / "model")
 
 
 def train(cfg: DictConfig) -> Path:
@@ -326,6 +317,3 @@ def quiet_lightning() -> None:
     ):
         warnings.filterwarnings("ignore", text)
     warnings.filterwarnings("ignore", ".*Checkpoint directory.*")
-
-
-__all__ = ["load_model", "run_directory", "teacher_directory", "train"]

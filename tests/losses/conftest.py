@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
-from tests.losses import loss_batches
 import pytest
-from tests.losses.loss_batches import OBJECTIVES, Batch, make_batch
 
 from seqkd.losses import DistillationLoss
+from tests.losses import loss_batches
+from tests.losses.loss_batches import OBJECTIVES, Batch, make_batch
 
 
 @pytest.fixture(params=OBJECTIVES, ids=str)

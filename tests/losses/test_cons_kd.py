@@ -7,11 +7,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.losses.loss_batches import make_batch
 
 from seqkd.losses import cons_kd_loss, ctc_kd_loss
 from seqkd.losses.base import kl_divergence
 from seqkd.losses.cons_kd import symmetric_kl
+from tests.losses.loss_batches import make_batch
 
 WEIGHTS = {"kd_weight": 0.7, "consistency_weight": 0.4}
 P, Q = torch.tensor([0.9, 0.1]).double(), torch.tensor([0.6, 0.4]).double()

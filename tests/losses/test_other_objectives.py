@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.losses.loss_batches import make_batch
 
 from seqkd.losses import (
     best_path_ctc_loss,
@@ -20,6 +19,7 @@ from seqkd.losses import (
     inter_ctc_kd_loss,
     nbest_ctc_loss,
 )
+from tests.losses.loss_batches import make_batch
 
 quick = settings(max_examples=25, deadline=None)
 seeds = st.integers(0, 2**16)

@@ -1,0 +1,64 @@
+"""Every preset of every recipe fits the settings there are, and the one nobody runs in a test can start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from seqkd.cli.prepare import tokens
+from seqkd.cli.settings import compose, parse, parser, runs, system_overrides
+from seqkd.data.features import FeatureSettings
+from seqkd.models.ctc import CtcModel
+from seqkd.training.run import train
+
+ROOT = Path(__file__).parents[2]
+PRESETS = sorted(ROOT.glob("egs/*/*/conf/preset/*.yaml"))
+FULL = ROOT / "egs/espeak_voices/ctc_kd/conf/preset/full.yaml"
+MINIATURE = [
+    *("features.sample_rate=8000", "features.num_mel_bins=20", "tokens.type=word"),
+    *("student.train_set=train", "unlabelled=[extra]", "sets.test=[dev]"),
+    *(f"{role}.model.{size}" for role in ("teacher", "student") for size in ("width=24", "layers=2", "hidden=32")),
+    *(f"{role}.training.{s}" for role in ("teacher", "student") for s in ("updates=1", "max_duration=8", "workers=0")),
+]
+
+
+def settings(preset: Path, *overrides: str) -> DictConfig:
+    conf = preset.parents[1]
+    return compose(parse(parser("test", ""), ["--conf", str(conf), "--preset", preset.stem, *overrides]))
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: str(path.relative_to(ROOT / "egs")))
+def test_presets_fit(preset):
+    cfg = settings(preset)
+    named = {cfg.teacher.train_set, cfg.student.train_set, *cfg.unlabelled, cfg.sets.dev, *cfg.sets.test}
+    assert named <= set(cfg.corpus.sets)
+    for name in cfg.unlabelled:
+        assert cfg.corpus.sets[name].transcripts is False
+    systems = {system for system, _ in runs(cfg, with_teacher=True)}
+    for system in systems:
+        chosen = settings(preset, *system_overrides(cfg, system, 0))
+        assert chosen.system.control is None or chosen.system.control in systems or preset.stem != "study"
+    assert set(cfg.report.expect) <= systems
+    assert preset.stem != "smoke" or set(cfg.report.expect) == {"teacher", "cons_kd"}
+
+
+@pytest.mark.parametrize(("role", "least", "most"), [("teacher", 20e6, 30e6), ("student", 4.5e6, 5.5e6)])
+def test_full_preset_builds_its_models(role, least, most):
+    cfg = settings(FULL)
+    architecture = OmegaConf.to_container(cfg[role].model, resolve=True)
+    assert architecture["encoder"] == "conformer"
+    model = CtcModel(architecture, FeatureSettings(**cfg.features), cfg.tokens.vocab_size)
+    assert least < model.parameter_count() < most
+    assert f"{role}: # {model.parameter_count() / 1e6:.1f} M parameters" in FULL.read_text(encoding="utf-8")
+
+
+def test_full_preset_makes_an_update_of_every_system(tones: Path, tmp_path: Path) -> None:
+    options = ["--exp", str(tmp_path), "--data", str(tones), *MINIATURE]
+    cfg = settings(FULL, *options)
+    tokens(cfg)
+    for system, seed in dict(runs(cfg, with_teacher=True)).items():
+        one = settings(FULL, *options, *system_overrides(cfg, system, seed))
+        assert one[one.system.role].training.precision == "bf16-mixed"
+        assert (train(one) / "summary.json").is_file()
