@@ -79,6 +79,8 @@ def test_one_frame_too_few_is_filled_and_counted() -> None:
     assert aligned[0, :5, 0].tolist() == [0, 1, 2, 3, 3]
     assert aligned[1, :3, 0].tolist() == [0, 1, 1]
     assert aligned[2, :3, 0].tolist() == [0, 1, 2]
+    same_width, _ = align_frames(logits, lengths, 4, torch.tensor([4, 3, 3]))
+    assert same_width[1, :3, 0].tolist() == [0, 1, 1]
     assert logits.equal(before)  # a teacher may hand out what it keeps
 
 

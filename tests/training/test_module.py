@@ -200,6 +200,19 @@ def test_what_the_teacher_hears(
     assert (heard[0] == module.model.feature_mean)[hidden].all()
 
 
+def test_passes_that_hear_differently_have_a_teacher_each(
+    teacher: CheckpointTeacher, tokenizer: Tokenizer, batch: Batch
+) -> None:
+    module = made(teacher, tokenizer, Objective(passes=2, kd_weight=1.0, views="independent"), SpecAugment())
+    views = module.views(batch)
+    output = module.model(batch.features, batch.feature_lengths)
+    theirs = module.teacher_logits(views, batch, output.logits.shape[1], output.lengths)
+    assert theirs.shape == (2, *output.logits.shape)
+    for view, logits in zip(views, theirs, strict=True):
+        torch.testing.assert_close(logits, teacher.logits(view, batch.feature_lengths)[0])
+    assert not theirs[0].equal(theirs[1])
+
+
 def test_frames_off_by_one_are_counted(
     teacher: CheckpointTeacher, tokenizer: Tokenizer, batch: Batch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
