@@ -8,5 +8,5 @@ if [ $# -gt 0 ]; then exec pytest "$@"; fi
 ruff check .
 ruff format --check .
 git ls-files -co --exclude-standard '*.sh' .ci/run | xargs shellcheck -x
-pytest -m "not recipe" -n 2
+pytest -m "not recipe" -n 2 --dist loadfile
 pytest -m recipe --durations=5

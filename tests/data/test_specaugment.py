@@ -130,6 +130,8 @@ def test_each_utterance_gets_its_own() -> None:
     lengths = torch.full((5,), 80)
     for result in (SpecAugment().mask(same, lengths, FILL), SpecAugment(warp=8).warp_time(same, lengths)):
         assert not any(result[0].equal(other) for other in result[1:])
+    moved = SpecAugment(warp=8).warp_time(ramp(), lengths)[..., 0] - torch.arange(80.0)
+    assert {bool(row.sum() > 0) for row in moved} == {True, False}  # not all the same way
 
 
 def test_seeds_decide() -> None:
