@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from seqkd.scoring.bootstrap import holm, paired_bootstrap
-from seqkd.scoring.experiment import Experiment
+from seqkd.scoring.experiment import Experiment, System
 
 LEVEL = 0.05
 
@@ -111,7 +111,8 @@ def findings(experiment: Experiment, roles: Roles, comparisons: Mapping[tuple[st
             continue  # plain KD's sentence says the same the other way round
         parts = []
         for other, comparison in baselines.items():
-            role = "its equal-budget control, " if other == system.control else ""
+            fair = "equal-budget " if _same_budget(_budgets(system, finished[other])) else ""
+            role = f"its {fair}control, " if other == system.control else ""
             noun = "" if parts else " errors"
             than = f"than {role}**{finished[other].label}** ({p(comparison.p_value)})"
             parts.append(f"{change(comparison.fewer)}{noun} {than}")
@@ -158,8 +159,8 @@ def _caveats(experiment: Experiment) -> list[str]:
     for system in finished.values():
         control = finished.get(system.control or "")
         if control:
-            budgets = [one.mean("steps") * one.mean("passes") for one in (system, control)]
-            if max(budgets) > 1.02 * min(budgets):
+            budgets = _budgets(system, control)
+            if not _same_budget(budgets):
                 sentences.append(
                     f"**{system.label}** and its control, **{control.label}**, did not have equal budgets: "
                     f"{budgets[0]:,.0f} against {budgets[1]:,.0f} passes (steps × passes a step)."
@@ -172,6 +173,15 @@ def _caveats(experiment: Experiment) -> list[str]:
     if absent := [system.label for name, system in experiment.systems.items() if name not in finished]:
         sentences.append(f"Not run: {_listed(absent)}.")
     return sentences
+
+
+def _budgets(*systems: System) -> list[float]:
+    """Return each system's student passes over the data: steps × passes a step."""
+    return [system.mean("steps") * system.mean("passes") for system in systems]
+
+
+def _same_budget(budgets: list[float]) -> bool:
+    return max(budgets) <= 1.02 * min(budgets)
 
 
 def _listed(labels: list[str]) -> str:
