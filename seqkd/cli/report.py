@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seqkd.cli.settings import CONF, compose, parse, parser
-from seqkd.errors import SeqkdError
+from seqkd.errors import ConfigError, SeqkdError
 from seqkd.layout import run_directory
 
 if TYPE_CHECKING:
@@ -48,14 +48,18 @@ def main(argv: list[str]) -> int:
 
 
 def check_expected(cfg: DictConfig) -> None:
-    """Raise SeqkdError when a system misses the WER its preset says it must reach (report.expect)."""
+    """Raise SeqkdError when a system misses the error rate its preset says it must reach (report.expect)."""
+    metric = cfg.report.expect_metric
+    if metric not in ("wer", "cer"):
+        raise ConfigError(f"report.expect_metric is {metric!r}; expected one of wer, cer")
     for system, limit in cfg.report.expect.items():
         for name in cfg.sets.test:
             path = run_directory(cfg, system, 0) / f"decode_{name}" / "score.json"
             if not path.is_file():
                 raise SeqkdError(f"{path} is missing; run stage 8 (score) first")
             (scored,) = json.loads(path.read_text(encoding="utf-8"))["systems"].values()
-            wer = 100 * scored["wer"]["rate"]
-            if wer > limit:
-                raise SeqkdError(f"{system} has {wer:.2f} % WER on {name}; this preset must reach {limit:g} %")
-            print(f"{system} on {name}: {wer:.2f} % WER, must be at most {limit:g} %: reached")
+            rate = 100 * scored[metric]["rate"]
+            found = f"{rate:.2f} % {metric.upper()}"
+            if rate > limit:
+                raise SeqkdError(f"{system} has {found} on {name}; this preset must reach {limit:g} %")
+            print(f"{system} on {name}: {found}, must be at most {limit:g} %: reached")
