@@ -11,7 +11,9 @@ seqkd_setup() {
   # Recipes run in their own directories: a relative place must not depend on where the caller stands.
   case $venv in /*) ;; *) venv=$root/$venv ;; esac
   stamp=$venv/seqkd-stamp
-  wanted="$(cat "$root/pyproject.toml" "$root/local/constraints.txt" | cksum) $root"
+  # The compiled part is built again when its sources change.
+  wanted="$(cat "$root"/{pyproject.toml,setup.py,local/constraints.txt} "$root"/seqkd/{ctc/cpu,scoring}/*.{h,cpp} \
+    2>/dev/null | cksum) $root"
   if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$wanted" ]; then
     for candidate in ${SEQKD_PYTHON:+"$SEQKD_PYTHON"} python3.12 python3.11 python3.10 python3; do
       if "$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then

@@ -73,5 +73,10 @@ def devices() -> None:
         ours, theirs = (importlib.metadata.version(name).split("+")[0] for name in ("torch", "torchaudio"))
         if ours.split(".")[:2] != theirs.split(".")[:2]:
             print(f"  torch {ours} and torchaudio {theirs} are NOT a matching pair: see local/constraints.txt")
-    print("\ncompiled parts")
-    print("  CTC loss        torch's own operator (backend 'auto'); no compiled kernel of ours yet")
+    print("\ncompiled parts (CTC losses, backend 'auto')")
+    from seqkd.ctc import cpu, cuda
+
+    for name, backend in (("CPU", cpu), ("CUDA", cuda)):
+        here, why = backend.available()
+        kernels = "our kernels" + (f", {cpu.kernels()}" if here and backend is cpu else "")
+        print(f"  {name:<16}" + (kernels if here else f"torch's own operator: {why}"))

@@ -30,6 +30,58 @@ def check_logits(name: str, logits: Tensor, letters: str) -> None:
         )
 
 
+def shape_targets(
+    logits: Tensor,
+    targets: IntSequence,
+    input_lengths: IntSequence,
+    target_lengths: IntSequence,
+    *,
+    blank: int,
+    labelled: IntSequence | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Bring targets and lengths into one form, looking at shapes and types only (unless targets are joined).
+
+    Args:
+        logits: (..., B, T, C).
+        targets: (B, S) padded, or 1-D with all targets joined.
+        input_lengths: (B,) valid frames.
+        target_lengths: (B,) labels.
+        blank: class of the blank.
+        labelled: (B,) bool; where False, the utterance has no transcript, and its target becomes empty.
+
+    Returns:
+        ``(targets (B, S), input_lengths (B,), target_lengths (B,))``, int64, each on the device it was on; S is
+        at least 1.
+
+    Raises:
+        ValueError: shapes or types that do not fit.
+    """
+    batch, _, classes = logits.shape[-3:]
+    if not 0 <= blank < classes:
+        raise ValueError(f"blank must be in [0, {classes}), got {blank}")
+    input_lengths = _lengths("input_lengths", input_lengths, batch)
+    target_lengths = _lengths("target_lengths", target_lengths, batch)
+    targets = _integers("targets", targets)
+    if targets.dim() == 1:
+        targets = _split(targets, target_lengths)
+    if targets.dim() != 2 or targets.shape[0] != batch:
+        raise ValueError(f"targets must be ({batch}, S) padded or 1-D with all targets joined, got {_shape(targets)}")
+    if labelled is not None:
+        target_lengths = target_lengths.where(_labelled(labelled, target_lengths), 0)
+    if targets.shape[1] == 0:
+        # Of no length, so that a target length above 0 is still found out.
+        check_lengths("target", target_lengths, 0, "S")
+        targets = targets.new_full((batch, 1), blank)
+    return targets, input_lengths, target_lengths
+
+
+def check_lengths(name: str, lengths: Tensor, most: int, letter: str) -> None:
+    """Raise ValueError unless all of ``lengths`` (B,) are from 0 to ``most``, the size of dimension ``letter``."""
+    for i, length in enumerate(lengths.tolist()):
+        if not 0 <= length <= most:
+            raise ValueError(f"utterance {i}: {name} length {length} is outside [0, {letter} = {most}]")
+
+
 def check_targets(
     logits: Tensor,
     targets: IntSequence,
@@ -47,9 +99,9 @@ def check_targets(
 
     Args:
         logits: (..., B, T, C).
-        targets: (B, S) padded, or 1-D with all targets joined.
-        input_lengths: (B,) valid frames.
-        target_lengths: (B,) labels.
+        targets: as in :func:`shape_targets`, and so the next two.
+        input_lengths: (B,).
+        target_lengths: (B,).
         blank: class of the blank.
         validate: None checks the labels that are on the host; True those on the GPU too, which waits for it;
             False none: a bad label then makes its utterance's loss NaN instead of reading out of bounds.
@@ -62,32 +114,29 @@ def check_targets(
     Raises:
         ValueError: naming the utterance and the value.
     """
-    batch, frames, classes = logits.shape[-3:]
-    if not 0 <= blank < classes:
-        raise ValueError(f"blank must be in [0, {classes}), got {blank}")
-    input_lengths = _lengths("input_lengths", input_lengths, batch)
-    target_lengths = _lengths("target_lengths", target_lengths, batch)
-    for i, length in enumerate(input_lengths.tolist()):
-        if not 0 <= length <= frames:
-            raise ValueError(f"utterance {i}: input length {length} is outside [0, T = {frames}]")
-    targets = _integers("targets", targets)
-    if targets.dim() == 1:
-        targets = _split(targets, target_lengths)
-    if targets.dim() != 2 or targets.shape[0] != batch:
-        raise ValueError(f"targets must be ({batch}, S) padded or 1-D with all targets joined, got {_shape(targets)}")
-    if labelled is not None:
-        target_lengths = target_lengths.where(_labelled(labelled, batch), 0)
-    columns = targets.shape[1]
-    for i, length in enumerate(target_lengths.tolist()):
-        if not 0 <= length <= columns:
-            raise ValueError(f"utterance {i}: target length {length} is outside [0, S = {columns}]")
-    if columns == 0:
-        targets = targets.new_full((batch, 1), blank)
-    valid = frame_mask(target_lengths, targets.shape[1], targets.device)
+    _, frames, classes = logits.shape[-3:]
+    targets, input_lengths, target_lengths = shape_targets(
+        logits, targets, input_lengths, target_lengths, blank=blank, labelled=labelled
+    )
+    input_lengths, target_lengths = input_lengths.cpu(), target_lengths.cpu()
+    check_lengths("input", input_lengths, frames, "T")
+    check_lengths("target", target_lengths, targets.shape[1], "S")
     if validate or (validate is None and targets.device.type == "cpu"):
-        _check_labels(targets, valid, classes, blank)
+        check_labels(targets, target_lengths, classes, blank)
+    valid = frame_mask(target_lengths, targets.shape[1], targets.device)
     targets = targets.masked_fill(~valid, blank).to(logits.device, non_blocking=True)
     return targets, input_lengths, target_lengths
+
+
+def check_labels(targets: Tensor, target_lengths: Tensor, classes: int, blank: int) -> None:
+    """Raise ValueError, naming utterance and value, if targets (B, S) hold a blank or a label outside [0, C)."""
+    valid = frame_mask(target_lengths, targets.shape[1], targets.device)
+    wrong = valid & ((targets < 0) | (targets >= classes) | (targets == blank))
+    if wrong.any():
+        utterance, position = wrong.nonzero()[0].tolist()
+        label = int(targets[utterance, position])
+        fault = "is the blank" if label == blank else f"is outside [0, {classes})"
+        raise ValueError(f"utterance {utterance}: target {label} at position {position} {fault}")
 
 
 def bad_targets(targets: Tensor, target_lengths: Tensor, classes: int, blank: int) -> Tensor:
@@ -110,17 +159,17 @@ def _integers(name: str, values: IntSequence) -> Tensor:
 
 
 def _lengths(name: str, values: IntSequence, batch: int) -> Tensor:
-    lengths = _integers(name, values).cpu()
+    lengths = _integers(name, values)
     if lengths.shape != (batch,):
         raise ValueError(f"{name} must have {batch} entries, one an utterance, got {_shape(lengths)}")
     return lengths
 
 
-def _labelled(values: IntSequence, batch: int) -> Tensor:
-    labelled = torch.as_tensor(values, dtype=torch.bool).cpu()
-    if labelled.shape != (batch,):
-        raise ValueError(f"labelled must have {batch} entries, one an utterance, got {_shape(labelled)}")
-    return labelled
+def _labelled(values: IntSequence, like: Tensor) -> Tensor:
+    labelled = torch.as_tensor(values, dtype=torch.bool)
+    if labelled.shape != like.shape:
+        raise ValueError(f"labelled must have {len(like)} entries, one an utterance, got {_shape(labelled)}")
+    return labelled.to(like.device)
 
 
 def _split(joined: Tensor, target_lengths: Tensor) -> Tensor:
@@ -131,12 +180,3 @@ def _split(joined: Tensor, target_lengths: Tensor) -> Tensor:
     if not lengths:
         return joined.new_zeros(0, 1)
     return torch.nn.utils.rnn.pad_sequence(list(joined.split(lengths)), batch_first=True)
-
-
-def _check_labels(targets: Tensor, valid: Tensor, classes: int, blank: int) -> None:
-    wrong = valid & ((targets < 0) | (targets >= classes) | (targets == blank))
-    if wrong.any():
-        utterance, position = wrong.nonzero()[0].tolist()
-        label = int(targets[utterance, position])
-        fault = "is the blank" if label == blank else f"is outside [0, {classes})"
-        raise ValueError(f"utterance {utterance}: target {label} at position {position} {fault}")

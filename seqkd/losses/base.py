@@ -49,7 +49,8 @@ def combine(reduction: str, like: Tensor, **terms: tuple[float, Callable[[], Ten
     Args:
         reduction: "none" gives (B,), "sum" adds utterances up, "mean" divides that sum by B, for all terms
             alike, so that they keep one scale.
-        like: (..., B, T, C) log-probabilities: give the total its shape and type where no term is left.
+        like: (..., B, T, C) logits or log-probabilities: give the total its shape and type (at least float32)
+            where no term is left.
         **terms: name = (weight, function that computes the unweighted (B,) losses). The function of a term
             with weight 0 is never called, so not even a NaN can come from it.
 
@@ -64,7 +65,7 @@ def combine(reduction: str, like: Tensor, **terms: tuple[float, Callable[[], Ten
         if not (math.isfinite(weight) and weight >= 0):
             raise ValueError(f"{name}_weight must be finite and not negative, got {weight}")
     values = {name: _reduce(term(), reduction) for name, (weight, term) in terms.items() if weight != 0}
-    zero = _reduce(like.new_zeros(like.shape[-3]), reduction)
+    zero = _reduce(like.new_zeros(like.shape[-3], dtype=torch.promote_types(like.dtype, torch.float32)), reduction)
     return DistillationLoss(sum((terms[name][0] * value for name, value in values.items()), zero), values)
 
 
@@ -87,6 +88,7 @@ class CtcBatch:
         labelled: (B,) bool or None for all.
         blank: class of the blank.
         zero_infinity: as in :func:`seqkd.ctc.ctc_loss`.
+        backend: of the CTC term: "auto", "torch" or "reference".
     """
 
     log_probs: Tensor
@@ -97,6 +99,7 @@ class CtcBatch:
     labelled: IntSequence | None
     blank: int
     zero_infinity: bool
+    backend: str = "auto"
 
     @classmethod
     def of(
@@ -109,6 +112,7 @@ class CtcBatch:
         blank: int,
         labelled: IntSequence | None,
         zero_infinity: bool,
+        backend: str = "auto",
     ) -> "CtcBatch":
         """Check the arguments of an objective; ``logits`` are (P, B, T, C)."""
         targets, input_lengths, target_lengths = check_targets(
@@ -124,6 +128,7 @@ class CtcBatch:
             labelled,
             blank,
             zero_infinity,
+            backend,
         )
 
     def ctc(self) -> Tensor:
@@ -136,12 +141,9 @@ class CtcBatch:
             self.target_lengths.repeat(passes),
             blank=self.blank,
             zero_infinity=self.zero_infinity,
+            backend=self.backend,
         )
-        losses = losses.unflatten(0, self.log_probs.shape[:2]).mean(0)
-        if self.labelled is None:
-            return losses
-        labelled = torch.as_tensor(self.labelled, dtype=torch.bool, device=losses.device)
-        return losses.masked_fill(~labelled, 0.0)
+        return labelled_only(losses.unflatten(0, self.log_probs.shape[:2]), self.labelled).mean(0)
 
     def teacher(self, logits: Tensor) -> Tensor:
         """(B, T, C) log-probabilities of the teacher, or (P, B, T, C), without gradient.
@@ -149,14 +151,26 @@ class CtcBatch:
         Raises:
             ValueError: the shape differs from the student's: another batch, frame rate or vocabulary.
         """
-        check_logits("teacher_logits", logits, "PBTC" if logits.ndim == 4 else "BTC")
-        student = tuple(self.log_probs.shape[-logits.ndim :])
-        if tuple(logits.shape) != student:
-            raise ValueError(
-                f"teacher_logits {tuple(logits.shape)} and student_logits {student} must have the same "
-                "(B, T, C): one batch, one frame rate, one vocabulary"
-            )
+        check_teacher(logits, self.log_probs)
         return masked_log_softmax(logits.detach(), self.mask)
+
+
+def labelled_only(losses: Tensor, labelled: IntSequence | None) -> Tensor:
+    """CTC losses (P, B), 0 for utterances without a transcript; ``labelled`` (B,) bool or None for all."""
+    if labelled is None:
+        return losses
+    return losses.masked_fill(~torch.as_tensor(labelled, dtype=torch.bool, device=losses.device), 0.0)
+
+
+def check_teacher(teacher: Tensor, student: Tensor) -> None:
+    """Raise ValueError unless the teacher's logits (B, T, C) or (P, B, T, C) fit the student's (P, B, T, C)."""
+    check_logits("teacher_logits", teacher, "PBTC" if teacher.ndim == 4 else "BTC")
+    expected = tuple(student.shape[-teacher.ndim :])
+    if tuple(teacher.shape) != expected:
+        raise ValueError(
+            f"teacher_logits {tuple(teacher.shape)} and student_logits {expected} must have the same "
+            "(B, T, C): one batch, one frame rate, one vocabulary"
+        )
 
 
 def kl_divergence(log_p: Tensor, log_q: Tensor) -> Tensor:

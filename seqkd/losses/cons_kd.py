@@ -3,13 +3,24 @@
 Letters: P passes, B utterances, T frames, C classes, S labels of the longest target.
 """
 
+from collections.abc import Callable
 from itertools import combinations
 
 import torch
 from torch import Tensor
 
-from seqkd.ctc.arguments import IntSequence, check_choice, check_logits
-from seqkd.losses.base import CtcBatch, DistillationLoss, check_distance, combine, frame_distance
+from seqkd.ctc.arguments import IntSequence, check_choice, check_logits, shape_targets
+from seqkd.ctc.fused import BACKENDS, choose_backend, fused_losses
+from seqkd.ctc.loss import finite_only
+from seqkd.losses.base import (
+    CtcBatch,
+    DistillationLoss,
+    check_distance,
+    check_teacher,
+    combine,
+    frame_distance,
+    labelled_only,
+)
 
 SELECTIONS = ("all", "nonblank")
 
@@ -32,6 +43,7 @@ def cons_kd_loss(
     labelled: IntSequence | None = None,
     zero_infinity: bool = False,
     reduction: str = "mean",
+    backend: str = "auto",
 ) -> DistillationLoss:
     """Cons-KD: CTC, distillation, and consistency between passes of one batch under different dropout masks.
 
@@ -68,14 +80,17 @@ def cons_kd_loss(
         zero_infinity: as in :func:`seqkd.losses.ctc_loss`; if False, a target that cannot be aligned gives
             inf.
         reduction: "none" gives (B,), "sum" adds utterances up, "mean" divides **all** terms by B.
+        backend: "cpu" and "cuda" compute all terms and their gradient in one kernel that reads the logits where
+            they are; "torch" composes them of torch's operations; "reference" does so in float64, with the
+            readable CTC; "auto" is the kernel where there is one for the device, else "torch".
 
     Returns:
         The total and its unweighted terms ``ctc``, ``kd``, ``consistency``; float64 if the student's logits
-        are, else float32.
+        are (or for backend "reference"), else float32.
 
     Raises:
         ValueError: shapes that disagree, a length or label out of range (the utterance is named), an unknown
-            option, a negative weight.
+            option, a negative weight, a backend that is not available here (with how to get it).
 
     Papers: Cons-KD, IEEE Access 2024, 10.1109/access.2024.3457859; the paper's exact form is not public, this
     follows its abstract, with the same group's squared distance. CR-CTC, ICLR 2025, arXiv 2410.05101. R-Drop,
@@ -84,19 +99,58 @@ def cons_kd_loss(
     check_logits("student_logits", student_logits, "PBTC")
     check_distance(distance, temperature)
     check_choice("select", select, SELECTIONS)
-    batch = CtcBatch.of(
-        student_logits,
-        targets,
-        input_lengths,
-        target_lengths,
-        blank=blank,
-        labelled=labelled,
-        zero_infinity=zero_infinity,
-    )
+    check_choice("backend", backend, BACKENDS)
+    weights = {
+        "ctc": ctc_weight,
+        "kd": 0.0 if teacher_logits is None else kd_weight,
+        "consistency": 0.0 if len(student_logits) == 1 else consistency_weight,
+    }
+    targeted = (targets, input_lengths, target_lengths)
+    backend = choose_backend(backend, student_logits)
+    if backend in ("torch", "reference"):
+        student_logits = student_logits.double() if backend == "reference" else student_logits
+        options = {"blank": blank, "labelled": labelled, "zero_infinity": zero_infinity, "backend": backend}
+        batch = CtcBatch.of(student_logits, *targeted, **options)
+        nonblank = select == "nonblank"
+        terms = _composed_terms(batch, teacher_logits, distance, temperature, nonblank, detach_consistency)
+    else:
+        if weights["kd"]:
+            check_teacher(teacher_logits, student_logits)
+        losses = fused_losses(
+            student_logits,
+            _one_or_each(teacher_logits.detach()) if weights["kd"] else None,
+            *shape_targets(student_logits, *targeted, blank=blank, labelled=labelled),
+            blank=blank,
+            ctc=weights["ctc"] != 0,
+            distance=distance if weights["kd"] else "none",
+            temperature=temperature,
+            nonblank=select == "nonblank",
+            consistency=("detached" if detach_consistency else "attached") if weights["consistency"] else "none",
+        )
+        ctc = labelled_only(finite_only(losses.ctc) if zero_infinity else losses.ctc, labelled)
+        terms = {"ctc": ctc.mean(0), "kd": losses.kd.mean(0), "consistency": losses.consistency}
+        terms = {name: lambda value=value: value for name, value in terms.items()}
+    return combine(reduction, student_logits, **{name: (weights[name], terms[name]) for name in terms})
+
+
+def _one_or_each(teacher_logits: Tensor) -> Tensor:
+    """The teacher's logits as (Q, B, T, C): one for all passes, or one each."""
+    return teacher_logits[None] if teacher_logits.ndim == 3 else teacher_logits
+
+
+def _composed_terms(
+    batch: CtcBatch,
+    teacher_logits: Tensor | None,
+    distance: str,
+    temperature: float,
+    nonblank: bool,
+    detach_consistency: bool,
+) -> dict[str, Callable[[], Tensor]]:
+    """The terms as they are written in :func:`cons_kd_loss`, each (B,), from torch's operations."""
 
     def kd() -> Tensor:
         teacher = batch.teacher(teacher_logits)  # (B, T, C) or (P, B, T, C)
-        frames = batch.mask if select == "all" else batch.mask & (teacher.argmax(-1) != blank)
+        frames = batch.mask & (teacher.argmax(-1) != batch.blank) if nonblank else batch.mask
         distances = frame_distance(teacher, batch.log_probs, distance, temperature)  # (P, B, T)
         return distances.masked_fill(~frames, 0.0).sum(-1).mean(0)
 
@@ -104,13 +158,7 @@ def cons_kd_loss(
         pairs = list(combinations(batch.log_probs, 2))
         return sum(symmetric_kl(p, q, detach=detach_consistency).sum(-1) for p, q in pairs) / len(pairs)
 
-    return combine(
-        reduction,
-        batch.log_probs,
-        ctc=(ctc_weight, batch.ctc),
-        kd=(0.0 if teacher_logits is None else kd_weight, kd),
-        consistency=(0.0 if len(student_logits) == 1 else consistency_weight, consistency),
-    )
+    return {"ctc": batch.ctc, "kd": kd, "consistency": consistency}
 
 
 def ctc_kd_loss(
@@ -132,8 +180,8 @@ def ctc_kd_loss(
         input_lengths: (B,).
         target_lengths: (B,).
         kd_weight: weight of the distillation term.
-        **options: ``blank, ctc_weight, distance, temperature, select, labelled, zero_infinity, reduction`` of
-            :func:`cons_kd_loss`, with its defaults.
+        **options: ``blank, ctc_weight, distance, temperature, select, labelled, zero_infinity, reduction,
+            backend`` of :func:`cons_kd_loss`, with its defaults.
 
     Returns:
         The total and its unweighted terms ``ctc`` and ``kd``.

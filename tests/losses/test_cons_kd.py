@@ -44,7 +44,7 @@ def by_loops(batch, blank, distance, temperature, select):
     return kd, consistency
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.integers(0, 2**16),
     st.integers(1, 4),
@@ -53,8 +53,9 @@ def by_loops(batch, blank, distance, temperature, select):
     st.sampled_from(["all", "nonblank"]),
     st.sampled_from([0, 3]),
     st.booleans(),
+    st.sampled_from(["auto", "torch", "reference"]),
 )
-def test_equals_a_computation_with_loops(seed, passes, distance, temperature, select, blank, detach):
+def test_equals_a_computation_with_loops(seed, passes, distance, temperature, select, blank, detach, backend):
     batch = make_batch(seed, passes=passes)
     batch = batch.but(targets=batch.targets - int(blank == 3))
     result = cons_kd_loss(
@@ -66,6 +67,7 @@ def test_equals_a_computation_with_loops(seed, passes, distance, temperature, se
         temperature=temperature,
         select=select,
         detach_consistency=detach,
+        backend=backend,
         reduction="none",
         **WEIGHTS,
     )

@@ -1,0 +1,80 @@
+// The C interface: which kernels this processor can run, and threads over utterances.
+#include <atomic>
+#include <cstring>
+#include <new>
+#include <thread>
+#include <vector>
+
+#include "interface.h"
+
+namespace {
+
+using seqkd::Kernels;
+using seqkd::Problem;
+
+bool supported(const Kernels* kernels) {
+  if (!kernels) return false;
+#if defined(__x86_64__)
+  if (kernels == seqkd::avx512_kernels())
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma");
+  if (kernels == seqkd::avx2_kernels()) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#endif
+  return true;
+}
+
+// The best kernels, or those called `name`; null where this processor has not got them.
+const Kernels* choose(const char* name) {
+  for (const Kernels* kernels : {seqkd::avx512_kernels(), seqkd::avx2_kernels(), seqkd::portable_kernels()})
+    if (supported(kernels) && (!name || !strcmp(name, kernels->name))) return kernels;
+  return nullptr;
+}
+
+}  // namespace
+
+#define EXPORT extern "C" __attribute__((visibility("default")))
+
+// Name of the kernels that would run.
+EXPORT const char* seqkd_ctc_kernels(const char* name) {
+  const Kernels* kernels = choose(name);
+  return kernels ? kernels->name : nullptr;
+}
+
+EXPORT int64_t seqkd_ctc_problem_size() { return sizeof(Problem); }
+
+EXPORT int seqkd_ctc_has_float16() {
+#ifdef __FLT16_MAX__
+  return 1;
+#else
+  return 0;
+#endif
+}
+
+// 0, 1 for kernels that are not there, 2 when memory ran out, 3 for a target with a label that is none. Threads live for the call only: they cost some 20
+// microseconds, and nothing is left behind for a fork to trip over.
+EXPORT int seqkd_ctc_run(const Problem* problem, int backward, int threads, const char* name) {
+  const Kernels* kernels = choose(name);
+  if (!kernels) return 1;
+  std::atomic<int64_t> next{0};
+  std::atomic<bool> out_of_memory{false}, bad_label{false};
+  const auto work = [&] {
+    try {
+      for (int64_t b; (b = next++) < problem->batch;)
+        if (backward)
+          kernels->backward(*problem, b);
+        else if (!kernels->forward(*problem, b))
+          bad_label = true;
+    } catch (const std::bad_alloc&) {
+      out_of_memory = true;
+    }
+  };
+  std::vector<std::thread> others;
+  try {
+    for (int i = 1; i < threads && i < problem->batch; ++i) others.emplace_back(work);
+  } catch (...) {
+    // No more threads to be had: those that there are do the work.
+  }
+  work();
+  for (auto& thread : others) thread.join();
+  return out_of_memory ? 2 : bad_label ? 3 : 0;
+}

@@ -1,0 +1,162 @@
+"""The CTC loss and its distillation terms on NVIDIA GPUs: a row pass, a lattice pass, a gradient pass.
+
+The kernels are the ``.cu`` files of this directory; :mod:`.passes` says which is launched on what, and
+:mod:`.compiler` makes them. They run on torch's current stream and never make the host wait. Importing this module
+imports torch and nothing of CUDA.
+"""
+
+from functools import cache, lru_cache
+
+import torch
+from torch import Tensor
+
+from seqkd.ctc.cuda import compiler, passes
+from seqkd.ctc.problem import Problem, Terms
+
+
+@cache
+def available() -> tuple[bool, str]:
+    """Whether the kernels can run here, and if not, one sentence that says why and how to get them.
+
+    The first call on a machine compiles a kernel (half a second).
+    """
+    if not torch.cuda.is_available():
+        return False, "the CUDA kernels need an NVIDIA GPU and a torch that can use it, and torch.cuda finds none"
+    toolkit = f"pip install 'cuda-core[cu{(torch.version.cuda or '13').split('.')[0]}]'"
+    try:
+        from cuda.bindings import nvrtc
+        from cuda.core import ObjectCode, Program  # noqa: F401
+
+        nvrtc.nvrtcVersion()
+    except (ImportError, RuntimeError) as error:
+        return False, f"the CUDA kernels need cuda-core and NVRTC ({error}): {toolkit}"
+    arch = _arch(torch.device("cuda", torch.cuda.current_device()))
+    try:
+        compiler.load("slow", arch)
+    except Exception as error:
+        return False, f"the CUDA kernels do not compile for {arch} ({type(error).__name__}: {error}): {toolkit}"
+    return True, ""
+
+
+def supports(problem: Problem) -> tuple[bool, str]:
+    """Whether the kernels can compute this problem, and if not, one sentence that says why."""
+    if problem.logits.device.type != "cuda":
+        return False, f"the CUDA kernels need logits on a GPU, not on {problem.logits.device}"
+    for tensor in (problem.logits, problem.teacher):
+        if tensor is not None and tensor.dtype not in passes.LOGIT_TYPES:
+            return False, f"the CUDA kernels compute in float32 and do not take {tensor.dtype}: use the torch backend"
+    if problem.targets.shape[1] > passes.MAX_LABELS:
+        return False, f"the CUDA kernels take up to {passes.MAX_LABELS} labels, not {problem.targets.shape[1]}"
+    return True, ""
+
+
+def forward(problem: Problem) -> Terms:
+    """Values of a problem, and what its gradient needs. Never waits for the GPU.
+
+    Args:
+        problem: tensors on one GPU; logits (P, B, T, C) in float32, bfloat16 or float16.
+
+    Returns:
+        The terms, in float32.
+
+    Raises:
+        ValueError: the problem cannot be computed here, or an **earlier** batch on this GPU with ``check_labels``
+            had a bad label (its utterance's loss was NaN); the utterance and the value are named.
+    """
+    _check(problem)
+    device = problem.logits.device
+    fault = _fault(device)
+    raise_earlier_fault(fault)
+    with torch.cuda.device(device):
+        return passes.forward(problem, _Launcher(problem), fault)
+
+
+def backward(problem: Problem, terms: Terms, ctc_grad: Tensor, kd_grad: Tensor, consistency_grad: Tensor) -> Tensor:
+    """The gradient for the logits.
+
+    Where a coefficient is 0 its term contributes exactly nothing, even where its value is inf or NaN. An
+    utterance whose target cannot be aligned has no CTC gradient; where a wanted term is NaN, so is the gradient of
+    that pass and utterance. Padded frames get 0.
+
+    Args:
+        problem: as given to :func:`forward`.
+        terms: what it gave.
+        ctc_grad: (P, B) coefficients of ``terms.ctc``.
+        kd_grad: (P, B) of ``terms.kd``.
+        consistency_grad: (B,) of ``terms.consistency``.
+
+    Returns:
+        (P, B, T, C) in the dtype of the logits.
+    """
+    _check(problem)
+    with torch.cuda.device(problem.logits.device):
+        return passes.backward(problem, _Launcher(problem), terms, ctc_grad, kd_grad, consistency_grad)
+
+
+def raise_earlier_fault(fault: Tensor) -> None:
+    """Raise ValueError if a kernel has noted a bad label in ``fault`` (4,), and forget it."""
+    found, utterance, position, label = fault.tolist()
+    if found == 2:
+        fault.zero_()
+        raise ValueError(
+            f"an earlier batch on this GPU, utterance {utterance}: target {label} at position {position} is the blank "
+            "or out of range (validate=True says so at once)"
+        )
+
+
+def _check(problem: Problem) -> None:
+    for fine, why in (available(), supports(problem)):
+        if not fine:
+            raise ValueError(why)
+
+
+@cache
+def _fault(device: torch.device) -> Tensor:
+    """(4,) in host memory that the GPU can write: reading it waits for nothing."""
+    with torch.cuda.device(device):
+        return torch.zeros(4, dtype=torch.int64).pin_memory()
+
+
+@cache
+def _arch(device: torch.device) -> str:
+    major, minor = torch.cuda.get_device_capability(device)
+    return f"sm_{major}{minor}"
+
+
+class _Launcher:
+    """Starts kernels on torch's current stream."""
+
+    def __init__(self, problem: Problem) -> None:
+        teacher = problem.logits if problem.teacher is None else problem.teacher
+        self._types = passes.LOGIT_TYPES[problem.logits.dtype], passes.LOGIT_TYPES[teacher.dtype]
+        self._arch = _arch(problem.logits.device)
+        self._stream = _stream(torch.cuda.current_stream(problem.logits.device).cuda_stream)
+
+    def __call__(self, kernel: str, launch: passes.Launch, *arguments: int | float) -> None:
+        from cuda.core import launch as start
+
+        # Each is 64 bits wide to cuda-core, as the kernels expect; a bool would be 8.
+        arguments = [x if isinstance(x, float) else int(x) for x in arguments]
+        start(self._stream, _config(launch), _kernel(kernel, self._arch, *self._types), *arguments)
+
+
+@lru_cache(64)
+def _stream(handle: int) -> object:
+    from cuda.core import Stream
+
+    # The default stream by the name that no environment variable changes.
+    return Stream.from_handle(handle or 1)
+
+
+@lru_cache(4096)
+def _config(launch: passes.Launch) -> object:
+    from cuda.core import LaunchConfig
+
+    return LaunchConfig(grid=launch.grid, block=launch.block, shmem_size=launch.shared)
+
+
+@cache
+def _kernel(kernel: str, arch: str, logits: str, teacher: str) -> object:
+    source = passes.SOURCE_OF[kernel]
+    types = (logits, teacher) if source in compiler.TYPED_SOURCES else ()
+    return compiler.load(source, arch, *types).get_kernel(kernel)

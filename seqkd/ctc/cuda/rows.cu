@@ -1,0 +1,222 @@
+// The row pass: everything that is needed of each frame's logits, in one reading of them from memory. (Terms that
+// compare distributions read a row again, from the cache.)
+#include "lattice.h"
+#include "rows.h"
+
+#ifndef LOGITS
+#define LOGITS float
+#endif
+#ifndef TEACHER
+#define TEACHER float
+#endif
+
+struct RowSums {
+    float largest, log_sum, tempered;
+};
+
+// Largest logit, and the logs of the sums of exp(z - largest) and of exp((z - largest) / τ). NaN if a logit is
+// NaN or +inf, or if all are -inf.
+template <typename T>
+DEVICE RowSums sum_row(const Logits<T>& logits, const T* row, int64 classes, bool tempering, float scale, const Group& group) {
+    constexpr int RUNS = 4;  // so many loads in flight
+    float top = NEGATIVE_INFINITY, sum = 0.0f, tempered = 0.0f;
+    for (int64 start = 4 * group.thread; start < classes; start += 4 * RUNS * group.threads) {
+        float values[RUNS][4];
+#pragma unroll
+        for (int i = 0; i < RUNS; ++i) logits.four(row, start + 4 * i * group.threads, classes, values[i]);
+#pragma unroll
+        for (int i = 0; i < RUNS; ++i) {
+            const float* v = values[i];
+            const float larger_top = fmaxf(top, fmaxf(fmaxf(v[0], v[1]), fmaxf(v[2], v[3])));
+            if (larger_top > top) {
+                sum *= exp2_fast((top - larger_top) * LOG2E);
+                if (tempering) tempered *= exp2_fast((top - larger_top) * (scale * LOG2E));
+                top = larger_top;
+            }
+            if (top == NEGATIVE_INFINITY) {  // nothing yet, or NaN, which maxima pass over
+                if (v[0] != v[0] || v[1] != v[1] || v[2] != v[2] || v[3] != v[3]) sum = tempered = NOT_A_NUMBER;
+                continue;
+            }
+#pragma unroll
+            for (int k = 0; k < 4; ++k) sum += exp2_fast((v[k] - top) * LOG2E);
+            if (!tempering) continue;
+#pragma unroll
+            for (int k = 0; k < 4; ++k) tempered += exp2_fast((v[k] - top) * (scale * LOG2E));
+        }
+    }
+    RowSums result;
+    result.largest = group.max(top);
+    const float difference = top - result.largest;  // NaN where both are infinite, as it should be
+    result.log_sum = logf(group.sum(sum * exp2_fast(difference * LOG2E)));
+    result.tempered = result.log_sum;
+    if (tempering) result.tempered = logf(group.sum(tempered * exp2_fast(difference * (scale * LOG2E))));
+    return result;
+}
+
+// Whether the row's first largest logit is the blank's.
+template <typename T>
+DEVICE bool prefers_blank(const Logits<T>& logits, const T* row, int64 blank, float largest, const Group& group) {
+    float earlier = 0.0f;
+    for (int64 c = group.thread; c < blank; c += group.threads) {
+        if (logits.at(row, c) == largest) earlier = 1.0f;
+    }
+    return group.max(earlier) == 0.0f && logits.at(row, blank) == largest;
+}
+
+// A warp or a block for the rows of all passes and teachers of one frame. `kd_rows` (P, B, T) and
+// `consistency_rows` (B, T) get each frame's share of those terms.
+KERNEL LAUNCH_BOUNDS(256) row_pass(
+    const LOGITS* logits_data, int64 pass_stride, int64 utterance_stride, int64 frame_stride, int64 class_stride,
+    int64 logits_vector, const TEACHER* teacher_data, int64 teacher_pass_stride, int64 teacher_utterance_stride,
+    int64 teacher_frame_stride, int64 teacher_class_stride, int64 teacher_vector, const int64* lengths,
+    const int64* targets, int64 passes, int64 teachers, int64 batch, int64 frames, int64 classes, int64 labels,
+    int64 blank, int64 ctc, int64 distance, double temperature, int64 nonblank, int64 consistency, int64 gradient,
+    int64 threads, Scaled* label_emissions, Scaled* blank_emissions, float* rows, float* kd_rows,
+    float* consistency_rows, int* status
+) {
+    SHARED(memory);
+    const Group group{(int)(threadIdx.x % threads), (int)threads, (float*)memory};
+    const int64 frame = (int64)blockIdx.x * (blockDim.x / threads) + threadIdx.x / threads;
+    if (frame >= batch * frames) return;
+    const int64 b = frame / frames, t = frame % frames;
+    const int64 own_frames = lengths[b], own_labels = lengths[batch + b];
+    if (t >= own_frames) return;
+    const Logits<LOGITS> logits{
+        logits_data, pass_stride, utterance_stride, frame_stride, class_stride, logits_vector != 0
+    };
+    const Logits<TEACHER> teacher{
+        teacher_data, teacher_pass_stride, teacher_utterance_stride, teacher_frame_stride, teacher_class_stride,
+        teacher_vector != 0
+    };
+    const float scale = (float)(1.0 / temperature);
+    const bool tempering = distance != NO_DISTANCE && temperature != 1.0;
+    // Without a gradient, this frame's numbers are only needed here.
+    float* kept = (float*)memory + 8 + (threadIdx.x / threads) * (4 * passes + 2 * teachers + passes * (passes - 1));
+    const RowTable table = gradient ? RowTable{rows, passes, teachers, batch * frames} : RowTable{kept, passes, teachers, 1};
+    const int64 slot = gradient ? frame : 0;
+
+    for (int64 p = 0; p < passes; ++p) {
+        const LOGITS* row = logits.row(p, b, t);
+        const RowSums sums = sum_row(logits, row, classes, tempering, scale, group);
+        const int64 item = p * batch + b;
+        if (group.thread == 0) {
+            table.largest(p, slot) = sums.largest;
+            table.log_sum(p, slot) = sums.log_sum;
+            table.tempered(p, slot) = sums.tempered;
+            table.squared(p, slot) = 0.0f;
+            if (ctc && sums.log_sum != sums.log_sum) status[item] = 1;
+        }
+        if (!ctc) continue;
+        const float extreme = extreme_exponent(own_frames);
+        const int64 label_stride = (labels + 3) / 4 * 4;
+        Scaled* to = label_emissions + (item * frames + t) * label_stride;
+        for (int64 s = (int64)group.thread - 1; s < own_labels; s += group.threads) {
+            bool is_extreme;
+            // A bad label is found out later; here it must not lead out of bounds.
+            const int64 c = s < 0 ? blank : smaller(larger(targets[b * labels + s], (int64)0), classes - 1);
+            const Scaled value = emission(logits.at(row, c), sums.largest, sums.log_sum, extreme, is_extreme);
+            if (is_extreme) status[passes * batch + item] = 1;
+            if (s < 0) {
+                blank_emissions[item * frames + t] = value;
+            } else {
+                to[s] = value;
+            }
+        }
+    }
+
+    if (distance != NO_DISTANCE) {
+        for (int64 q = 0; q < teachers; ++q) {
+            const TEACHER* row = teacher.row(q, b, t);
+            RowSums sums = sum_row(teacher, row, classes, tempering, scale, group);
+            if (nonblank && prefers_blank(teacher, row, blank, sums.largest, group)) sums.tempered = POSITIVE_INFINITY;
+            if (group.thread == 0) {
+                table.teacher_largest(q, slot) = sums.largest;
+                table.teacher_tempered(q, slot) = sums.tempered;
+            }
+        }
+    }
+    group.sync();
+
+    for (int64 p = 0; p < passes && distance != NO_DISTANCE; ++p) {
+        const int64 q = teachers > 1 ? p : 0;
+        const Softmax student{table.largest(p, slot), scale, table.tempered(p, slot)};
+        const Softmax truth{table.teacher_largest(q, slot), scale, table.teacher_tempered(q, slot)};
+        const bool selected = truth.log_sum != POSITIVE_INFINITY;
+        const LOGITS* student_row = logits.row(p, b, t);
+        const TEACHER* truth_row = teacher.row(q, b, t);
+        float total = 0.0f, product = 0.0f;
+        for (int64 start = 4 * group.thread; start < classes && selected; start += 4 * group.threads) {
+            float z[4], y[4];
+            logits.four(student_row, start, classes, z);
+            teacher.four(truth_row, start, classes, y);
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+                const float log_p = student.log_of(z[i]), log_y = truth.log_of(y[i]);
+                const float of_student = Softmax::exp_of(log_p), of_truth = Softmax::exp_of(log_y);
+                if (distance == KL) {
+                    total += divergence(log_y, log_p, of_truth, of_student);
+                } else {
+                    const float difference = of_student - of_truth;
+                    total += difference * difference;
+                    product += of_student * difference;
+                }
+            }
+        }
+        total = group.sum(total);
+        if (distance == SQUARED) product = group.sum(product);
+        if (group.thread == 0) {
+            table.squared(p, slot) = product;
+            kd_rows[(p * batch + b) * frames + t] = distance == KL ? total * (float)(temperature * temperature) : total;
+        }
+    }
+
+    if (consistency == NO_CONSISTENCY) return;
+    float share = 0.0f;
+    for (int64 i = 0; i < passes; ++i) {
+        const Softmax first{table.largest(i, slot), 1.0f, table.log_sum(i, slot)};
+        const LOGITS* first_row = logits.row(i, b, t);
+        for (int64 j = i + 1; j < passes; ++j) {
+            const Softmax second{table.largest(j, slot), 1.0f, table.log_sum(j, slot)};
+            const LOGITS* second_row = logits.row(j, b, t);
+            float forth = 0.0f, back = 0.0f;
+            for (int64 start = 4 * group.thread; start < classes; start += 4 * group.threads) {
+                float z[4], y[4];
+                logits.four(first_row, start, classes, z);
+                logits.four(second_row, start, classes, y);
+#pragma unroll
+                for (int k = 0; k < 4; ++k) {
+                    const float log_p = first.log_of(z[k]), log_q = second.log_of(y[k]);
+                    const float p = Softmax::exp_of(log_p), q = Softmax::exp_of(log_q);
+                    forth += divergence(log_p, log_q, p, q);
+                    back += divergence(log_q, log_p, q, p);
+                }
+            }
+            forth = group.sum(forth);
+            back = group.sum(back);
+            share += 0.5f * (forth + back);
+            if (group.thread == 0) {
+                table.kl(i, j, slot) = forth;
+                table.kl(j, i, slot) = back;
+            }
+        }
+    }
+    if (group.thread == 0) consistency_rows[b * frames + t] = share / (float)(passes * (passes - 1) / 2);
+}
+
+// Σ over an utterance's frames, in double precision and in an order that depends on its length alone. One block
+// of 32 threads a sum: first the P·B of distillation, then the B of consistency.
+KERNEL LAUNCH_BOUNDS(32) sum_frames(
+    const float* kd_rows, const float* consistency_rows, const int64* lengths, int64 passes, int64 batch, int64 frames,
+    int64 distance, float* kd, float* consistency
+) {
+    const int64 kd_sums = distance != NO_DISTANCE ? passes * batch : 0;
+    const bool of_kd = blockIdx.x < kd_sums;
+    const int64 index = of_kd ? blockIdx.x : blockIdx.x - kd_sums;
+    const float* row = (of_kd ? kd_rows : consistency_rows) + index * frames;
+    const int64 own_frames = lengths[index % batch];
+    double total = 0.0;
+    for (int64 t = threadIdx.x; t < own_frames; t += 32) total += (double)row[t];
+#pragma unroll
+    for (int mask = 16; mask > 0; mask >>= 1) total += from_lane_xor(total, mask);
+    if (threadIdx.x == 0) (of_kd ? kd : consistency)[index] = (float)total;
+}

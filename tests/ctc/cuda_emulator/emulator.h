@@ -1,0 +1,209 @@
+// Just enough of CUDA to run a kernel on the host: each thread of a block is a fiber, and warp shuffles and
+// barriers are where fibers wait for each other. Blocks run one after another. A lane that misses a shuffle or a
+// thread that misses a barrier is found out: nobody can go on, and the program ends.
+#pragma once
+
+#include <setjmp.h>
+#include <ucontext.h>
+
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#define DEVICE inline
+#define KERNEL static void
+#define SHARED(name) char* const name = emulator::shared
+#define LAUNCH_BOUNDS(threads)
+#define __forceinline__ inline
+
+namespace emulator {
+
+struct Index {
+    unsigned x;
+};
+
+struct Fiber {
+    jmp_buf state;
+    ucontext_t start;
+    std::vector<char> stack;
+    Index thread;
+    bool done;
+};
+
+// Fibers that wait for each other. Two sets of values: one is read while the next is written.
+struct Meeting {
+    unsigned arrived = 0, generation = 0;
+    uint64_t values[2][32];
+};
+
+inline std::vector<Fiber> fibers;
+inline std::vector<Meeting> warps;
+inline Meeting barriers[2];
+inline Fiber* current;
+inline jmp_buf scheduler;
+inline ucontext_t scheduler_context;
+inline Index block, block_size, grid_size;
+inline char* shared;
+inline unsigned long progress;
+inline void (*body)(const int64_t*);
+inline const int64_t* body_arguments;
+
+inline void yield() {
+    if (!_setjmp(current->state)) _longjmp(scheduler, 1);
+}
+
+inline void enter() {
+    body(body_arguments);
+    current->done = true;
+    ++progress;
+    _longjmp(scheduler, 1);
+}
+
+inline unsigned meet(Meeting& meeting, unsigned expected) {
+    const unsigned generation = meeting.generation;
+    ++progress;
+    if (++meeting.arrived == expected) {
+        meeting.arrived = 0;
+        ++meeting.generation;
+    } else {
+        while (meeting.generation == generation) yield();
+    }
+    return generation;
+}
+
+template <typename T>
+T exchange(T x, unsigned source) {
+    static_assert(sizeof(T) <= 8, "");
+    Meeting& warp = warps[current->thread.x / 32];
+    const unsigned lane = current->thread.x % 32, set = warp.generation & 1;
+    memcpy(&warp.values[set][lane], &x, sizeof x);
+    meet(warp, 32);
+    memcpy(&x, &warp.values[set][source], sizeof x);
+    return x;
+}
+
+inline void run_block(bool backwards) {
+    const unsigned threads = block_size.x;
+    for (Meeting& meeting : warps) meeting = Meeting();
+    barriers[0] = barriers[1] = Meeting();
+    for (unsigned i = 0; i < threads; ++i) {
+        Fiber& fiber = fibers[i];
+        fiber.thread.x = i;
+        fiber.done = false;
+        getcontext(&fiber.start);
+        fiber.start.uc_stack.ss_sp = fiber.stack.data();
+        fiber.start.uc_stack.ss_size = fiber.stack.size();
+        fiber.start.uc_link = nullptr;
+        makecontext(&fiber.start, enter, 0);
+        // Runs up to the first yield.
+        memset(&fiber.state, 0, sizeof fiber.state);
+    }
+    volatile unsigned left = threads;
+    volatile bool first = true;
+    while (left > 0) {
+        const volatile unsigned long before = progress;
+        left = 0;
+        for (unsigned next = 0; next < threads;) {
+            const volatile unsigned i = next++;
+            Fiber& fiber = fibers[backwards ? threads - 1 - i : i];
+            if (fiber.done) continue;
+            current = &fiber;
+            if (!_setjmp(scheduler)) {
+                if (first) {
+                    swapcontext(&scheduler_context, &fiber.start);
+                } else {
+                    _longjmp(fiber.state, 1);
+                }
+            }
+            if (!current->done) left = left + 1;
+        }
+        first = false;
+        if (left > 0 && progress == before) {
+            fprintf(stderr, "emulator: block %u: %u threads wait for others that never come\n", block.x, left);
+            abort();
+        }
+    }
+}
+
+template <typename T>
+T from_bits(int64_t bits) {
+    T value;
+    if constexpr (std::is_pointer_v<T>) return reinterpret_cast<T>(static_cast<intptr_t>(bits));
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+template <typename... A, std::size_t... I>
+void unpack(void (*kernel)(A...), const int64_t* arguments, std::index_sequence<I...>) {
+    kernel(from_bits<A>(arguments[I])...);
+}
+
+template <auto kernel>
+struct Call;
+
+template <typename... A, void (*kernel)(A...)>
+struct Call<kernel> {
+    static constexpr int count = sizeof...(A);
+    static void run(const int64_t* arguments) { unpack(kernel, arguments, std::index_sequence_for<A...>()); }
+};
+
+inline void launch(
+    void (*kernel)(const int64_t*), unsigned grid, unsigned threads, unsigned shared_bytes, bool backwards,
+    const int64_t* arguments
+) {
+    while (fibers.size() < threads) {
+        fibers.emplace_back();
+        fibers.back().stack.resize(64 * 1024);
+    }
+    warps.resize((threads + 31) / 32);
+    // Not a byte more than was asked for, so that a sanitizer sees what lies beyond.
+    std::vector<char> memory(shared_bytes, char(0x7f));
+    shared = memory.data();
+    body = kernel;
+    body_arguments = arguments;
+    block_size.x = threads;
+    grid_size.x = grid;
+    for (unsigned i = 0; i < grid; ++i) {
+        block.x = backwards ? grid - 1 - i : i;
+        run_block(backwards);
+    }
+}
+
+}  // namespace emulator
+
+#define threadIdx (emulator::current->thread)
+#define blockIdx (emulator::block)
+#define blockDim (emulator::block_size)
+
+inline void __syncthreads() { emulator::meet(emulator::barriers[0], blockDim.x); }
+inline void sync_first(int threads) { emulator::meet(emulator::barriers[1], (unsigned)threads); }
+inline void __syncwarp() { emulator::exchange(0, 0); }
+inline void __threadfence_system() {}
+
+template <typename T>
+T from_lane_below(T x) {
+    const unsigned lane = threadIdx.x % 32;
+    return emulator::exchange(x, lane == 0 ? 0 : lane - 1);
+}
+template <typename T>
+T from_lane_xor(T x, int mask) {
+    return emulator::exchange(x, threadIdx.x % 32 ^ mask);
+}
+
+inline unsigned long long atomicCAS(unsigned long long* at, unsigned long long compare, unsigned long long value) {
+    const unsigned long long old = *at;
+    if (old == compare) *at = value;
+    return old;
+}
+
+constexpr inline float __int_as_float(int x) { return __builtin_bit_cast(float, x); }
+constexpr inline int __float_as_int(float x) { return __builtin_bit_cast(int, x); }
+inline float exp2_fast(float x) { return exp2f(x); }
+
+inline unsigned short float_to_half_bits(float x) { return __builtin_bit_cast(unsigned short, (_Float16)x); }
+inline float half_bits_to_float(unsigned short bits) { return (float)__builtin_bit_cast(_Float16, bits); }

@@ -1,0 +1,106 @@
+"""The CUDA kernels on the host: compiled by g++, warps and barriers emulated, against float64."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from seqkd.ctc.cuda import passes, raise_earlier_fault
+from tests.ctc.cuda_emulator import Emulator, NoCompiler, build, no_fault
+from tests.gpu.suite import KernelSuite, compute, expected, make_problem, random_batch, regime
+
+
+class HostBackend:
+    """:mod:`seqkd.ctc.cuda` with the emulator in place of a GPU."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, library, **options):
+        self.launch = Emulator(library, **options)
+        self.fault = no_fault()
+
+    def forward(self, problem):
+        return passes.forward(problem, self.launch, self.fault)
+
+    def backward(self, problem, terms, *weights):
+        return passes.backward(problem, self.launch, terms, *weights)
+
+    def raise_fault(self):
+        raise_earlier_fault(self.fault)
+
+
+@pytest.fixture(scope="module")
+def libraries(tmp_path_factory):
+    """Builds the kernels for a pair of dtypes, once."""
+    built = {}
+
+    def library(logits="float", teacher="float"):
+        if (logits, teacher) not in built:
+            try:
+                built[logits, teacher] = build(tmp_path_factory.mktemp("kernels"), logits=logits, teacher=teacher)
+            except NoCompiler as reason:
+                pytest.skip(str(reason))
+        return built[logits, teacher]
+
+    return library
+
+
+@pytest.fixture
+def backend(libraries):
+    return HostBackend(libraries())
+
+
+class TestKernels(KernelSuite):
+    pass
+
+
+def test_the_order_of_threads_changes_nothing(libraries):
+    logits, *rest = random_batch(0, passes=2, classes=1500, frames=12, labels=5)
+    options = {"teacher": torch.randn(1, 3, 12, 1500), "distance": "kl", "consistency": "attached"}
+    problems = [make_problem(HostBackend, logits, *rest, **options)]
+    for labels in (20, 130, 600, 1030):
+        problems.append(make_problem(HostBackend, *regime("peaked", labels + 20, 40, labels), [labels + 20], [labels]))
+    for problem in problems:
+        forwards, backwards = (compute(HostBackend(libraries(), backwards=x), problem) for x in (False, True))
+        assert torch.equal(forwards[1], backwards[1])
+        assert all(torch.equal(a, b) for a, b in zip(forwards[0][:3], backwards[0][:3], strict=True))
+
+
+@pytest.mark.parametrize(("logits_type", "teacher_type"), [("bf16", "bf16"), ("fp16", "float")])
+def test_half_precision_is_computed_in_float32(libraries, logits_type, teacher_type):
+    dtypes = {name: dtype for dtype, name in passes.LOGIT_TYPES.items()}
+    half = HostBackend(libraries(logits_type, teacher_type))
+    for classes in (11, 12):
+        logits, *rest = random_batch(0, passes=2, classes=classes)
+        logits = logits.to(dtypes[logits_type])
+        teacher = torch.randn(1, 3, 30, classes).to(dtypes[teacher_type])
+        options = {"distance": "kl", "consistency": "attached", "temperature": 2.0}
+        terms, gradient = compute(half, make_problem(half, logits, *rest, teacher=teacher, **options))
+        in_float = make_problem(half, logits.float(), *rest, teacher=teacher.float(), **options)
+        right, right_gradient = compute(HostBackend(libraries()), in_float)
+        assert all(torch.equal(a, b) for a, b in zip(terms[:3], right[:3], strict=True))
+        assert gradient.dtype == logits.dtype and torch.equal(gradient, right_gradient.to(logits.dtype))
+
+
+def test_occupancies_add_up_to_one(backend):
+    for classes in (5, 50):
+        problem = make_problem(backend, *random_batch(0, classes=classes))
+        occupancy = backend.forward(problem).occupancy
+        for b, frames in enumerate(problem.input_lengths):
+            torch.testing.assert_close(occupancy[0, b, :frames].sum(-1), torch.ones(frames), rtol=1e-6, atol=0)
+
+
+def test_states_too_far_apart_to_be_packed_are_computed_in_double_precision(backend):
+    # Four neighbours further apart than 1,021 bits, and the least of them is on the only path that ends.
+    frames, classes = 6, 6
+    logits = torch.zeros(1, 1, frames, classes)
+    logits[0, 0, :, 1] = 900.0
+    target = torch.tensor([[1, 2, 3, 4, 5]])
+    problem = make_problem(backend, logits, target, [frames], [5])
+    ctc, _, _, right = expected(problem)
+    errors = []
+    for backend.launch.skipped in ("", "slow_lattice_pass"):
+        terms, gradient = compute(backend, problem)
+        torch.testing.assert_close(terms.ctc.double(), ctc, rtol=1e-6, atol=0)
+        errors.append((gradient.double() - right).abs().nan_to_num(1.0).max())
+    assert errors[0] < 1e-5 < errors[1]
