@@ -19,7 +19,14 @@ from seqkd.data.specaugment import SpecAugment
 from seqkd.data.tokens import Tokenizer
 from seqkd.decoding.greedy import greedy_decode
 from seqkd.errors import SeqkdError
-from seqkd.losses import DistillationLoss, cons_kd_loss
+from seqkd.losses import (
+    DistillationLoss,
+    best_path_ctc_loss,
+    cons_kd_loss,
+    delayed_kd_loss,
+    guided_ctc_loss,
+    inter_ctc_kd_loss,
+)
 from seqkd.models.ctc import CtcModel
 from seqkd.teachers import Teacher, align_frames
 from seqkd.training.objective import Objective
@@ -57,31 +64,52 @@ class CtcDistillation(lightning.LightningModule):
         torch.manual_seed(hash((self.seed, self.global_step, self.global_rank)) % 2**63)
         views = self.views(batch)  # (P, B, T, F)
         passes = len(views)
-        output = self.model(views.flatten(0, 1), batch.feature_lengths.repeat(passes))
+        output = self.model(views.flatten(0, 1), batch.feature_lengths.repeat(passes), self.objective.tap)
         logits = output.logits.unflatten(0, (passes, -1))  # (P, B, T', C)
         lengths = output.lengths[: len(batch.ids)]
-        loss = self.loss(logits, lengths, batch, self.teacher_logits(views, batch, logits.shape[2], lengths))
+        teacher_logits = self.teacher_logits(views, batch, logits.shape[2], lengths)
+        loss = self.loss(logits, lengths, batch, teacher_logits, output.intermediate)
         self.remember(loss, len(batch.ids))
         # DDP averages gradients over processes; this makes that the gradient of the mean over all utterances.
         return loss.total * self.trainer.world_size / self.over_processes(len(batch.ids))
 
-    def loss(self, logits: Tensor, lengths: Tensor, batch: Batch, teacher_logits: Tensor | None) -> DistillationLoss:
-        """The objective summed over utterances; ``logits`` (P, B, T', C), ``teacher_logits`` (B, T', C) or None."""
+    def loss(
+        self,
+        logits: Tensor,
+        lengths: Tensor,
+        batch: Batch,
+        teacher_logits: Tensor | None,
+        intermediate: Tensor | None = None,
+    ) -> DistillationLoss:
+        """The objective summed over utterances.
+
+        ``logits`` (P, B, T', C); ``teacher_logits`` (B, T', C), (P, B, T', C) or None; ``intermediate`` (B, T', C)
+        of the tapped layer.
+        """
         o = self.objective
+        one_pass = (logits[0], teacher_logits, batch.targets, lengths, batch.target_lengths)
+        shared = {"kd_weight": o.kd_weight, "labelled": batch.labelled, "reduction": "sum"}
+        distances = {"distance": o.distance, "temperature": o.temperature}
+        if o.form == "guided":
+            return guided_ctc_loss(*one_pass, **shared)
+        if o.form == "best_path":
+            return best_path_ctc_loss(*one_pass, **shared)
+        if o.form == "delayed":
+            return delayed_kd_loss(*one_pass, max_delay=o.max_delay, **distances, **shared)
+        if o.form == "intermediate":
+            weights = {"inter_kd_weight": o.inter_kd_weight, "inter_ctc_weight": o.inter_ctc_weight}
+            return inter_ctc_kd_loss(logits[0], [intermediate], *one_pass[1:], **weights, **distances, **shared)
         return cons_kd_loss(
             logits,
             teacher_logits,
             batch.targets,
             lengths,
             batch.target_lengths,
-            kd_weight=o.kd_weight,
             consistency_weight=o.consistency_weight_at(self.global_step, self.settings["updates"]),
-            distance=o.distance,
-            temperature=o.temperature,
             detach_consistency=o.detach_consistency,
             select=o.select,
-            labelled=batch.labelled,
-            reduction="sum",
+            **distances,
+            **shared,
         )
 
     def views(self, batch: Batch) -> Tensor:

@@ -13,10 +13,15 @@ class Objective:
     """See conf/system/student.yaml for what each setting means."""
 
     passes: int = 1
+    form: str = "frame"
     kd_weight: float = 0.0
     distance: str = "squared"
     temperature: float = 1.0
     select: str = "all"
+    max_delay: int = 4
+    tap: int | None = None
+    inter_kd_weight: float = 0.5
+    inter_ctc_weight: float = 0.5
     teacher_view: str = "student"
     consistency_weight: float = 0.0
     consistency_warmup: float = 0.2
@@ -26,6 +31,7 @@ class Objective:
 
     def __post_init__(self) -> None:
         choices = {
+            "form": ("frame", "guided", "best_path", "delayed", "intermediate"),
             "distance": ("squared", "kl"),
             "select": ("all", "nonblank"),
             "teacher_view": ("clean", "student"),
@@ -37,6 +43,7 @@ class Objective:
                     f"system.objective.{name} is {getattr(self, name)!r}; expected one of {', '.join(allowed)}"
                 )
         least = {"passes": 1, "kd_weight": 0, "consistency_weight": 0, "consistency_warmup": 0, "time_mask_factor": 0}
+        least |= {"max_delay": 0, "inter_kd_weight": 0, "inter_ctc_weight": 0}
         for name, limit in least.items():
             if not getattr(self, name) >= limit:
                 raise ConfigError(f"system.objective.{name} is {getattr(self, name)}; expected at least {limit}")
@@ -45,6 +52,13 @@ class Objective:
         if self.consistency_weight and self.passes < 2:
             raise ConfigError("system.objective.consistency_weight is set, but one pass has nothing to agree with")
 
+        if self.form != "frame" and self.passes > 1:
+            raise ConfigError(
+                f"system.objective.form is {self.form!r}, which takes one pass, but passes is {self.passes}"
+            )
+        if (self.form == "intermediate") != (self.tap is not None):
+            raise ConfigError("system.objective.form 'intermediate' and objective.tap, its layer, go together")
+
     def chosen(self) -> dict[str, Any]:
         """What differs from the defaults: names a run's objective, and goes on doing so when settings are added."""
         return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
@@ -52,7 +66,7 @@ class Objective:
     @property
     def needs_teacher(self) -> bool:
         """Whether any term looks at a teacher."""
-        return self.kd_weight > 0
+        return self.kd_weight > 0 or (self.form == "intermediate" and self.inter_kd_weight > 0)
 
     def consistency_weight_at(self, step: int, updates: int) -> float:
         """The consistency weight rises linearly over the first ``consistency_warmup`` of the updates.

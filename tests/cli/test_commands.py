@@ -149,5 +149,5 @@ def test_every_system_composes() -> None:
         assert system.control is None or system.control in names
         assert system.role == ("teacher" if name == "teacher" else "student")
         objective = Objective(**system.objective)
-        assert objective.needs_teacher == ("kd" in name)
+        assert objective.needs_teacher == ("kd" in name or name in ("guided", "best_path"))
         assert bool(objective.consistency_weight) == (name.startswith("cons") or name == "cr_ctc")

@@ -13,6 +13,7 @@ from torch.nn import functional
 from seqkd.data.batches import Batch, Corpus, load_corpus, training_batches
 from seqkd.data.specaugment import SpecAugment
 from seqkd.data.tokens import Tokenizer
+from seqkd.losses import best_path_ctc_loss, delayed_kd_loss, guided_ctc_loss, inter_ctc_kd_loss
 from seqkd.models.ctc import CtcModel
 from seqkd.teachers import CheckpointTeacher
 from seqkd.training.checkpoints import average_weights, newest_resume_point, resume_points
@@ -142,6 +143,32 @@ def test_terms_without_weight_are_absent(
     module = made(teacher, tokenizer, objective)
     module.training_step(batch, 0)
     assert module._sums.keys() == {"total", *terms}
+
+
+FORMS = {
+    "guided": lambda *a, **o: guided_ctc_loss(*a, **o),
+    "best_path": lambda *a, **o: best_path_ctc_loss(*a, **o),
+    "delayed": lambda *a, **o: delayed_kd_loss(*a, max_delay=2, distance="squared", **o),
+}
+
+
+@pytest.mark.parametrize("form", [*FORMS, "intermediate"])
+def test_other_forms_of_distillation(teacher: CheckpointTeacher, tokenizer: Tokenizer, batch: Batch, form: str) -> None:
+    tap = 1 if form == "intermediate" else None
+    module = made(teacher, tokenizer, Objective(form=form, kd_weight=0.7, max_delay=2, tap=tap))
+    output = module.model(batch.features, batch.feature_lengths, tap)
+    logits, _ = teacher.logits(batch.features, batch.feature_lengths)
+    common = (logits, batch.targets, output.lengths, batch.target_lengths)
+    weights = {"kd_weight": 0.7, "labelled": batch.labelled, "reduction": "sum"}
+    if tap:
+        assert not torch.equal(output.intermediate, output.logits)
+        weights |= {"inter_kd_weight": 0.5, "inter_ctc_weight": 0.5}
+        expected = inter_ctc_kd_loss(output.logits, [output.intermediate], *common, **weights)
+    else:
+        expected = FORMS[form](output.logits, *common, **weights)
+    loss = module.training_step(batch, 0)
+    assert loss.item() * len(batch.ids) == pytest.approx(expected.total.item(), rel=1e-5)
+    assert module._sums.keys() == {"total", *expected.terms}
 
 
 def test_unlabelled_utterances_learn_from_the_teacher_only(

@@ -32,6 +32,10 @@ def test_a_teacher_is_needed_for_its_term_only() -> None:
     ("options", "message"),
     [
         ({"distance": "cosine"}, "distance is 'cosine'; expected one of squared, kl"),
+        ({"form": "sequence"}, "form is 'sequence'; expected one of frame, guided, best_path, delayed, intermediate"),
+        ({"form": "guided", "passes": 2}, "form is 'guided', which takes one pass, but passes is 2"),
+        ({"form": "intermediate"}, "form 'intermediate' and objective.tap, its layer, go together"),
+        ({"max_delay": -1}, "max_delay is -1; expected at least 0"),
         ({"select": "blank"}, "select is 'blank'; expected one of all, nonblank"),
         ({"teacher_view": "masked"}, "teacher_view is 'masked'; expected one of clean, student"),
         ({"views": "different"}, "views is 'different'; expected one of same, independent"),

@@ -171,18 +171,18 @@ class Arena {
     return arena;
   }
   void begin() {
-    if (blocks_.size() != 1 || used_ > kMost) {
+    if (kSeparate || blocks_.size() != 1 || used_ > kMost) {
       size_t size = 0;
       for (Block& block : blocks_) size += block.size, free(block.memory);
       blocks_.clear();
-      if (size <= kMost) add(size);
+      if (!kSeparate && size <= kMost) add(size);
     }
     used_ = 0;
   }
   void* take(size_t bytes) {
-    bytes = (bytes + 63) / 64 * 64;
-    if (blocks_.empty() || used_ + bytes > blocks_.back().size) {
-      add(bytes > kLeast ? bytes : kLeast);
+    if (!kSeparate) bytes = (bytes + 63) / 64 * 64;
+    if (kSeparate || blocks_.empty() || used_ + bytes > blocks_.back().size) {
+      add(kSeparate || bytes > kLeast ? bytes : kLeast);
       used_ = 0;
     }
     void* p = static_cast<char*>(blocks_.back().memory) + used_;
@@ -194,6 +194,11 @@ class Arena {
   }
 
  private:
+#ifdef __SANITIZE_ADDRESS__
+  static constexpr bool kSeparate = true;  // so that every overrun is seen
+#else
+  static constexpr bool kSeparate = false;
+#endif
   static constexpr size_t kLeast = 1 << 16, kMost = 64 << 20;
   struct Block {
     void* memory;
