@@ -98,9 +98,12 @@ def _warn_of_fallback(why: str) -> None:
     warnings.warn(f"CTC falls back on torch's operator, which is slower and less exact: {why}", stacklevel=5)
 
 
-@torch.compiler.assume_constant_result
 def _available(device: str) -> tuple[bool, str]:
     return _backend(device).available()
+
+
+# What torch.compiler.assume_constant_result does, without its import of the whole compiler.
+_available._dynamo_marked_constant = True
 
 
 def _backend(device: str) -> ModuleType:

@@ -135,6 +135,8 @@ def cons_kd_loss(
 
 def _one_or_each(teacher_logits: Tensor) -> Tensor:
     """The teacher's logits as (Q, B, T, C): one for all passes, or one each."""
+    if teacher_logits.device.type == "cuda" and teacher_logits.dtype == torch.float64:
+        teacher_logits = teacher_logits.float()  # what the CUDA kernels read
     return teacher_logits[None] if teacher_logits.ndim == 3 else teacher_logits
 
 

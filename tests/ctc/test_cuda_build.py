@@ -28,10 +28,12 @@ def test_compiles(source, arch):
     assert kernels and all(kernel.encode() in cubin for kernel in kernels)
 
 
-@pytest.mark.parametrize("source", compiler.TYPED_SOURCES)
-def test_compiles_for_half_precision(source):
-    for logits, teacher in (("bf16", "bf16"), ("fp16", "float")):
-        assert compiler.compile_cubin(source, "sm_90", logits, teacher)[:4] == b"\x7fELF"
+@pytest.mark.parametrize("source", compiler.VARIED_SOURCES)
+@pytest.mark.parametrize("variant", [("bf16", "bf16", True), ("fp16", "float", True), ("float", "float", False)])
+def test_compiles_for_other_inputs(source, variant):
+    variant = compiler.Variant(*variant)
+    cubin = compiler.compile_cubin(source, "sm_90", variant)
+    assert cubin[:4] == b"\x7fELF"
 
 
 def test_cubins_are_cached(tmp_path, monkeypatch):

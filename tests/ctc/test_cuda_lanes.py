@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 import torch
 
-from seqkd.ctc.cuda import passes, raise_earlier_fault
+from seqkd.ctc.cuda import passes, raise_earlier_fault, self_test
+from seqkd.ctc.cuda.compiler import Variant
 from tests.ctc.cuda_emulator import Emulator, NoCompiler, build, no_fault
 from tests.gpu.suite import KernelSuite, compute, expected, make_problem, random_batch, regime
 
@@ -31,16 +34,14 @@ class HostBackend:
 
 @pytest.fixture(scope="module")
 def libraries(tmp_path_factory):
-    """Builds the kernels for a pair of dtypes, once."""
-    built = {}
+    """Builds the kernels for a variant, once."""
 
-    def library(logits="float", teacher="float"):
-        if (logits, teacher) not in built:
-            try:
-                built[logits, teacher] = build(tmp_path_factory.mktemp("kernels"), logits=logits, teacher=teacher)
-            except NoCompiler as reason:
-                pytest.skip(str(reason))
-        return built[logits, teacher]
+    @cache
+    def library(*variant):
+        try:
+            return build(tmp_path_factory.mktemp("kernels"), Variant(*variant))
+        except NoCompiler as reason:
+            pytest.skip(str(reason))
 
     return library
 
@@ -52,6 +53,14 @@ def backend(libraries):
 
 class TestKernels(KernelSuite):
     pass
+
+
+@pytest.mark.parametrize("broken", [None, "row_pass", "sum_frames", "occupancy_pass", "gradient_pass"])
+def test_the_self_test_before_first_use(libraries, broken):
+    emulator = Emulator(libraries())
+    emulator.skipped = broken
+    error = self_test(torch.device("cpu"), lambda problem: emulator)
+    assert (error < 1e-5) if broken is None else not (error < 1e-4)
 
 
 def test_the_order_of_threads_changes_nothing(libraries):
@@ -66,8 +75,7 @@ def test_the_order_of_threads_changes_nothing(libraries):
         assert all(torch.equal(a, b) for a, b in zip(forwards[0][:3], backwards[0][:3], strict=True))
 
 
-@pytest.mark.parametrize(("logits_type", "teacher_type"), [("bf16", "bf16"), ("fp16", "float")])
-def test_half_precision_is_computed_in_float32(libraries, logits_type, teacher_type):
+def test_half_precision_is_computed_in_float32(libraries, logits_type="bf16", teacher_type="fp16"):
     dtypes = {name: dtype for dtype, name in passes.LOGIT_TYPES.items()}
     half = HostBackend(libraries(logits_type, teacher_type))
     for classes in (11, 12):
@@ -80,6 +88,14 @@ def test_half_precision_is_computed_in_float32(libraries, logits_type, teacher_t
         right, right_gradient = compute(HostBackend(libraries()), in_float)
         assert all(torch.equal(a, b) for a, b in zip(terms[:3], right[:3], strict=True))
         assert gradient.dtype == logits.dtype and torch.equal(gradient, right_gradient.to(logits.dtype))
+
+
+def test_without_distillation_and_consistency(libraries, backend):
+    plain = HostBackend(libraries("float", "float", False))
+    for classes in (7, 40, 1500):
+        problem = make_problem(backend, *random_batch(0, classes=classes, passes=2, frames=12, labels=5))
+        (terms, gradient), (right, right_gradient) = compute(plain, problem), compute(backend, problem)
+        assert torch.equal(terms.ctc, right.ctc) and torch.equal(gradient, right_gradient)
 
 
 def test_occupancies_add_up_to_one(backend):

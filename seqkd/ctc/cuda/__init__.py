@@ -5,20 +5,24 @@ The kernels are the ``.cu`` files of this directory; :mod:`.passes` says which i
 imports torch and nothing of CUDA.
 """
 
+from collections.abc import Callable
 from functools import cache, lru_cache
 
 import torch
 from torch import Tensor
 
 from seqkd.ctc.cuda import compiler, passes
+from seqkd.ctc.frames import frame_mask
 from seqkd.ctc.problem import Problem, Terms
+from seqkd.ctc.reference import reference_nll
 
 
 @cache
 def available() -> tuple[bool, str]:
     """Whether the kernels can run here, and if not, one sentence that says why and how to get them.
 
-    The first call on a machine compiles a kernel (half a second).
+    The first call on a machine compiles the kernels (some seconds); the first in a process computes a small problem on
+    them, and on the host in float64: kernels that are wrong on some GPU must not train anybody's model.
     """
     if not torch.cuda.is_available():
         return False, "the CUDA kernels need an NVIDIA GPU and a torch that can use it, and torch.cuda finds none"
@@ -35,7 +39,41 @@ def available() -> tuple[bool, str]:
         compiler.load("slow", arch)
     except Exception as error:
         return False, f"the CUDA kernels do not compile for {arch} ({type(error).__name__}: {error}): {toolkit}"
+    error = self_test(torch.device("cuda", torch.cuda.current_device()), _Launcher)
+    if not error < 1e-4:
+        return False, (
+            f"the CUDA kernels are off by {error:.1e} in their self-test on {torch.cuda.get_device_name()} and are "
+            'not used; please report it, and use backend="torch"'
+        )
     return True, ""
+
+
+def self_test(device: torch.device, launcher: Callable[[Problem], passes.Launcher]) -> float:
+    """Largest error of values and gradient of all terms, on a small problem (P2 B3 T40 C20), against float64."""
+    generator = torch.Generator().manual_seed(0)
+    logits = 2 * torch.randn(2, 3, 40, 20, generator=generator)
+    teacher = 2 * torch.randn(1, 3, 40, 20, generator=generator)
+    targets = torch.tensor([[1, 2, 2, 19, 5, 5], [3, 1, 3, 1, 7, 0], [4, 0, 0, 0, 0, 0]])
+    lengths = torch.tensor([40, 33, 7]), torch.tensor([6, 5, 1])
+    options = (0, True, "kl", 2.0, False, "attached", True)
+    problem = Problem(logits.to(device), teacher.to(device), targets.to(device), *lengths, *options)
+    launch = launcher(problem)
+    terms = passes.forward(problem, launch, torch.zeros(4, dtype=torch.int64))  # unread: labels are not checked
+    ones = [torch.ones_like(term) for term in terms[:3]]
+    gradient = passes.backward(problem, launch, terms, *ones).cpu().double()
+
+    exact = logits.double().requires_grad_()
+    mask = frame_mask(lengths[0], 40)
+    p, q = exact.log_softmax(-1)
+    soft, theirs = (exact / 2).log_softmax(-1), (teacher.double() / 2).log_softmax(-1)
+    expected = (
+        torch.stack([reference_nll(x, targets, *lengths, 0) for x in (p, q)]),
+        4 * (theirs.exp() * (theirs - soft)).sum(-1).mul(mask).sum(-1),
+        0.5 * ((p.exp() - q.exp()) * (p - q)).sum(-1).mul(mask).sum(-1),
+    )
+    (exact_gradient,) = torch.autograd.grad(sum(term.sum() for term in expected), exact)
+    errors = [((a.cpu() - b).abs() / (1 + b.abs())).max() for a, b in zip(terms[:3], expected, strict=True)]
+    return float(torch.stack([*errors, (gradient - exact_gradient).abs().max()]).detach().max())  # NaN if any is
 
 
 def supports(problem: Problem) -> tuple[bool, str]:
@@ -128,7 +166,8 @@ class _Launcher:
 
     def __init__(self, problem: Problem) -> None:
         teacher = problem.logits if problem.teacher is None else problem.teacher
-        self._types = passes.LOGIT_TYPES[problem.logits.dtype], passes.LOGIT_TYPES[teacher.dtype]
+        types = passes.LOGIT_TYPES[problem.logits.dtype], passes.LOGIT_TYPES[teacher.dtype]
+        self._variant = compiler.Variant(*types, problem.distance != "none" or problem.consistency != "none")
         self._arch = _arch(problem.logits.device)
         self._stream = _stream(torch.cuda.current_stream(problem.logits.device).cuda_stream)
 
@@ -137,7 +176,7 @@ class _Launcher:
 
         # Each is 64 bits wide to cuda-core, as the kernels expect; a bool would be 8.
         arguments = [x if isinstance(x, float) else int(x) for x in arguments]
-        start(self._stream, _config(launch), _kernel(kernel, self._arch, *self._types), *arguments)
+        start(self._stream, _config(launch), _kernel(kernel, self._arch, self._variant), *arguments)
 
 
 @lru_cache(64)
@@ -156,7 +195,6 @@ def _config(launch: passes.Launch) -> object:
 
 
 @cache
-def _kernel(kernel: str, arch: str, logits: str, teacher: str) -> object:
+def _kernel(kernel: str, arch: str, variant: compiler.Variant) -> object:
     source = passes.SOURCE_OF[kernel]
-    types = (logits, teacher) if source in compiler.TYPED_SOURCES else ()
-    return compiler.load(source, arch, *types).get_kernel(kernel)
+    return compiler.load(source, arch, variant if source in compiler.VARIED_SOURCES else None).get_kernel(kernel)

@@ -5,60 +5,78 @@ import os
 import tempfile
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 SOURCES = ("rows", "lattice", "slow", "gradient")
 """The programs. The headers beside them count as part of each."""
 
-TYPED_SOURCES = ("rows", "gradient")
-"""Those that are compiled for one dtype of the logits and one of the teacher's."""
+VARIED_SOURCES = ("rows", "gradient")
+"""Those that are compiled for what they read: see :class:`Variant`."""
 
 _HERE = Path(__file__).parent
 
 
-def compile_cubin(source: str, arch: str, logits: str = "float", teacher: str = "float") -> bytes:
+class Variant(NamedTuple):
+    """What the row and gradient kernels are compiled for.
+
+    Attributes:
+        logits: the kernels' name of the logits' dtype: float, bf16 or fp16.
+        teacher: that of the teacher's.
+        fused: whether distillation or consistency may be wanted; without, CTC needs fewer registers.
+    """
+
+    logits: str = "float"
+    teacher: str = "float"
+    fused: bool = True
+
+
+def compile_cubin(source: str, arch: str, variant: Variant | None = None) -> bytes:
     """Compile one program with NVRTC; needs no GPU and no driver.
 
     Args:
         source: one of ``SOURCES``.
         arch: "sm_90", say.
-        logits: the kernels' name of the logits' dtype: float, bf16 or fp16.
-        teacher: that of the teacher's.
+        variant: of a varied source; None for the others.
 
     Returns:
         The cubin.
     """
     from cuda.core import Program, ProgramOptions
 
+    macros = []
+    if variant is not None:
+        macros = [("LOGITS", variant.logits), ("TEACHER", variant.teacher), ("FUSED", str(int(variant.fused)))]
     options = ProgramOptions(
         name=f"{source}.cu",
         arch=arch,
         std="c++17",
         include_path=[str(_HERE)],
-        define_macro=[("LOGITS", logits), ("TEACHER", teacher)] if source in TYPED_SOURCES else None,
+        define_macro=macros or None,
+        # A gradient has two ways to be computed, with a dense occupancy and without, that must agree to the bit.
+        fma=source != "gradient",
     )
     return bytes(Program((_HERE / f"{source}.cu").read_text(), "c++", options).compile("cubin").code)
 
 
-def cached_cubin(source: str, arch: str, logits: str = "float", teacher: str = "float") -> bytes:
+def cached_cubin(source: str, arch: str, variant: Variant | None = None) -> bytes:
     """As :func:`compile_cubin`, from the cache on disk if it is there.
 
     Another version of the sources or of the compiler is another file. One that cannot be read or written costs a
     compilation of a second, no more.
     """
-    types = f"-{logits}-{teacher}" if source in TYPED_SOURCES else ""
-    path = cache_directory() / f"{source}{types}-{arch}-{_version()}.cubin"
+    name = "-".join([source, *(() if variant is None else map(str, variant)), arch, _version()])
+    path = cache_directory() / f"{name}.cubin"
     try:
         return path.read_bytes()
     except OSError:
         pass
-    cubin = compile_cubin(source, arch, logits, teacher)
+    cubin = compile_cubin(source, arch, variant)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Processes that start together all write; each file appears at once or not at all.
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as part:
             part.write(cubin)
-        os.replace(part.name, path)  # noqa: PTH105 (a name, not a path)
+        Path(part.name).replace(path)
     except OSError:
         pass
     return cubin
@@ -74,11 +92,11 @@ def cache_directory() -> Path:
 
 
 @cache
-def load(source: str, arch: str, logits: str = "float", teacher: str = "float") -> Any:
+def load(source: str, arch: str, variant: Variant | None = None) -> Any:
     """The program as a ``cuda.core.ObjectCode``, loaded once a process."""
     from cuda.core import ObjectCode
 
-    return ObjectCode.from_cubin(cached_cubin(source, arch, logits, teacher), name=source)
+    return ObjectCode.from_cubin(cached_cubin(source, arch, variant), name=source)
 
 
 @cache

@@ -43,19 +43,24 @@ DEVICE float consistency_gradient(const RowGradient& r, const Other& other, floa
 }
 
 // So many times four classes are read before any is written.
-constexpr int RUNS = 4;
+constexpr int RUNS = 2;
 
-KERNEL LAUNCH_BOUNDS(256) gradient_pass(
+KERNEL LAUNCH_BOUNDS(256, 3) gradient_pass(
     const LOGITS* logits_data, int64 pass_stride, int64 utterance_stride, int64 frame_stride, int64 class_stride,
     int64 logits_vector, const TEACHER* teacher_data, int64 teacher_pass_stride, int64 teacher_utterance_stride,
     int64 teacher_frame_stride, int64 teacher_class_stride, int64 teacher_vector, const int64* lengths,
-    const int64* targets, int64 passes, int64 teachers, int64 batch, int64 frames, int64 classes, int64 labels,
+    const int64* targets, int64 passes, int64 teachers, int64 batch, int64 frames, int64 all_classes, int64 labels,
     int64 blank, int64 ctc, int64 distance, double temperature, int64 consistency, int64 dense, int64 slots,
     int64 threads, const float* losses, const float* kd_values, const float* consistency_values, const float* rows,
     const float* occupancy, const float* ctc_gradient, const float* kd_gradients, const float* consistency_gradients,
     LOGITS* gradient
 ) {
     SHARED(memory);
+    const int classes = (int)all_classes;
+    if (!FUSED) {
+        distance = NO_DISTANCE;
+        consistency = NO_CONSISTENCY;
+    }
     const Group group{(int)(threadIdx.x % threads), (int)threads, (float*)memory};
     const int64 frame = (int64)blockIdx.x * (blockDim.x / threads) + threadIdx.x / threads;
     if (frame >= batch * frames) return;
@@ -73,7 +78,7 @@ KERNEL LAUNCH_BOUNDS(256) gradient_pass(
 
     for (int64 p = 0; p < passes; ++p) {
         const int64 item = p * batch + b, q = teachers > 1 ? p : 0;
-        LOGITS* to = gradient + (item * frames + t) * classes;
+        LOGITS* to = gradient + (item * frames + t) * all_classes;
         RowGradient r = {};
         r.ctc = ctc ? ctc_gradient[item] : 0.0f;
         r.kd = distance != NO_DISTANCE ? kd_gradients[item] : 0.0f;
@@ -100,14 +105,16 @@ KERNEL LAUNCH_BOUNDS(256) gradient_pass(
             r.product = table.squared(p, frame);
             r.student = Softmax{table.largest(p, frame), 1.0f, table.log_sum(p, frame)};
             r.tempered = Softmax{r.student.largest, r.scale, table.tempered(p, frame)};
-            if (r.kd != 0.0f) r.truth = Softmax{table.teacher_largest(q, frame), r.scale, table.teacher_tempered(q, frame)};
+            if (r.kd != 0.0f) {
+                r.truth = Softmax{table.teacher_largest(q, frame), r.scale, table.teacher_tempered(q, frame)};
+            }
         }
         const LOGITS* row = logits.row(p, b, t);
         const TEACHER* truth_row = teacher.row(q, b, t);
         const float* own_occupancy = occupancy + (item * frames + t) * slots;
 
-        const int64 stride = 4 * group.threads;
-        for (int64 start = 4 * group.thread; start < classes; start += RUNS * stride) {
+        const int stride = 4 * group.threads;
+        for (int start = 4 * group.thread; start < classes; start += RUNS * stride) {
             float values[RUNS][4], z[RUNS][4], y[RUNS][4];
 #pragma unroll
             for (int k = 0; k < RUNS; ++k) {
@@ -120,9 +127,9 @@ KERNEL LAUNCH_BOUNDS(256) gradient_pass(
                 for (int k = 0; k < RUNS; ++k) {
 #pragma unroll
                     for (int i = 0; i < 4; ++i) {
-                        const int64 c = start + k * stride + i;
-                        values[k][i] += r.ctc * r.student.of(z[k][i]);
-                        if (dense && c < classes) values[k][i] -= r.ctc * own_occupancy[c];
+                        const int c = start + k * stride + i;
+                        const float emitted = dense && c < classes ? own_occupancy[c] : 0.0f;
+                        values[k][i] += r.ctc * (r.student.of(z[k][i]) - emitted);
                     }
                 }
             }
@@ -149,17 +156,15 @@ KERNEL LAUNCH_BOUNDS(256) gradient_pass(
             }
 #pragma unroll
             for (int k = 0; k < RUNS; ++k) {
-                const int64 c = start + k * stride;
+                const int c = start + k * stride;
                 if (aligned && c < classes) {
                     Four<LOGITS> written;
 #pragma unroll
                     for (int i = 0; i < 4; ++i) from_float(values[k][i], written.of[i]);
                     *(Four<LOGITS>*)(to + c) = written;
-                } else {
-#pragma unroll
-                    for (int i = 0; i < 4; ++i) {
-                        if (c + i < classes) from_float(values[k][i], to[c + i]);
-                    }
+                } else if (c < classes) {
+                    const float* v = values[k];
+                    write_slowly(to + c, classes - c, Four<float>{{v[0], v[1], v[2], v[3]}});
                 }
             }
         }
@@ -173,8 +178,7 @@ KERNEL LAUNCH_BOUNDS(256) gradient_pass(
             if (__float_as_int(emitted) < 0) continue;  // -0: not the first of its label
             const int64 c = u == 0 ? blank : targets[b * labels + u - 1];
             const float z = logits.at(row, c);
-            float value = r.ctc * r.student.of(z);
-            value -= r.ctc * emitted;
+            float value = r.ctc * (r.student.of(z) - emitted);
             if (r.kd != 0.0f) value += kd_gradient(r, z, teacher.at(truth_row, c));
             for (int64 j = 0; j < passes && r.consistency != 0.0f; ++j) {
                 if (j == p) continue;

@@ -34,11 +34,11 @@ DEVICE bool has_bad_labels(
 }
 
 struct Utterance {
-    int64 item, direction;             // pass·B + utterance; 0 alpha, 1 beta
-    int64 frames, labels;              // its own
-    const int64* target;               // (S,)
-    const Scaled* label_emissions;     // (T, label_stride)
-    const Scaled* blank_emissions;     // (T,)
+    int64 item, direction;          // pass·B + utterance; 0 alpha, 1 beta
+    int64 frames, labels;           // its own
+    const int64* target;            // (S,)
+    const Scaled* label_emissions;  // (T, label_stride)
+    const Scaled* blank_emissions;  // (T,)
 };
 
 struct alignas(8) PackedPair {
@@ -99,7 +99,9 @@ struct Cursor {
             if (k > room) continue;
             if (writes_base) base[k / 4] = top;
 #pragma unroll
-            for (int i = k; i < k + RUN; ++i) packed[i] = PackedPair{pack(lane.blank[i], top), pack(lane.label[i], top)};
+            for (int i = k; i < k + RUN; ++i) {
+                packed[i] = PackedPair{pack(lane.blank[i], top), pack(lane.label[i], top)};
+            }
         }
         packed += pair_stride;
         base += group_stride;
@@ -175,7 +177,8 @@ DEVICE void finish_alpha(
     if (threadIdx.x > 0) return;
     const Scaled total = u.labels > 0 ? sum(ends[0], ends[1]) : ends[0];
     *likelihood = total;
-    *loss = is_zero(total) ? POSITIVE_INFINITY : (float)(0.0 - LN2 * ((double)total.exponent + log2((double)total.mantissa)));
+    const double bits = (double)total.exponent + log2((double)total.mantissa);
+    *loss = is_zero(total) ? POSITIVE_INFINITY : (float)(0.0 - LN2 * bits);
 }
 
 // Blocks 0 to 2PB - 1: the directions of each pass and utterance (PB of them, alpha alone, without a gradient).
@@ -189,8 +192,8 @@ DEVICE void lattice_pass(
     int64* fault
 ) {
     SHARED(memory);
-    Scaled* edges = (Scaled*)memory;                    // (2, 32)
-    Scaled* ends = edges + 64;                          // (2,)
+    Scaled* edges = (Scaled*)memory;  // (2, 32)
+    Scaled* ends = edges + 64;        // (2,)
     int* flag = (int*)(ends + 2);
     const Sizes sizes{batch, frames, labels};
     const int64 items = passes * batch, directions = gradient ? 2 : 1;
@@ -212,9 +215,8 @@ DEVICE void lattice_pass(
     const States states(packed, bases, sizes, u.item, u.direction);
     Lane<K> lane;
     if (u.direction == 1) {
-        if (!too_long && !*note.is_nan && !*note.is_slow) {
-            run_lattice<K, true>(lane, u, sizes, states, true, edges);
-        }
+        // Not whether it is NaN: alpha's block may be writing that, and all threads here must see the same.
+        if (!too_long && !*note.is_slow) run_lattice<K, true>(lane, u, sizes, states, true, edges);
         return;
     }
     if (has_bad_labels(u.target, u.labels, classes, blank, b, fault, flag) && threadIdx.x == 0) *note.is_nan = 1;
@@ -265,11 +267,13 @@ KERNEL LAUNCH_BOUNDS(256) occupancy_pass(
     const int64 item = row / frames, t = row % frames, b = item % batch;
     const int64 own_labels = lengths[batch + b];
     const Status note(status, items, item);
+    // Not whether it is slow: other warps may be writing that. What comes of it will be written over.
     if (t >= lengths[b] || *note.is_nan) return;
     const Scaled likelihood = likelihoods[item];
-    if (*note.is_slow || is_zero(likelihood)) return;
+    if (is_zero(likelihood)) return;
 
-    const States alpha((unsigned*)packed, (int*)bases, sizes, item, 0), beta((unsigned*)packed, (int*)bases, sizes, item, 1);
+    const States alpha((unsigned*)packed, (int*)bases, sizes, item, 0);
+    const States beta((unsigned*)packed, (int*)bases, sizes, item, 1);
     const PackedPair* a = (const PackedPair*)(alpha.packed + t * sizes.pair_stride() * 2);
     const PackedPair* z = (const PackedPair*)(beta.packed + t * sizes.pair_stride() * 2);
     const int* a_bases = alpha.bases + t * sizes.group_stride();
@@ -280,7 +284,8 @@ KERNEL LAUNCH_BOUNDS(256) occupancy_pass(
         const PackedPair pair = a[j];
         const int64 mirror = own_labels - j;
         const unsigned blank_beta = z[mirror].blank;
-        const float blank_share = product(pair.blank, a_bases[j / 4], blank_beta, z_bases[mirror / 4], likelihood.exponent);
+        const float blank_share =
+            product(pair.blank, a_bases[j / 4], blank_beta, z_bases[mirror / 4], likelihood.exponent);
         blanks += blank_share;
         if (is_squeezed(pair.blank) || is_squeezed(blank_beta)) squeezed = fmaxf(squeezed, blank_share);
         if (j == own_labels) continue;

@@ -13,7 +13,7 @@
 #include "portable.h"
 
 struct alignas(8) Scaled {
-    float mantissa;  // in [0.5, 4)
+    float mantissa;  // in [0.25, 4)
     int exponent;
 };
 
@@ -44,7 +44,7 @@ DEVICE Scaled normalised(float mantissa, int exponent) {
     return scaled(__int_as_float((bits & 0x7fffff) | 0x3f800000), larger(exponent + (bits >> 23) - 127, ZERO));
 }
 
-// Sums keep the exponent of their largest term; the mantissa is in [0.5, 12).
+// Sums keep the exponent of their largest term; the mantissa is in [0.25, 12).
 DEVICE Scaled sum(Scaled a, Scaled b) {
     const int top = larger(a.exponent, b.exponent), bias = 127 - top;
     return scaled(
@@ -124,21 +124,21 @@ DEVICE float product(unsigned a, int base_a, unsigned b, int base_b, int referen
 // The exponents of one utterance add up to no less than -2^29 if each is above this.
 DEVICE float extreme_exponent(int64 frames) { return -536870912.0f / (float)larger(frames, (int64)1); }
 
-// A class's probability from its logit, the largest logit of its row, and the log of the row's sum of
-// exp(logit - largest). Good to a float's rounding however cold the logits are.
-DEVICE Scaled emission(float logit, float largest, float log_sum, float extreme, bool& is_extreme) {
+// A class's probability from its logit, the largest logit of its row, and the row's sum of exp(logit - largest).
+// Good to a float's rounding however cold the logits are; the log of the sum would not be.
+DEVICE Scaled emission(float logit, float largest, float sum, float extreme, bool& is_extreme) {
     is_extreme = false;
     const float difference = logit - largest;
     if (!(difference > NEGATIVE_INFINITY)) return scaled(1.0f, ZERO);
     // What the subtraction has rounded away.
     const float subtracted = logit - difference;
     const float rest = (logit - (difference + subtracted)) + (subtracted - largest);
-    const float sum2 = log_sum * LOG2E;
-    const float whole = rintf(difference * LOG2E), whole_sum = rintf(sum2);
-    if (whole - whole_sum < extreme) {
+    const Scaled divisor = normalised(sum, 0);
+    const float whole = rintf(difference * LOG2E);
+    if (whole - (float)divisor.exponent < extreme) {
         is_extreme = true;
-        return scaled(difference - log_sum, EXTREME);
+        return scaled(difference - logf(sum), EXTREME);
     }
     const float fraction = fmaf(difference, LOG2E, -whole) + fmaf(difference, LOG2E_REST, rest * LOG2E);
-    return scaled(exp2f(fraction - (sum2 - whole_sum)), (int)(whole - whole_sum));
+    return scaled(exp2f(fraction) / divisor.mantissa, (int)whole - divisor.exponent);
 }

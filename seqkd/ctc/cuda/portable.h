@@ -8,9 +8,10 @@
 #ifdef __CUDACC__
 
 #define DEVICE __device__ __forceinline__
+#define NOT_INLINED __device__ __noinline__
 #define KERNEL extern "C" __global__ void
 #define SHARED(name) extern __shared__ __align__(16) char name[]
-#define LAUNCH_BOUNDS(threads) __launch_bounds__(threads)
+#define LAUNCH_BOUNDS(...) __launch_bounds__(__VA_ARGS__)
 
 // Accurate to about 2^-22, which is all that a softmax in float32 needs.
 DEVICE float exp2_fast(float x) {

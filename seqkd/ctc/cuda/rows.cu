@@ -11,16 +11,24 @@
 #endif
 
 struct RowSums {
-    float largest, log_sum, tempered;
+    float largest, sum, log_sum, tempered;
 };
 
-// Largest logit, and the logs of the sums of exp(z - largest) and of exp((z - largest) / τ). NaN if a logit is
-// NaN or +inf, or if all are -inf.
+// Σ 2^((v - top) · scale), in pairs: fewer roundings next to a large one.
+DEVICE float sum_of_exp(const float* v, float top, float scale) {
+    return (exp2_fast((v[0] - top) * scale) + exp2_fast((v[1] - top) * scale)) +
+           (exp2_fast((v[2] - top) * scale) + exp2_fast((v[3] - top) * scale));
+}
+
+// Largest logit, the sum of exp(z - largest), its log, and that of the sum of exp((z - largest) / τ). NaN if a logit
+// is NaN or +inf, or if all are -inf.
 template <typename T>
-DEVICE RowSums sum_row(const Logits<T>& logits, const T* row, int64 classes, bool tempering, float scale, const Group& group) {
+DEVICE RowSums sum_row(
+    const Logits<T>& logits, const T* row, int classes, bool tempering, float scale, const Group& group
+) {
     constexpr int RUNS = 4;  // so many loads in flight
     float top = NEGATIVE_INFINITY, sum = 0.0f, tempered = 0.0f;
-    for (int64 start = 4 * group.thread; start < classes; start += 4 * RUNS * group.threads) {
+    for (int start = 4 * group.thread; start < classes; start += 4 * RUNS * group.threads) {
         float values[RUNS][4];
 #pragma unroll
         for (int i = 0; i < RUNS; ++i) logits.four(row, start + 4 * i * group.threads, classes, values[i]);
@@ -37,17 +45,15 @@ DEVICE RowSums sum_row(const Logits<T>& logits, const T* row, int64 classes, boo
                 if (v[0] != v[0] || v[1] != v[1] || v[2] != v[2] || v[3] != v[3]) sum = tempered = NOT_A_NUMBER;
                 continue;
             }
-#pragma unroll
-            for (int k = 0; k < 4; ++k) sum += exp2_fast((v[k] - top) * LOG2E);
-            if (!tempering) continue;
-#pragma unroll
-            for (int k = 0; k < 4; ++k) tempered += exp2_fast((v[k] - top) * (scale * LOG2E));
+            sum += sum_of_exp(v, top, LOG2E);
+            if (tempering) tempered += sum_of_exp(v, top, scale * LOG2E);
         }
     }
     RowSums result;
     result.largest = group.max(top);
     const float difference = top - result.largest;  // NaN where both are infinite, as it should be
-    result.log_sum = logf(group.sum(sum * exp2_fast(difference * LOG2E)));
+    result.sum = group.sum(sum * exp2_fast(difference * LOG2E));
+    result.log_sum = logf(result.sum);
     result.tempered = result.log_sum;
     if (tempering) result.tempered = logf(group.sum(tempered * exp2_fast(difference * (scale * LOG2E))));
     return result;
@@ -65,16 +71,21 @@ DEVICE bool prefers_blank(const Logits<T>& logits, const T* row, int64 blank, fl
 
 // A warp or a block for the rows of all passes and teachers of one frame. `kd_rows` (P, B, T) and
 // `consistency_rows` (B, T) get each frame's share of those terms.
-KERNEL LAUNCH_BOUNDS(256) row_pass(
+KERNEL LAUNCH_BOUNDS(256, 2) row_pass(
     const LOGITS* logits_data, int64 pass_stride, int64 utterance_stride, int64 frame_stride, int64 class_stride,
     int64 logits_vector, const TEACHER* teacher_data, int64 teacher_pass_stride, int64 teacher_utterance_stride,
     int64 teacher_frame_stride, int64 teacher_class_stride, int64 teacher_vector, const int64* lengths,
-    const int64* targets, int64 passes, int64 teachers, int64 batch, int64 frames, int64 classes, int64 labels,
+    const int64* targets, int64 passes, int64 teachers, int64 batch, int64 frames, int64 all_classes, int64 labels,
     int64 blank, int64 ctc, int64 distance, double temperature, int64 nonblank, int64 consistency, int64 gradient,
     int64 threads, Scaled* label_emissions, Scaled* blank_emissions, float* rows, float* kd_rows,
     float* consistency_rows, int* status
 ) {
     SHARED(memory);
+    const int classes = (int)all_classes;
+    if (!FUSED) {
+        distance = NO_DISTANCE;
+        consistency = NO_CONSISTENCY;
+    }
     const Group group{(int)(threadIdx.x % threads), (int)threads, (float*)memory};
     const int64 frame = (int64)blockIdx.x * (blockDim.x / threads) + threadIdx.x / threads;
     if (frame >= batch * frames) return;
@@ -92,7 +103,7 @@ KERNEL LAUNCH_BOUNDS(256) row_pass(
     const bool tempering = distance != NO_DISTANCE && temperature != 1.0;
     // Without a gradient, this frame's numbers are only needed here.
     float* kept = (float*)memory + 8 + (threadIdx.x / threads) * (4 * passes + 2 * teachers + passes * (passes - 1));
-    const RowTable table = gradient ? RowTable{rows, passes, teachers, batch * frames} : RowTable{kept, passes, teachers, 1};
+    const RowTable table{gradient ? rows : kept, passes, teachers, gradient ? batch * frames : 1};
     const int64 slot = gradient ? frame : 0;
 
     for (int64 p = 0; p < passes; ++p) {
@@ -113,8 +124,8 @@ KERNEL LAUNCH_BOUNDS(256) row_pass(
         for (int64 s = (int64)group.thread - 1; s < own_labels; s += group.threads) {
             bool is_extreme;
             // A bad label is found out later; here it must not lead out of bounds.
-            const int64 c = s < 0 ? blank : smaller(larger(targets[b * labels + s], (int64)0), classes - 1);
-            const Scaled value = emission(logits.at(row, c), sums.largest, sums.log_sum, extreme, is_extreme);
+            const int64 c = s < 0 ? blank : smaller(larger(targets[b * labels + s], (int64)0), all_classes - 1);
+            const Scaled value = emission(logits.at(row, c), sums.largest, sums.sum, extreme, is_extreme);
             if (is_extreme) status[passes * batch + item] = 1;
             if (s < 0) {
                 blank_emissions[item * frames + t] = value;
@@ -145,7 +156,7 @@ KERNEL LAUNCH_BOUNDS(256) row_pass(
         const LOGITS* student_row = logits.row(p, b, t);
         const TEACHER* truth_row = teacher.row(q, b, t);
         float total = 0.0f, product = 0.0f;
-        for (int64 start = 4 * group.thread; start < classes && selected; start += 4 * group.threads) {
+        for (int start = 4 * group.thread; start < classes && selected; start += 4 * group.threads) {
             float z[4], y[4];
             logits.four(student_row, start, classes, z);
             teacher.four(truth_row, start, classes, y);
@@ -179,7 +190,7 @@ KERNEL LAUNCH_BOUNDS(256) row_pass(
             const Softmax second{table.largest(j, slot), 1.0f, table.log_sum(j, slot)};
             const LOGITS* second_row = logits.row(j, b, t);
             float forth = 0.0f, back = 0.0f;
-            for (int64 start = 4 * group.thread; start < classes; start += 4 * group.threads) {
+            for (int start = 4 * group.thread; start < classes; start += 4 * group.threads) {
                 float z[4], y[4];
                 logits.four(first_row, start, classes, z);
                 logits.four(second_row, start, classes, y);

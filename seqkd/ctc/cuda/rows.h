@@ -3,6 +3,24 @@
 
 #include "portable.h"
 
+// Four classes one by one, as far as they exist; -inf beyond. Not inlined: the registers for its addresses would
+// be missing where rows can be read four classes at a time.
+template <typename T>
+NOT_INLINED Four<float> read_slowly(const T* row, int64 stride, int count) {
+    Four<float> values;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) values.of[i] = i < count ? to_float(row[i * stride]) : NEGATIVE_INFINITY;
+    return values;
+}
+
+template <typename T>
+NOT_INLINED void write_slowly(T* row, int count, Four<float> values) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+        if (i < count) from_float(values.of[i], row[i]);
+    }
+}
+
 // (P or Q, B, T, C) logits with any strides. `vector`: rows can be read four classes at a time.
 template <typename T>
 struct Logits {
@@ -14,15 +32,17 @@ struct Logits {
     DEVICE float at(const T* row, int64 c) const { return to_float(row[c * label]); }
 
     // Four classes from c on; -inf beyond the last. Which thread adds up what does not depend on `vector`.
-    DEVICE void four(const T* row, int64 c, int64 classes, float* values) const {
+    DEVICE void four(const T* row, int c, int classes, float* values) const {
+        Four<float> read;
         if (vector && c + 4 <= classes) {
-            const Four<T> read = *(const Four<T>*)(row + c);
+            const Four<T> four = *(const Four<T>*)(row + c);
 #pragma unroll
-            for (int i = 0; i < 4; ++i) values[i] = to_float(read.of[i]);
+            for (int i = 0; i < 4; ++i) read.of[i] = to_float(four.of[i]);
         } else {
-#pragma unroll
-            for (int i = 0; i < 4; ++i) values[i] = c + i < classes ? to_float(row[(c + i) * label]) : NEGATIVE_INFINITY;
+            read = read_slowly(row + c * label, label, classes - c);
         }
+#pragma unroll
+        for (int i = 0; i < 4; ++i) values[i] = read.of[i];
     }
 };
 
@@ -41,8 +61,8 @@ DEVICE float divergence(float log_p, float log_q, float p, float q) {
     if (p == 0.0f) return q;
     const float u = log_p - log_q;
     if (fabsf(u) < 0.5f) {
-        const float series =
-            0.5f + u * (-1.0f / 6 + u * (1.0f / 24 + u * (-1.0f / 120 + u * (1.0f / 720 + u * (-1.0f / 5040 + u / 40320)))));
+        const float end = 1.0f / 24 + u * (-1.0f / 120 + u * (1.0f / 720 + u * (-1.0f / 5040 + u / 40320)));
+        const float series = 0.5f + u * (-1.0f / 6 + u * end);
         return p * u * u * series;
     }
     return p * u + (q - p);
@@ -66,6 +86,11 @@ struct RowTable {
         return value(4 * passes + 2 * teachers + i * (passes - 1) + j - (j > i), frame);
     }
 };
+
+// Without the terms that compare distributions, the kernels need half the registers: they are compiled twice.
+#ifndef FUSED
+#define FUSED 1
+#endif
 
 // The distance of distillation.
 constexpr int NO_DISTANCE = 0, SQUARED = 1, KL = 2;

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from seqkd.ctc.cuda.compiler import Variant
 from seqkd.ctc.cuda.passes import Launch
 
 HERE = Path(__file__).parent
@@ -19,7 +20,7 @@ class NoCompiler(Exception):
     """There is no C++ compiler, or it is too old."""
 
 
-def build(directory: Path, *, logits: str = "float", teacher: str = "float", flags: tuple[str, ...] = ()) -> Path:
+def build(directory: Path, variant: Variant = Variant(), *, flags: tuple[str, ...] = ()) -> Path:  # noqa: B008
     """Compile the kernels for the host.
 
     Raises:
@@ -32,9 +33,10 @@ def build(directory: Path, *, logits: str = "float", teacher: str = "float", fla
     options = [compiler, "-std=c++20", "-x", "c++"]
     if subprocess.run([*options, "-fsyntax-only", "-"], input=probe.encode(), capture_output=True).returncode:
         raise NoCompiler("needs a g++ that knows C++20 and _Float16 (version 12 or newer) to run the CUDA kernels")
-    library = directory / f"kernels-{logits}-{teacher}.so"
+    library = directory / "kernels.so"
     # Fibers leave and enter functions in ways that the fortified longjmp takes for a fault.
-    options += ["-O1", "-fPIC", "-shared", "-U_FORTIFY_SOURCE", f"-DLOGITS={logits}", f"-DTEACHER={teacher}", *flags]
+    options += ["-O1", "-fPIC", "-shared", "-U_FORTIFY_SOURCE", *flags]
+    options += [f"-DLOGITS={variant.logits}", f"-DTEACHER={variant.teacher}", f"-DFUSED={int(variant.fused)}"]
     subprocess.run([*options, "-Wno-unknown-pragmas", str(HERE / "kernels.cpp"), "-o", str(library)], check=True)
     return library
 

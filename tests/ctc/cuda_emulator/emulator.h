@@ -16,9 +16,10 @@
 #include <vector>
 
 #define DEVICE inline
+#define NOT_INLINED inline
 #define KERNEL static void
 #define SHARED(name) char* const name = emulator::shared
-#define LAUNCH_BOUNDS(threads)
+#define LAUNCH_BOUNDS(...)
 #define __forceinline__ inline
 
 namespace emulator {
