@@ -100,25 +100,18 @@ class Lattice {
   // outside [first, end) are not occupied. After forward(), for a target that can be aligned.
   template <class Use>
   void backward(Use use) {
-    Buffer<R> memory(4 * stride_);
-    Buffer<Int> exponents(4 * stride_);
-    States later = states(memory.get(), exponents.get());
-    States now = states(memory.get() + 2 * stride_, exponents.get() + 2 * stride_);
+    Buffer<R> memory(2 * stride_);
+    Buffer<Int> exponents(2 * stride_);
+    const States later = states(memory.get(), exponents.get());
     clear(later);
-    clear(now);
+    // As if the blank at the end were emitted once more, after the last frame.
+    later.blank[labels_] = 1;
+    later.blank_exponent[labels_] = 0;
     Buffer<R> occupancy(padded_);
     for (int64_t t = frames_ - 1; t >= 0; --t) {
       if ((t + 1) % block_ == 0 && t + 1 < frames_) recompute_block(t);
-      if (t == frames_ - 1) {
-        now.blank[labels_] = 1;
-        now.blank_exponent[labels_] = 0;
-        if (labels_ > 0) now.label[labels_ - 1] = 1, now.label_exponent[labels_ - 1] = 0;
-      } else {
-        step_back(t, later, now);
-      }
-      const double blanks = occupy(t, history(t), now, occupancy.get());
+      const double blanks = step_back(t, history(t), later, occupancy.get());
       use(t, R(blanks), occupancy.get(), first(t), std::min(last(t), labels_));
-      emit(t, now, later);
     }
   }
 
@@ -226,9 +219,22 @@ class Lattice {
     }
   }
 
-  // `later` holds, for the frame after, the probability of emitting it in a state and all that follows.
-  void step_back(int64_t t, const States& later, const States& now) const {
-    for (int64_t s = first(t), end = last(t); s < end; s += W) {
+  // `later` holds, of the frame after, the probability of emitting it in a state and all that follows; afterwards, that
+  // of this frame. Gives the probability of each label's state at this frame and, returned, of all blanks together.
+  double step_back(int64_t t, const States& alpha, const States& later, R* occupancy) {
+    const bool normal = t % 8 == 7;
+    const R blank_emission = blank_emission_[t];
+    const Int blank_exponent = blank_emission_exponent_[t], total = total_exponent_;
+    const R* emission = &emission_[t * padded_];
+    const Int* emission_exponent = &emission_exponent_[t * padded_];
+    const int64_t begin = first(t), end = last(t);
+    V blanks{}, labels{};
+    // Far below the total, all powers are 0 alike: the bound only keeps the shift in range.
+    const auto weight = [total](const Int* a, I b) {
+      const I e = load<I>(a) + b - total;
+      return power_of_two<R>(e < Int(L::kBias) ? e : splat<I>(L::kBias));
+    };
+    for (int64_t s = begin; s < end; s += W) {
       const V b = load<V>(later.blank + s), l = load<V>(later.label + s);
       const V after_b = load<V>(later.blank + s + 1), after_l = load<V>(later.label + s + 1);
       const I be = load<I>(later.blank_exponent + s), le = load<I>(later.label_exponent + s);
@@ -236,48 +242,21 @@ class Lattice {
       const I may_skip = load<I>(&skip_[s + 1]);
 
       I e = larger<I>(be, le);
-      store(now.blank + s, b * power_of_two<R>(be - e) + l * power_of_two<R>(le - e));
-      store(now.blank_exponent + s, e);
+      V m = b * power_of_two<R>(be - e) + l * power_of_two<R>(le - e);
+      blanks += load<V>(alpha.blank + s) * m * weight(alpha.blank_exponent + s, e);
+      put(later.blank + s, later.blank_exponent + s, m * blank_emission, e + blank_exponent, normal);
 
       const V skipped = (V)((I)after_l & may_skip);
       const I skippede = may_skip ? after_le : splat<I>(L::kZero);
       e = larger<I>(larger<I>(le, after_be), skippede);
-      store(now.label + s, l * power_of_two<R>(le - e) + after_b * power_of_two<R>(after_be - e) +
-                               skipped * power_of_two<R>(skippede - e));
-      store(now.label_exponent + s, e);
-    }
-  }
-
-  void emit(int64_t t, const States& now, const States& emitted) const {
-    const bool normal = t % 8 == 7;
-    const R* emission = &emission_[t * padded_];
-    const Int* emission_exponent = &emission_exponent_[t * padded_];
-    clear_around(t, emitted);
-    for (int64_t s = first(t), end = last(t); s < end; s += W) {
-      put(emitted.blank + s, emitted.blank_exponent + s, load<V>(now.blank + s) * blank_emission_[t],
-          load<I>(now.blank_exponent + s) + blank_emission_exponent_[t], normal);
-      put(emitted.label + s, emitted.label_exponent + s, load<V>(now.label + s) * load<V>(emission + s),
-          load<I>(now.label_exponent + s) + load<I>(emission_exponent + s), normal);
-    }
-  }
-
-  // Probability of each label's state at this frame, and, returned, of all blanks together.
-  double occupy(int64_t t, const States& alpha, const States& beta, R* occupancy) {
-    V blanks{}, labels{};
-    const Int total = total_exponent_;
-    const int64_t begin = first(t), end = last(t);
-    for (int64_t s = begin; s < end; s += W) {
-      // Far below the total, all powers are 0 alike: the bounds only keep the shift in range.
-      const auto weight = [&](const Int* x, const Int* y) {
-        const I e = load<I>(x + s) + load<I>(y + s) - total;
-        return power_of_two<R>(e < Int(L::kBias) ? e : splat<I>(L::kBias));
-      };
-      blanks += load<V>(alpha.blank + s) * load<V>(beta.blank + s) * weight(alpha.blank_exponent, beta.blank_exponent);
-      const V label =
-          load<V>(alpha.label + s) * load<V>(beta.label + s) * weight(alpha.label_exponent, beta.label_exponent);
+      m = l * power_of_two<R>(le - e) + after_b * power_of_two<R>(after_be - e) + skipped * power_of_two<R>(skippede - e);
+      const V label = load<V>(alpha.label + s) * m * weight(alpha.label_exponent + s, e);
       labels += label;
       store(occupancy + s, label);
+      put(later.label + s, later.label_exponent + s, m * load<V>(emission + s), e + load<I>(emission_exponent + s),
+          normal);
     }
+    clear_around(t, later);
     const double blank_sum = sum_of<R>(blanks), sum = blank_sum + sum_of<R>(labels);
     // Every path stands somewhere: the sum is the total again, unless something was lost on the way.
     beyond_range_ |= !(fabs(sum - total_) < 0.01 * total_);

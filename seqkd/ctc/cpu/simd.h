@@ -163,12 +163,13 @@ inline Vec<R> power_of_two(IntVec<R> n) {
 }
 
 // Scratch memory of one thread: handed out from one block, taken back all at once when the next utterance begins, and
-// kept between calls, since fresh pages from the system cost as much as the arithmetic.
+// kept between calls (a thread that ends leaves it to the next one), since fresh pages from the system cost as much as
+// the arithmetic.
 class Arena {
  public:
   static Arena& mine() {
-    static thread_local Arena arena;
-    return arena;
+    static thread_local Lease lease;
+    return *lease.arena;
   }
   void begin() {
     if (kSeparate || blocks_.size() != 1 || used_ > kMost) {
@@ -189,9 +190,6 @@ class Arena {
     used_ += bytes;
     return p;
   }
-  ~Arena() {
-    for (Block& block : blocks_) free(block.memory);
-  }
 
  private:
 #ifdef __SANITIZE_ADDRESS__
@@ -203,6 +201,32 @@ class Arena {
   struct Block {
     void* memory;
     size_t size;
+  };
+  // Those that no thread has now. Never destroyed: threads may end after it would be.
+  struct Idle {
+    std::mutex mutex;
+    std::vector<Arena*> arenas;
+    static Idle& all() {
+      static Idle* idle = new Idle;
+      return *idle;
+    }
+  };
+  struct Lease {
+    Arena* arena = nullptr;
+    Lease() {
+      std::lock_guard<std::mutex> lock(Idle::all().mutex);
+      auto& arenas = Idle::all().arenas;
+      if (arenas.empty()) {
+        arena = new Arena;
+      } else {
+        arena = arenas.back();
+        arenas.pop_back();
+      }
+    }
+    ~Lease() {
+      std::lock_guard<std::mutex> lock(Idle::all().mutex);
+      Idle::all().arenas.push_back(arena);
+    }
   };
   void add(size_t bytes) {
     void* memory = nullptr;
