@@ -390,12 +390,12 @@ def unknown_preset(place: Place) -> None:
     pass
 
 
-@fault("train", "systems=[sudent]", says="there is no system 'sudent'; known: cons_kd, *, teacher")
+@fault("train", "systems=[sudent]", says="there is no system 'sudent'; known: best_path, *, teacher")
 def unknown_system(place: Place) -> None:
     pass
 
 
-@fault("train --one", "system=sudent", says="there is no system/sudent; known: cons_kd, *, teacher")
+@fault("train --one", "system=sudent", says="there is no system/sudent; known: best_path, *, teacher")
 def unknown_single_system(place: Place) -> None:
     pass
 

@@ -1,4 +1,4 @@
-"""``seqkd score``: WER and CER with error bars, of files or of a recipe's decodings."""
+"""``seqkd score``: error rates with error bars, of files or of a recipe's decodings."""
 
 from __future__ import annotations
 
@@ -7,56 +7,121 @@ from pathlib import Path
 
 from seqkd.errors import ConfigError
 
+EPILOG = """formats, by the file's name: *.trn (sclite), *.stm with *.ctm, *.json (SegLST), *.jsonl, others Kaldi text.
+example: seqkd score --ref text --hyp baseline=a.txt --hyp student=b.trn --json score.json --html score.html"""
+
 
 def main(argv: list[str]) -> int:
     """Entry point. Scoring files needs neither torch nor the recipes' libraries."""
     if "--recipe" in argv:
         return score_recipe([argument for argument in argv if argument != "--recipe"])
-    made = argparse.ArgumentParser(
-        prog="seqkd score",
-        description="Score hypothesis files against references (Kaldi text or sclite trn).",
-        epilog="example: seqkd score --ref text --hyp baseline=a.txt --hyp student=b.trn --json score.json",
-    )
-    made.add_argument("--ref", type=Path, required=True, help="references: Kaldi text, or *.trn")
-    made.add_argument("--hyp", action="append", required=True, metavar="NAME=FILE", help="a system's hypotheses")
-    made.add_argument("--json", type=Path, help="write all numbers here")
-    made.add_argument("--recipe", action="store_true", help="score a recipe's decodings instead (see --recipe --help)")
-    args = made.parse_args(argv)
-    hypotheses = {}
-    for item in args.hyp:
-        name, separator, path = item.partition("=")
-        if not (separator and name and path):
-            raise ConfigError(f"--hyp {item!r}: expected NAME=FILE")
-        if name in hypotheses:
-            raise ConfigError(f"--hyp {name} is given twice; give every system its own name")
-        hypotheses[name] = Path(path)
-    from seqkd.scoring import score_files
+    args = file_parser().parse_args(argv)
+    from seqkd.scoring.align import FEWEST, parse_costs
+    from seqkd.scoring.evaluate import Options, score_files
 
-    print(score_files(args.ref, hypotheses, args.json))
+    options = Options(
+        missing=args.missing,
+        costs=FEWEST if args.costs == "fewest" else parse_costs(args.costs),
+        normalize=args.normalize,
+        glm=args.glm,
+        markup=args.markup,
+        spaces=args.cer_spaces,
+        tokens=args.tokens,
+        utt2spk=args.utt2spk,
+        utt2dur=args.utt2dur,
+        utt2group=named("--utt2group", args.utt2group, "KIND=FILE"),
+        nbest=named("--nbest", args.nbest, "NAME=FILE"),
+        confusions=args.confusions,
+        replicates=args.replicates,
+        seed=args.seed,
+    )
+    systems = named("--hyp", args.hyp, "NAME=FILE")
+    outputs = args.json, args.html, args.align
+    print(score_files(args.ref, systems, *outputs, options=options, details=args.details))
     return 0
 
 
+def file_parser() -> argparse.ArgumentParser:
+    """What ``seqkd score`` understands."""
+    made = argparse.ArgumentParser(
+        prog="seqkd score",
+        description="Score hypotheses of one or several systems against references, and compare the systems.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = made.add_argument
+    add("--ref", type=Path, required=True, metavar="FILE", help="references")
+    add("--hyp", action="append", required=True, metavar="NAME=FILE", help="a system's hypotheses; may be repeated")
+    add("--json", type=Path, metavar="FILE", help="write all numbers here")
+    add("--html", type=Path, metavar="FILE", help="write a page with tables, charts and every alignment here")
+    add("--align", type=Path, metavar="FILE", help="write every utterance in aligned columns here")
+    add("--details", action="store_true", help="print errors by speaker, length and word, too")
+    add(
+        "--missing", choices=["error", "all", "present"], default="error",
+        help="references without a hypothesis: an error (default), scored as empty (all), left out (present)",
+    )  # fmt: skip
+    add(
+        "--costs", default="fewest", metavar="S,D,I",
+        help="of the alignment: 4,3,3 is sclite's; by default fewest errors, then fewest substitutions",
+    )  # fmt: skip
+    add("--normalize", default="", metavar="STEPS", help="such as lower,no-punctuation; or english, whisper-en")
+    add("--glm", type=Path, metavar="FILE", help="mapping of words: lines of source => target")
+    add(
+        "--markup", choices=["auto", "none", "alternatives", "all"], default="auto",
+        help="read {a / b} in references, and with all (uh), optionally deletable; auto: {a / b} of trn and stm",
+    )  # fmt: skip
+    add("--cer-spaces", choices=["count", "ignore"], default="count", help="spaces as characters (default: count)")
+    add("--tokens", type=Path, metavar="MODEL", help="a sentencepiece model, for the token error rate")
+    add("--utt2spk", type=Path, metavar="FILE", help="speakers; 'prefix': what stands before - or _ in the id")
+    add("--utt2dur", type=Path, metavar="FILE", help="seconds of each utterance")
+    add("--utt2group", action="append", default=[], metavar="KIND=FILE", help="another grouping; may be repeated")
+    add("--nbest", action="append", default=[], metavar="NAME=FILE", help="a system's n-best lists: oracle WER")
+    add("--confusions", type=int, default=200, metavar="N", help="how many of each kind to save (default: 200)")
+    add("--replicates", type=int, default=1000, metavar="N", help="of the intervals' bootstrap (default: 1000)")
+    add("--seed", type=int, default=0, metavar="N", help="of all resampling (default: 0)")
+    add("--recipe", action="store_true", help="score a recipe's decodings instead (see --recipe --help)")
+    return made
+
+
+def named(option: str, items: list[str], form: str) -> dict[str, Path]:
+    """Read ``NAME=FILE`` arguments."""
+    found = {}
+    for item in items:
+        name, separator, path = item.partition("=")
+        if not (separator and name and path):
+            raise ConfigError(f"{option} {item!r}: expected {form}")
+        if name in found:
+            raise ConfigError(f"{option} {name} is given twice; give every one its own name")
+        found[name] = Path(path)
+    return found
+
+
 def score_recipe(argv: list[str]) -> int:
-    """``decode_<set>/score.json`` for every system, seed and test set of a recipe."""
+    """``decode_<set>/score.json`` and ``score.html`` for every system, seed and test set of a recipe."""
     from seqkd.cli.settings import compose, parse, parser, runs
     from seqkd.layout import run_directory
-    from seqkd.scoring import score_files
+    from seqkd.scoring.evaluate import Options, score_files
 
     args = parse(parser("score --recipe", "Score the decodings of every trained system."), argv)
     cfg = compose(args)
     for system, seed in runs(cfg, with_teacher=True):
         for name in cfg.sets.test:
-            decoded = run_directory(cfg, system, seed) / f"decode_{name}"
-            result, reference = decoded / "score.json", Path(cfg.data) / name / "text"
-            if not (decoded / "text").is_file():
+            decoded, data = run_directory(cfg, system, seed) / f"decode_{name}", Path(cfg.data) / name
+            text, reference = decoded / "text", data / "text"
+            if not text.is_file():
                 raise ConfigError(f"{decoded} has no text; run stage 7 (decode) first")
             if not reference.is_file():
                 raise ConfigError(
                     f"{reference} is missing: a test set needs transcripts; name another set in sets.test"
                 )
-            if result.is_file() and result.stat().st_mtime > max(
-                (decoded / "text").stat().st_mtime, reference.stat().st_mtime
-            ):
+            json, html = decoded / "score.json", decoded / "score.html"
+            newest = max(text.stat().st_mtime, reference.stat().st_mtime)
+            if all(result.is_file() and result.stat().st_mtime > newest for result in (json, html)):
                 continue
-            print(f"{name}\n{score_files(reference, {f'{system} seed {seed}': decoded / 'text'}, result)}")
+            surer = decoded / "hyp.jsonl"  # the same words, with confidences
+            hypotheses = surer if surer.is_file() and surer.stat().st_mtime >= text.stat().st_mtime else text
+            speakers = data / "utt2spk"
+            options = Options(utt2spk=speakers if speakers.is_file() else None)
+            hyps = {f"{system} seed {seed}": hypotheses}
+            print(f"{name}\n{score_files(reference, hyps, json, html, options=options)}")
     return 0

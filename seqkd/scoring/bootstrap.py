@@ -5,12 +5,15 @@ the drawn errors to the drawn words. Runs of one system from several seeds share
 errors are pooled within each utterance first, so that an utterance is drawn with all of its seeds.
 Intervals and p-values say what other test utterances would change; they treat the trained models as given.
 
+Utterances of one speaker (or meeting, or book) are alike too. Where that matters, and there are speakers enough,
+give ``blocks``: then whole speakers are drawn, and the interval says what other speakers would change.
+
 Legend: N utterances, S seeds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,21 +32,30 @@ class PairedResult:
         delta: rate of a minus rate of b, as a fraction; negative if a makes fewer errors.
         ci95: percentile bootstrap interval of ``delta``.
         p_value: two-sided, for the hypothesis that ``delta`` is zero; below .05 when ``ci95`` excludes zero.
+        p_improvement: Bisani and Ney's probability of improvement, the share of replicates in which a makes fewer
+            errors than b; those in which both make as many count half.
     """
 
     delta: float
     ci95: tuple[float, float]
     p_value: float
+    p_improvement: float
 
 
 def bootstrap_interval(
-    errors: ArrayLike, words: ArrayLike, *, replicates: int = 1000, seed: int = 0
+    errors: ArrayLike,
+    words: ArrayLike,
+    *,
+    blocks: Sequence[Hashable] | None = None,
+    replicates: int = 1000,
+    seed: int = 0,
 ) -> tuple[float, float]:
     """Return the 95 % percentile interval of an error rate.
 
     Args:
         errors: (N,) or (S, N), errors of each utterance, in S seeds.
         words: (N,), reference words of each utterance; any may be 0, but not all.
+        blocks: (N,), what is drawn as one, such as the speaker of each utterance; utterances if left out.
         replicates: bootstrap replicates.
         seed: of the resampling; the result depends on it, but not on the order of the utterances.
 
@@ -54,9 +66,8 @@ def bootstrap_interval(
         DataError: shapes disagree, there is nothing to resample, or no reference words.
     """
     errors, words, seeds = _check(errors, words)
-    words = words * seeds
-    rates = [drawn[:, 0] / drawn[:, 1] for drawn in _resample([errors, words], replicates, seed)]
-    return _percentiles(np.concatenate(rates))
+    rows = _in_blocks([errors, words * seeds], blocks)
+    return _percentiles(np.concatenate([drawn[:, 0] / drawn[:, 1] for drawn in _resample(rows, replicates, seed)]))
 
 
 def paired_bootstrap(
@@ -64,6 +75,8 @@ def paired_bootstrap(
     errors_b: ArrayLike,
     words: ArrayLike,
     *,
+    words_b: ArrayLike | None = None,
+    blocks: Sequence[Hashable] | None = None,
     replicates: int = 10_000,
     seed: int = 0,
 ) -> PairedResult:
@@ -77,22 +90,32 @@ def paired_bootstrap(
         errors_a: (N,) or (S, N), errors of each utterance, in S seeds.
         errors_b: (N,) or (S', N); the number of seeds may differ.
         words: (N,), reference words of each utterance.
+        words_b: (N,), those that b was scored against, where references with alternatives make them differ.
+        blocks: (N,), what is drawn as one, as in `bootstrap_interval`.
         replicates: bootstrap replicates.
         seed: of the resampling.
 
     Raises:
         DataError: shapes disagree, there is nothing to resample, or no reference words.
     """
-    errors_a, _, seeds_a = _check(errors_a, words)
-    errors_b, words, seeds_b = _check(errors_b, words)
+    errors_a, words_a, seeds_a = _check(errors_a, words)
+    errors_b, words_b, seeds_b = _check(errors_b, words if words_b is None else words_b)
+    if len(words_a) != len(words_b):
+        raise DataError(f"One system has {len(words_a)} utterances, the other {len(words_b)}; expected the same ones.")
     # Multiplied out instead of averaged: whole numbers keep ties exact.
-    difference = errors_a * seeds_b - errors_b * seeds_a  # (N,)
-    words = words * seeds_a * seeds_b
-    delta = difference.sum() / words.sum()
-    deltas = np.concatenate([drawn[:, 0] / drawn[:, 1] for drawn in _resample([difference, words], replicates, seed)])
+    if np.array_equal(words_a, words_b):
+        columns = [errors_a * seeds_b - errors_b * seeds_a, words_a * seeds_a * seeds_b]
+        difference = lambda drawn: drawn[:, 0] / drawn[:, 1]  # noqa: E731
+    else:
+        columns = [errors_a, words_a * seeds_a, errors_b, words_b * seeds_b]
+        difference = lambda drawn: drawn[:, 0] / drawn[:, 1] - drawn[:, 2] / drawn[:, 3]  # noqa: E731
+    rows = _in_blocks(columns, blocks)
+    delta = float(difference(rows.sum(axis=0, keepdims=True))[0])
+    deltas = np.concatenate([difference(drawn) for drawn in _resample(rows, replicates, seed)])
     smaller_tail = min((deltas <= 0).sum(), (deltas >= 0).sum())
     p_value = min(1.0, 2 * (smaller_tail + 1) / (len(deltas) + 1))
-    return PairedResult(float(delta), _percentiles(deltas), float(p_value))
+    improved = float((deltas < 0).mean() + (deltas == 0).mean() / 2)
+    return PairedResult(delta, _percentiles(deltas), float(p_value), improved)
 
 
 def holm(p_values: Sequence[float], level: float = 0.05) -> list[bool]:
@@ -116,11 +139,24 @@ def _check(errors: ArrayLike, words: ArrayLike) -> tuple[np.ndarray, np.ndarray,
     return errors.sum(axis=0), words, len(errors)
 
 
-def _resample(columns: list[np.ndarray], replicates: int, seed: int) -> Iterator[np.ndarray]:
-    """Draw N utterances with replacement, again and again; yield the column sums (chunk, columns)."""
-    # Utterances with equal numbers are interchangeable: drawing how often each distinct row occurs is the
+def _in_blocks(columns: list[np.ndarray], blocks: Sequence[Hashable] | None) -> np.ndarray:
+    """Return one row a block, its utterances' numbers summed: (blocks, columns)."""
+    rows = np.stack(columns, axis=1)
+    if blocks is None:
+        return rows
+    if len(blocks) != len(rows):
+        raise DataError(f"There are {len(rows)} utterances, but {len(blocks)} blocks of them; expected one each.")
+    numbers = {block: number for number, block in enumerate(dict.fromkeys(blocks))}
+    summed = np.zeros((len(numbers), rows.shape[1]))
+    np.add.at(summed, [numbers[block] for block in blocks], rows)
+    return summed
+
+
+def _resample(rows: np.ndarray, replicates: int, seed: int) -> Iterator[np.ndarray]:
+    """Draw the rows with replacement, as many as there are, again and again; yield column sums (chunk, columns)."""
+    # Rows with equal numbers are interchangeable: drawing how often each distinct row occurs is the
     # same distribution, takes far fewer draws, and makes the result independent of the utterances' order.
-    rows, counts = np.unique(np.stack(columns, axis=1), axis=0, return_counts=True)
+    rows, counts = np.unique(rows, axis=0, return_counts=True)
     generator = np.random.default_rng(seed)
     chunk = max(1, _CHUNK // len(rows))
     for start in range(0, replicates, chunk):
@@ -128,7 +164,8 @@ def _resample(columns: list[np.ndarray], replicates: int, seed: int) -> Iterator
             counts.sum(), counts / counts.sum(), size=min(chunk, replicates - start)
         )  # (chunk, rows)
         drawn = draws @ rows
-        yield drawn[drawn[:, -1] > 0]  # a draw of empty references only has no rate
+        # A draw of empty references only has no rate; the odd columns are numbers of words.
+        yield drawn[(drawn[:, 1::2] > 0).all(axis=1)]
 
 
 def _percentiles(values: np.ndarray) -> tuple[float, float]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from seqkd.scoring.bootstrap import holm, paired_bootstrap
 from seqkd.scoring.experiment import Experiment, System
+from seqkd.scoring.mapsswe import matched_pairs
 
 LEVEL = 0.05
 
@@ -28,11 +29,13 @@ class Comparison:
         fewer: relative reduction of errors, as a fraction; negative if there are more; None (infinitely many
             more) against a system without errors.
         p_value: two-sided, paired bootstrap, uncorrected.
+        p_mapsswe: two-sided, matched-pairs test, uncorrected; of the seeds' errors together.
         survives: whether it is below .05 after Holm's correction for all comparisons of the report.
     """
 
     fewer: float | None
     p_value: float
+    p_mapsswe: float
     survives: bool
 
     @property
@@ -41,8 +44,9 @@ class Comparison:
         return self.p_value < LEVEL
 
     def __str__(self) -> str:
-        """As in ``3.1 % fewer, p = .040 †``."""
-        return f"{change(self.fewer)}, {p(self.p_value)}{' †' if self.survives else ''}"
+        """As in ``3.1 % fewer, p = .040 †, MAPSSWE .038``."""
+        mapsswe = p(self.p_mapsswe).removeprefix("p ").removeprefix("= ")
+        return f"{change(self.fewer)}, {p(self.p_value)}{' †' if self.survives else ''}, MAPSSWE {mapsswe}"
 
 
 def change(fewer: float | None) -> str:
@@ -69,22 +73,22 @@ def compare(experiment: Experiment, roles: Roles, *, replicates: int, seed: int)
     for name, system in finished.items():
         baselines = [system.control] if name in (roles.teacher, roles.kd) else [roles.kd, system.control]
         wanted += [(name, other) for other in dict.fromkeys(baselines) if other in finished and other != name]
-    tests = {
-        pair: paired_bootstrap(
-            *(finished[name].errors(experiment.test_sets) for name in pair),
-            experiment.all_words(),
-            replicates=replicates,
-            seed=seed,
-        ).p_value
-        for pair in dict.fromkeys(tuple(sorted(pair)) for pair in wanted)
-    }
+    tests, segments = {}, {}
+    for pair in dict.fromkeys(tuple(sorted(pair)) for pair in wanted):
+        both = [finished[name] for name in pair]
+        errors = (system.errors(experiment.test_sets) for system in both)
+        tests[pair] = paired_bootstrap(*errors, experiment.all_words(), replicates=replicates, seed=seed).p_value
+        # Where one has more seeds, the other's errors count so many times: the mean difference is that of the rates.
+        seeds = [len(system.runs) for system in both]
+        where = (both[0].positions(experiment.test_sets, seeds[1]), both[1].positions(experiment.test_sets, seeds[0]))
+        segments[pair] = matched_pairs(*where).p_value
     survives = dict(zip(tests, holm(list(tests.values()), LEVEL), strict=True))
     comparisons = {}
     for name, other in wanted:
         pair = tuple(sorted((name, other)))
         ours, theirs = experiment.wer(name), experiment.wer(other)
         fewer = (theirs - ours) / theirs if theirs else (None if ours else 0.0)
-        comparisons[name, other] = Comparison(fewer, tests[pair], survives[pair])
+        comparisons[name, other] = Comparison(fewer, tests[pair], segments[pair], survives[pair])
     return comparisons
 
 

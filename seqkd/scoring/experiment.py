@@ -6,6 +6,7 @@ Layout::
     exp/<system>/seed<k>/history.json           {"rows": [{"step", "seconds", "dev_wer", "train": {}}, ...]}
     exp/<system>/seed<k>/summary.json           see `SUMMARY_KEYS`
     exp/<system>/seed<k>/decode_<set>/text      hypotheses
+    exp/<system>/seed<k>/decode_<set>/hyp.jsonl the same with the confidence of each word, if decoding wrote it
     data/<set>/text                             references
 
 Legend: N utterances of a test set, S seeds.
@@ -23,7 +24,11 @@ from typing import Any
 import numpy as np
 
 from seqkd.errors import DataError
+from seqkd.scoring.calibration import Calibration, Summary
 from seqkd.scoring.formats import read_text
+from seqkd.scoring.mapsswe import Errors
+from seqkd.scoring.segments import read_jsonl
+from seqkd.scoring.tables import calibrate
 from seqkd.scoring.wer import Counts, count
 
 SUMMARY_KEYS = (
@@ -48,6 +53,8 @@ class Run:
         history: a row a validation: ``step``, ``seconds``, ``dev_wer`` (fraction), ``train`` (loss terms).
         summary: at least `SUMMARY_KEYS`; rates are fractions.
         counts: word errors by test set, each field (N,).
+        errors: where they are, by test set, for the matched-pairs test.
+        calibration: of the words' confidences over all test sets, or None without confidences.
     """
 
     seed: int
@@ -55,6 +62,8 @@ class Run:
     history: list[dict[str, Any]]
     summary: dict[str, Any]
     counts: dict[str, Counts]
+    errors: dict[str, Errors]
+    calibration: Calibration | None
 
 
 @dataclass(frozen=True)
@@ -80,6 +89,25 @@ class System:
     def errors(self, test_sets: Sequence[str]) -> np.ndarray:
         """Return (S, N) errors of each utterance of the sets, one set after the other."""
         return np.stack([np.concatenate([run.counts[name].errors for name in test_sets]) for run in self.runs])
+
+    def positions(self, test_sets: Sequence[str], times: int = 1) -> Errors:
+        """Return where the errors of all seeds together are, one set after the other, each counted ``times``."""
+        runs = [[run.errors[name] for name in test_sets] for run in self.runs]
+        at, before = (
+            times * sum(np.concatenate([getattr(part, field) for part in parts]) for parts in runs)
+            for field in ("at", "before")
+        )
+        words, positions = (
+            np.concatenate([getattr(part, field) for part in runs[0]]) for field in ("words", "positions")
+        )
+        return Errors(at, before, words, positions)
+
+    def calibration(self) -> Summary | None:
+        """Return the calibration of the words' confidences over all runs, or None if a run has none."""
+        states = [run.calibration for run in self.runs]
+        if not states or any(state is None for state in states):
+            return None
+        return Calibration.from_vector(sum(state.to_vector() for state in states)).summary()
 
     def mean(self, key: str) -> float:
         """Return a number of the summaries, averaged over seeds."""
@@ -160,20 +188,29 @@ def _is_finished(directory: Path, test_sets: Sequence[str]) -> bool:
 def _read_run(seed: int, directory: Path, references: Mapping[str, Mapping[str, str]]) -> Run:
     import yaml
 
-    counts = {}
+    counts, errors, calibration = {}, {}, Calibration()
     for test_set, texts in references.items():
         path = directory / f"decode_{test_set}" / "text"
+        sure = path.with_name("hyp.jsonl")
         try:
-            counts[test_set] = count(texts, read_text(path)).words
+            utterances = count(texts, read_text(path), characters=False)
+            counts[test_set], errors[test_set] = utterances.words, utterances.alignments.errors()
+            if sure.is_file() and calibration is not None:
+                calibration.merge(calibrate(utterances, read_jsonl(sure).confidences)[0])
+            else:
+                calibration = None
         except DataError as fault:
-            raise fault if str(path) in str(fault) else DataError(f"{path}: {fault}") from None
+            named = any(str(file) in str(fault) for file in (path, sure))
+            raise fault if named else DataError(f"{path}: {fault}") from None
+    if calibration is not None and not calibration.count:
+        calibration = None
     try:
         config = yaml.safe_load(_read(directory / "config.yaml")) or {}
     except yaml.YAMLError as fault:
         raise DataError(f"{directory / 'config.yaml'} is not YAML: {' '.join(str(fault).split())}") from None
     summary = _read_json(directory / "summary.json", SUMMARY_KEYS)
     history = _read_json(directory / "history.json", ("rows",))["rows"]
-    return Run(seed, config, history, summary, counts)
+    return Run(seed, config, history, summary, counts, errors, calibration)
 
 
 def _read_json(path: Path, keys: Sequence[str]) -> dict[str, Any]:

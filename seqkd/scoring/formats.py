@@ -1,4 +1,8 @@
-"""Reading and writing transcripts: Kaldi ``text`` and sclite ``trn``. Every fault names its file and line."""
+"""Reading and writing transcripts: one line an utterance. Every fault names its file and line.
+
+Kaldi ``text`` and sclite ``trn`` are here; formats that know times and speakers are in
+`seqkd.scoring.segments`, which also chooses a format by a file's name.
+"""
 
 from __future__ import annotations
 
@@ -46,9 +50,20 @@ def read_trn(path: Path | str) -> dict[str, str]:
     return _read(Path(path), parse, expected="words and then the utterance id in parentheses")
 
 
-def read_transcripts(path: Path | str) -> dict[str, str]:
-    """Read a file by its name: ``*.trn`` as sclite trn, everything else as Kaldi ``text``."""
-    return read_trn(path) if Path(path).suffix == ".trn" else read_text(path)
+def read_table(path: Path | str, *, expected: str) -> dict[str, str]:
+    """Read a Kaldi table of two columns, such as ``utt2spk``; ``expected`` says what a line holds.
+
+    Raises:
+        DataError: as `read_text`, or a line of another number of columns.
+    """
+
+    def parse(line: str) -> tuple[str, str] | None:
+        fields = line.split()
+        if len(fields) != 2:
+            raise ValueError
+        return fields[0], fields[1]
+
+    return _read(Path(path), parse, expected=expected)
 
 
 def write_text(path: Path | str, transcripts: Mapping[str, str]) -> None:
@@ -64,7 +79,7 @@ def write_trn(path: Path | str, transcripts: Mapping[str, str]) -> None:
 def _read(path: Path, parse: Callable[[str], tuple[str, str] | None], *, expected: str) -> dict[str, str]:
     transcripts: dict[str, str] = {}
     lines_of_ids: dict[str, int] = {}
-    for number, line in _lines(path):
+    for number, line in read_lines(path):
         if not line.strip():
             raise DataError(f"{path}, line {number}: the line is blank; expected {expected}.")
         try:
@@ -84,8 +99,9 @@ def _read(path: Path, parse: Callable[[str], tuple[str, str] | None], *, expecte
     return transcripts
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield (line number from 1, line without its end)."""
+def read_lines(path: Path | str) -> Iterator[tuple[int, str]]:
+    """Yield (line number from 1, line without its end); DataError for no such file or text that is not UTF-8."""
+    path = Path(path)
     try:
         content = path.read_bytes()
     except FileNotFoundError:

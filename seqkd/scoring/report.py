@@ -106,6 +106,7 @@ def _results(
         "All, WER % [95 %]" if several else f"{sets[0]}, WER % [95 %]",
         "± seeds",
         "S / D / I %",
+        "ECE % / NCE",
         "Lead kept",
         f"Errors against {kd}",
         "Errors against its control",
@@ -127,6 +128,7 @@ def _results(
                 f"**{100 * experiment.wer(name):.2f}** [{low:.2f}, {high:.2f}]",
                 _spread(experiment, system),
                 _edits(experiment, system),
+                _calibration(system),
                 "–" if kept is None else f"{100 * kept:.0f} %",
                 str(comparisons.get((name, roles.kd), "–")),
                 _against_control(experiment, system, comparisons),
@@ -152,6 +154,14 @@ def _spread(experiment: Experiment, system: System) -> str:
         return "–"
     rates = system.errors(experiment.test_sets).sum(axis=1) / experiment.all_words().sum()  # (S,)
     return f"{100 * rates.std(ddof=1):.2f}"
+
+
+def _calibration(system: System) -> str:
+    """How well the words' confidences are calibrated, as in ``2.10 / 0.31``."""
+    measured = system.calibration()
+    if measured is None:
+        return "–"
+    return f"{100 * measured.ece:.2f} / {'–' if measured.nce is None else f'{measured.nce:.2f}'}"
 
 
 def _edits(experiment: Experiment, system: System) -> str:
@@ -181,10 +191,14 @@ def _legend(
             f"reference words, pooled over seeds{' and test sets' if len(experiment.words) > 1 else ''}.",
             f"Intervals: bootstrap over utterances ({replicates:,} replicates, seed {seed}), each drawn with "
             "all of its seeds. ± seeds: standard deviation over seeds, in points.",
+            "ECE / NCE: of the confidence of each decoded word, all seeds together: the expected calibration error in "
+            "%, that is the mean gap between confidence and accuracy over 15 bins, and NIST's normalised cross "
+            "entropy, where 1 is perfect and 0 no better than the same confidence for all.",
             "Lead kept: how far the system has come from the unaided student, 0 %, to the teacher, 100 %.",
             f"p-values: two-sided, by paired bootstrap over utterances ({paired_replicates:,} replicates), "
             f"uncorrected for {tests} comparison{'s' * (tests != 1)}; † marks those below .05 after Holm's "
-            "correction. They say whether other test utterances could reverse the difference between these "
+            "correction. MAPSSWE: p-value of the matched-pairs test of sentence segments, likewise two-sided and "
+            "uncorrected. They say whether other test utterances could reverse the difference between these "
             "trained models; they do not say what other seeds would do.",
         ]
     )

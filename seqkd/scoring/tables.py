@@ -1,125 +1,160 @@
-"""Score files of one or several systems: a table for the terminal, and score.json."""
+"""What a score is made of: by speaker, by length, by duration, by word; and the best of an n-best list.
+
+Everything here returns plain dictionaries, as they stand in score.json (see `seqkd.scoring.schema`).
+
+Legend: N utterances, K operations of their alignments.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from itertools import combinations
-from pathlib import Path
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-from seqkd import files
+import numpy as np
+
 from seqkd.errors import DataError
-from seqkd.scoring.bootstrap import PairedResult, holm, paired_bootstrap
-from seqkd.scoring.formats import read_transcripts
-from seqkd.scoring.wer import Score, score
+from seqkd.scoring.align import DELETION, INSERTION, LEFT_OUT, MATCH, SUBSTITUTION
+from seqkd.scoring.bootstrap import bootstrap_interval
+from seqkd.scoring.calibration import Calibration
+from seqkd.scoring.wer import Counts, Utterances, WordAlignments, count
 
-SCHEMA = 1
+LENGTHS = (0, 1, 2, 4, 8, 16, 32, 64)  # words
+DURATIONS = (0, 2, 5, 10, 20, 30)  # seconds
 
 
-def score_files(
-    ref: Path,
-    hyps: Mapping[str, Path],
-    json: Path | None = None,
-    *,
-    missing: str = "error",
-    replicates: int = 1000,
-    seed: int = 0,
-) -> str:
-    """Score files and compare every pair of systems.
-
-    Args:
-        ref: references, Kaldi ``text`` or ``*.trn``.
-        hyps: hypotheses by the name of the system, either format.
-        json: where to write the numbers, if anywhere.
-        missing: references without a hypothesis: ``error``, ``all`` or ``present`` (see `score`).
-        replicates: bootstrap replicates of the intervals.
-        seed: of all resampling.
-
-    Returns:
-        A table for the terminal.
+def by_group(
+    utterances: Utterances, groups: Mapping[str, Hashable], *, replicates: int = 1000, seed: int = 0
+) -> dict[str, dict[str, Any]]:
+    """Return the word errors of each group, such as a speaker, in the order of their names.
 
     Raises:
-        DataError: a file is malformed or ids do not match; the sentence names the file.
+        DataError: an utterance has no group.
     """
-    references = read_transcripts(ref)
-    scores = {}
-    for name, path in hyps.items():
-        try:
-            scores[name] = score(references, read_transcripts(path), missing=missing, replicates=replicates, seed=seed)
-        except DataError as fault:
-            raise fault if str(path) in str(fault) else DataError(f"{path} against {ref}: {fault}") from None
-    pairs = compare_pairs(scores, seed=seed)
-    if json is not None:
-        options = {"missing": missing, "unicode": "NFC", "replicates": replicates, "seed": seed}
-        files.write_json(json, to_json(scores, pairs, options))
-    return _table(scores, pairs, replicates, seed)
+    if lacking := [utterance for utterance in utterances.ids if utterance not in groups]:
+        raise DataError(f"Utterance {lacking[0]} has no group (nor have {len(lacking) - 1} others); expected one each.")
+    names = [str(groups[utterance]) for utterance in utterances.ids]
+    order = sorted(set(names))
+    numbers = {name: number for number, name in enumerate(order)}
+    group = np.array([numbers[name] for name in names])
+    rows = {}
+    for name, number in numbers.items():
+        inside = np.flatnonzero(group == number)
+        row = _row(utterances.words, inside)
+        if row["words"]:
+            errors, words = utterances.words.errors[inside], utterances.words.length[inside]
+            row["ci95"] = list(bootstrap_interval(errors, words, replicates=replicates, seed=seed))
+        rows[name] = row
+    return rows
 
 
-def compare_pairs(scores: Mapping[str, Score], *, seed: int = 0) -> dict[tuple[str, str], PairedResult]:
-    """Compare the word errors of every pair of systems that were scored on the same utterances."""
-    pairs = {}
-    for a, b in combinations(scores, 2):
-        one, other = scores[a].utterances, scores[b].utterances
-        if one.ids != other.ids:
-            raise DataError(
-                f"{a} and {b} were scored on different utterances and cannot be compared; use missing: all."
-            )
-        pairs[a, b] = paired_bootstrap(one.words.errors, other.words.errors, one.words.length, seed=seed)
-    return pairs
+def by_length(utterances: Utterances) -> list[dict[str, Any]]:
+    """Return the word errors by the number of reference words."""
+    return _binned(utterances.words, utterances.words.length, LENGTHS, whole=True)
 
 
-def to_json(
-    scores: Mapping[str, Score], pairs: Mapping[tuple[str, str], PairedResult], options: Mapping[str, Any]
+def by_duration(utterances: Utterances, durations: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Return the word errors by duration, of the utterances whose duration is known."""
+    seconds = np.array([durations.get(utterance, -1.0) for utterance in utterances.ids])
+    return _binned(utterances.words, seconds, DURATIONS, whole=False)
+
+
+def confusions(aligned: WordAlignments, limit: int | None = None) -> dict[str, list[dict[str, Any]]]:
+    """Return substituted pairs, inserted and deleted words, the most frequent first, ``limit`` of each."""
+    reference, hypothesis, ops = pairs(aligned)
+    vocabulary = aligned.vocabulary
+    wrong = ops == SUBSTITUTION
+    both, counts = np.unique(
+        reference[wrong].astype(np.int64) << 32 | hypothesis[wrong].astype(np.int64), return_counts=True
+    )
+    substituted = [
+        {"reference": vocabulary[int(pair >> 32)], "hypothesis": vocabulary[int(pair & 0xFFFFFFFF)], "count": int(n)}
+        for pair, n in zip(both, counts, strict=True)
+    ]
+    tables = {"substitutions": sorted(substituted, key=lambda e: (-e["count"], e["reference"], e["hypothesis"]))}
+    for name, words in (("insertions", hypothesis[ops == INSERTION]), ("deletions", reference[ops == DELETION])):
+        entries = [
+            {"word": vocabulary[int(word)], "count": int(n)}
+            for word, n in zip(*np.unique(words, return_counts=True), strict=True)
+        ]
+        tables[name] = sorted(entries, key=lambda entry: (-entry["count"], entry["word"]))
+    return {name: entries[:limit] for name, entries in tables.items()}
+
+
+def pairs(aligned: WordAlignments) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return (K,) reference words, hypothesis words and operations; where there is no word, -1."""
+    ops = aligned.alignments.ops
+    reference, hypothesis = np.full(len(ops), -1, np.int32), np.full(len(ops), -1, np.int32)
+    reference[ops != INSERTION] = aligned.reference.ids
+    hypothesis[(ops != DELETION) & (ops != LEFT_OUT)] = aligned.hypothesis.ids
+    return reference, hypothesis, ops
+
+
+def calibrate(utterances: Utterances, confidences: Mapping[str, Sequence[float]]) -> tuple[Calibration, int]:
+    """Return the calibration of the words' confidences, and the number of utterances left out.
+
+    Those are left out that lack a confidence for each word that was scored.
+    """
+    ops, offsets = utterances.alignments.alignments.ops, utterances.alignments.hypothesis.offsets
+    correct = ops[(ops != DELETION) & (ops != LEFT_OUT)] == MATCH
+    values: list[float] = []
+    kept = np.zeros(len(correct), bool)
+    left_out = 0
+    for index, utterance in enumerate(utterances.ids):
+        own = confidences.get(utterance)
+        if own is not None and len(own) == offsets[index + 1] - offsets[index]:
+            values += own
+            kept[offsets[index] : offsets[index + 1]] = True
+        else:
+            left_out += 1
+    return Calibration().update(values, correct[kept]), left_out
+
+
+def oracle(
+    references: Mapping[str, str], nbest: Mapping[str, Sequence[str]], ids: Sequence[str], **options: Any
 ) -> dict[str, Any]:
-    """Return the content of score.json (schema 1); every rate and difference is a fraction."""
+    """Return the word errors if the best of each n-best list were chosen.
+
+    Args:
+        references: transcripts by utterance id.
+        nbest: hypotheses by utterance id.
+        ids: utterances to score.
+        **options: of `seqkd.scoring.count`.
+
+    Raises:
+        DataError: an utterance has no list.
+    """
+    if lacking := [utterance for utterance in ids if not nbest.get(utterance)]:
+        raise DataError(f"Utterance {lacking[0]} has no n-best list (nor have {len(lacking) - 1} others).")
+    sizes = [len(nbest[utterance]) for utterance in ids]
+    repeated = [references[utterance] for utterance, size in zip(ids, sizes, strict=True) for _ in range(size)]
+    every = count(repeated, [text for utterance in ids for text in nbest[utterance]], characters=False, **options).words
+    ends = np.cumsum(sizes)
+    best = [end - size + int(np.argmin(every.errors[end - size : end])) for end, size in zip(ends, sizes, strict=True)]
+    row = _row(every, np.array(best, np.int64))
+    return {**row, "mean_hypotheses": float(np.mean(sizes))}
+
+
+def _row(counts: Counts, inside: np.ndarray) -> dict[str, Any]:
+    errors, words = int(counts.errors[inside].sum()), int(counts.length[inside].sum())
+    wrong = int((counts.errors[inside] > 0).sum())
     return {
-        "schema": SCHEMA,
-        "options": dict(options),
-        "systems": {name: result.to_json() for name, result in scores.items()},
-        "pairs": [
-            {"a": a, "b": b, "delta": pair.delta, "ci95": list(pair.ci95), "p_bootstrap": pair.p_value}
-            for (a, b), pair in pairs.items()
-        ],
+        "rate": errors / words if words else None,
+        "errors": errors,
+        "substitutions": int(counts.substitutions[inside].sum()),
+        "deletions": int(counts.deletions[inside].sum()),
+        "insertions": int(counts.insertions[inside].sum()),
+        "words": words,
+        "sentences": len(inside),
+        "wrong_sentences": wrong,
     }
 
 
-def _table(
-    scores: Mapping[str, Score],
-    pairs: Mapping[tuple[str, str], PairedResult],
-    replicates: int,
-    seed: int,
-) -> str:
-    rows = [["system", "WER %", "95 % interval", "sub", "del", "ins", "words", "CER %", "SER %"]]
-    for name, result in scores.items():
-        wer = result.wer
-        rows.append(
-            [
-                name,
-                f"{100 * wer.rate:.2f}",
-                f"{100 * wer.ci95[0]:.2f} – {100 * wer.ci95[1]:.2f}",
-                *map(str, (wer.substitutions, wer.deletions, wer.insertions, wer.words)),
-                f"{100 * result.cer.rate:.2f}",
-                f"{100 * result.ser.rate:.2f}",
-            ]
-        )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
-    lines.insert(1, "-" * len(lines[0]))
-    lines += ["", f"Intervals: bootstrap over utterances, {replicates} replicates, seed {seed}."]
-    for name, result in scores.items():
-        if missing := result.utterances.missing:
-            fate = "scored as empty" if missing[0] in result.utterances.ids else "left out"
-            lines.append(f"{name}: references without a hypothesis, {fate}: {len(missing)}.")
-    survives = holm([pair.p_value for pair in pairs.values()])
-    for ((a, b), pair), significant in zip(pairs.items(), survives, strict=True):
-        low, high = (100 * end for end in pair.ci95)
-        lines.append(
-            f"{a} − {b}: {100 * pair.delta:+.2f} points ({low:+.2f} to {high:+.2f}), "
-            f"p = {pair.p_value:.4f}{' *' if significant and len(pairs) > 1 else ''}"
-        )
-    if len(pairs) > 1:
-        lines.append(
-            f"p by paired bootstrap, uncorrected for {len(pairs)} comparisons; "
-            "* marks those below .05 after Holm's correction."
-        )
-    return "\n".join(lines)
+def _binned(counts: Counts, values: np.ndarray, edges: Sequence[float], *, whole: bool) -> list[dict[str, Any]]:
+    rows = []
+    for begin, end in zip(edges, [*edges[1:], np.inf], strict=True):
+        inside = np.flatnonzero((values >= begin) & (values < end))
+        if len(inside):
+            last = end - 1 if whole else end
+            label = f"{begin}+" if end == np.inf else str(begin) if whole and last == begin else f"{begin}–{last}"
+            rows.append({"range": label, **_row(counts, inside)})
+    return rows

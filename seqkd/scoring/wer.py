@@ -1,27 +1,46 @@
-"""Word, character and sentence error rates.
+"""Word, character, token and sentence error rates.
 
-Errors are the fewest substitutions, deletions and insertions (unit costs) that turn the reference into the
-hypothesis; among equally short edits the one with the fewest substitutions is counted. Text is normalised to
-Unicode NFC and split at white space; nothing else is changed. Characters are those of the words joined by
-single spaces, and the spaces count.
+By default errors are the fewest substitutions, deletions and insertions that turn the reference into the
+hypothesis, and among equally short edits the one with the fewest substitutions is counted; ``costs`` of 4, 3 and 3
+give sclite's alignment. Text is normalised to Unicode NFC and split at white space; nothing else is changed unless
+asked for. Characters are Unicode code points of the words joined by single spaces, and the spaces count unless
+asked not to.
 
-Legend: N utterances.
+Legend: N utterances, T reference tokens of all of them, P positions (see `seqkd.scoring.mapsswe`).
 """
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-from rapidfuzz.distance import Levenshtein
 
 from seqkd.errors import ConfigError, DataError
+from seqkd.scoring import lattice
+from seqkd.scoring.align import (
+    DELETION,
+    FEWEST,
+    INSERTION,
+    SUBSTITUTION,
+    Alignments,
+    Costs,
+    Tokens,
+    Vocabulary,
+    align,
+    number_characters,
+    number_tokens,
+    number_words,
+    one_line_each,
+)
 from seqkd.scoring.bootstrap import bootstrap_interval
+from seqkd.scoring.mapsswe import Errors
+from seqkd.scoring.normalize import Normalizer
 
 MISSING = ("error", "all", "present")
+SPACES = ("count", "ignore")
+Transcripts = Mapping[str, str] | Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -40,25 +59,73 @@ class Counts:
 
 
 @dataclass(frozen=True)
+class WordAlignments:
+    """How the words of N utterances correspond.
+
+    Attributes:
+        reference: words of the references; of those with alternatives, the words of the best path.
+        hypothesis: words of the hypotheses.
+        alignments: the operations; see `seqkd.scoring.align`.
+        vocabulary: the words by number.
+        blocks: (T,) the position of each reference word within its reference, or None where that is its index:
+            an alternation is one position.
+        positions: (N,) positions of each reference, or None.
+    """
+
+    reference: Tokens
+    hypothesis: Tokens
+    alignments: Alignments
+    vocabulary: Vocabulary
+    blocks: np.ndarray | None = None
+    positions: np.ndarray | None = None
+
+    def errors(self) -> Errors:
+        """Where the errors are, for the matched-pairs test."""
+        ops, utterances = self.alignments.ops, len(self.reference)
+        inserted = ops == INSERTION
+        utterance = np.repeat(np.arange(utterances), np.diff(self.alignments.offsets))[inserted]
+        ahead = (np.cumsum(~inserted) - ~inserted)[inserted]  # reference words before each inserted one
+        wrong = (ops[~inserted] == SUBSTITUTION) | (ops[~inserted] == DELETION)  # (T,)
+        if self.blocks is None:
+            lengths = self.reference.lengths
+            before = np.bincount(ahead + utterance, minlength=len(wrong) + utterances)
+            return Errors(wrong.astype(np.int64), before, np.ones(len(wrong), bool), lengths)
+        begins = np.concatenate([[0], np.cumsum(self.positions)])
+        block = begins[np.repeat(np.arange(utterances), self.reference.lengths)] + self.blocks  # (T,)
+        at = np.bincount(block, weights=wrong, minlength=begins[-1]).astype(np.int64)
+        last = ahead == self.reference.offsets[utterance + 1]
+        following = np.where(last, begins[utterance + 1], np.append(block, 0)[ahead])
+        first = ahead == self.reference.offsets[utterance]
+        within = ~first & ~last & (np.append(block, -1)[ahead - 1] == following)
+        np.add.at(at, following[within], 1)
+        before = np.bincount((following + utterance)[~within], minlength=begins[-1] + utterances)
+        return Errors(at, before, np.bincount(block, minlength=begins[-1]) > 0, self.positions)
+
+
+@dataclass(frozen=True)
 class Utterances:
     """What was counted for each utterance, in the order of the references.
 
     Attributes:
-        ids: N utterance ids.
+        ids: N utterance ids; 1 to N for lists.
         words: counts of words.
-        characters: counts of characters, spaces between words included.
+        characters: counts of characters, or None if not asked for.
         missing: ids of the references that had no hypothesis (scored as empty, or left out: see `count`).
+        alignments: how the words correspond.
+        tokens: counts of tokens, given a tokenizer.
     """
 
     ids: tuple[str, ...]
     words: Counts
-    characters: Counts
+    characters: Counts | None
     missing: tuple[str, ...]
+    alignments: WordAlignments
+    tokens: Counts | None = None
 
 
 @dataclass(frozen=True)
 class Rate:
-    """An error rate of words (or of characters: then ``words`` counts those of the references).
+    """An error rate of words (or of characters or tokens: then ``words`` counts those of the references).
 
     ``rate`` and ``ci95``, its 95 % bootstrap interval over utterances, are fractions and may exceed 1.
     """
@@ -84,52 +151,84 @@ class SentenceRate:
 
 @dataclass(frozen=True)
 class Score:
-    """The result of `score`."""
+    """The error rates of one system, and what every utterance contributes.
+
+    Attributes:
+        wer: of words.
+        cer: of characters, or None if not asked for.
+        ser: of sentences.
+        utterances: counts and alignments of each.
+        ter: of tokens, given a tokenizer.
+        ci95_blocks: interval of the WER over blocks, such as speakers, if they were given.
+        options: what the numbers depend on.
+    """
 
     wer: Rate
-    cer: Rate
+    cer: Rate | None
     ser: SentenceRate
     utterances: Utterances
+    ter: Rate | None = None
+    ci95_blocks: tuple[float, float] | None = None
+    options: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return this system's entry in score.json: rates as fractions, without the utterances."""
-        cer = asdict(self.cer)
-        cer["characters"] = cer.pop("words")
-        return {
-            "wer": asdict(self.wer),
-            "cer": cer,
-            "ser": asdict(self.ser),
-            "missing": len(self.utterances.missing),
-        }
+        entry: dict[str, Any] = {"wer": asdict(self.wer)}
+        for name, rate, unit in (("cer", self.cer, "characters"), ("ter", self.ter, "tokens")):
+            if rate is not None:
+                entry[name] = asdict(rate)
+                entry[name][unit] = entry[name].pop("words")
+        entry |= {"ser": asdict(self.ser), "missing": len(self.utterances.missing)}
+        if self.ci95_blocks is not None:
+            entry["wer_ci95_speakers"] = list(self.ci95_blocks)
+        return entry
 
 
 def score(
-    references: Mapping[str, str],
-    hypotheses: Mapping[str, str],
+    references: Transcripts,
+    hypotheses: Transcripts,
     *,
     missing: str = "error",
+    costs: Costs = FEWEST,
+    normalizer: Normalizer | None = None,
+    markup: str = "none",
+    spaces: str = "count",
+    tokenizer: Callable[[str], Sequence[int]] | None = None,
+    characters: bool = True,
+    blocks: Mapping[str, Hashable] | None = None,
     replicates: int = 1000,
     seed: int = 0,
 ) -> Score:
     """Score hypotheses against references.
 
     Args:
-        references: transcripts by utterance id. One may be empty (then all words of its hypothesis are
+        references: transcripts by utterance id, or a list. One may be empty (then all words of its hypothesis are
             insertions), but not all.
-        hypotheses: transcripts by utterance id.
+        hypotheses: transcripts by utterance id, or a list in the same order.
         missing: what to do about references without a hypothesis: ``error``; ``all`` scores them as if the
             hypothesis were empty; ``present`` leaves them out.
+        costs: of the alignment: ``FEWEST``, or for example ``SCLITE``.
+        normalizer: changes both sides before they are compared; see `seqkd.scoring.normalize`.
+        markup: ``none``; ``alternatives`` reads ``{a / b}`` in references; ``all`` reads ``(uh)``, an optionally
+            deletable word, too.
+        spaces: whether spaces between words ``count`` as characters, or ``ignore`` them.
+        tokenizer: makes tokens of a transcript, for the token error rate.
+        characters: whether to count those, too.
+        blocks: the speaker, say, of each utterance: adds an interval that draws whole speakers.
         replicates: bootstrap replicates of the intervals.
         seed: of the bootstrap.
 
     Raises:
         DataError: ids do not match, or there are no reference words.
-        ConfigError: ``missing`` has another value.
+        ConfigError: an option has another value.
     """
-    utterances = count(references, hypotheses, missing=missing)
+    utterances = count(
+        references, hypotheses, missing=missing, costs=costs, normalizer=normalizer, markup=markup, spaces=spaces,
+        tokenizer=tokenizer, characters=characters,
+    )  # fmt: skip
 
-    def interval(errors: np.ndarray, length: np.ndarray) -> tuple[float, float]:
-        return bootstrap_interval(errors, length, replicates=replicates, seed=seed)
+    def interval(errors: np.ndarray, length: np.ndarray, **blocks: Any) -> tuple[float, float]:
+        return bootstrap_interval(errors, length, replicates=replicates, seed=seed, **blocks)
 
     def rate(counts: Counts) -> Rate:
         return Rate(
@@ -142,20 +241,94 @@ def score(
             ci95=interval(counts.errors, counts.length),
         )
 
-    if not utterances.words.length.sum():
+    words = utterances.words
+    if not words.length.sum():
         raise DataError("The references hold no words, so there is no error rate.")
-    wrong = (utterances.words.errors > 0).astype(np.int64)  # (N,)
+    wrong = (words.errors > 0).astype(np.int64)  # (N,)
     sentences = SentenceRate(float(wrong.mean()), int(wrong.sum()), len(wrong), interval(wrong, np.ones_like(wrong)))
-    return Score(rate(utterances.words), rate(utterances.characters), sentences, utterances)
+    by_block = None
+    if blocks is not None:
+        by_block = interval(words.errors, words.length, blocks=[blocks[utterance] for utterance in utterances.ids])
+    options = {
+        "missing": missing, "costs": str(costs), "unicode": "NFC", "spaces": spaces, "markup": markup,
+        "normalizer": normalizer.signature if normalizer else "none", "replicates": replicates, "seed": seed,
+    }  # fmt: skip
+    return Score(
+        rate(words),
+        rate(utterances.characters) if characters else None,
+        sentences,
+        utterances,
+        rate(utterances.tokens) if tokenizer else None,
+        by_block,
+        options,
+    )
 
 
-def count(references: Mapping[str, str], hypotheses: Mapping[str, str], *, missing: str = "error") -> Utterances:
-    """Count the errors of every utterance; arguments and faults as in `score`."""
-    if missing not in MISSING:
-        raise ConfigError(f"missing is {missing!r}; expected one of {', '.join(MISSING)}.")
+def count(
+    references: Transcripts,
+    hypotheses: Transcripts,
+    *,
+    missing: str = "error",
+    costs: Costs = FEWEST,
+    normalizer: Normalizer | None = None,
+    markup: str = "none",
+    spaces: str = "count",
+    tokenizer: Callable[[str], Sequence[int]] | None = None,
+    characters: bool = True,
+) -> Utterances:
+    """Align and count the errors of every utterance; arguments and faults as in `score`."""
+    for name, value, known in (("missing", missing, MISSING), ("spaces", spaces, SPACES)):
+        if value not in known:
+            raise ConfigError(f"{name} is {value!r}; expected one of {', '.join(known)}.")
+    if markup not in lattice.MARKUP:
+        raise ConfigError(f"markup is {markup!r}; expected one of {', '.join(lattice.MARKUP)}.")
+    ids, ours, theirs, absent = _match(references, hypotheses, missing)
+    if normalizer or markup != "none" or characters or tokenizer:  # else nothing needs them one by one
+        ours, theirs = one_line_each(ours).split("\n"), one_line_each(theirs).split("\n")
+    marked = set()
+    if markup != "none":
+        marked = {index for index, text in enumerate(ours) if lattice.has_marks(text, markup)}
+    if normalizer:
+        unmarked = iter(normalizer([text for index, text in enumerate(ours) if index not in marked]))
+        ours = [
+            lattice.normalize(text, normalizer, markup) if index in marked else next(unmarked)
+            for index, text in enumerate(ours)
+        ]
+        theirs = normalizer(theirs)
+        if normalizer.alternatives:
+            markup = "alternatives" if markup == "none" else markup
+            ours = [normalizer.add_alternatives(text) for text in ours]
+            marked |= {index for index, text in enumerate(ours) if "{" in text}
+    aligned, ours = _align(ids, ours, theirs, sorted(marked), costs, markup)
+    words = _counts(aligned.alignments, aligned.reference)
+    by_character = by_token = None
+    if characters:
+        ours, theirs = ([" ".join(text.split()) for text in texts] for texts in (ours, theirs))
+        both = [number_characters(texts, spaces=spaces == "count") for texts in (ours, theirs)]
+        by_character = _counts(align(*both, costs, keep=False), both[0])
+    if tokenizer:
+        both = [number_tokens([tokenizer(text) for text in texts]) for texts in (ours, theirs)]
+        by_token = _counts(align(*both, costs, keep=False), both[0])
+    return Utterances(tuple(ids), words, by_character, tuple(absent), aligned, by_token)
+
+
+def _match(
+    references: Transcripts, hypotheses: Transcripts, missing: str
+) -> tuple[list[str], list[str], list[str], list[str]]:
+    """Pair references with hypotheses; returns ids, both sides, and the ids of references without a hypothesis."""
+    if not isinstance(references, Mapping) and not isinstance(hypotheses, Mapping):
+        if len(references) != len(hypotheses):
+            raise DataError(
+                f"There are {len(references)} references and {len(hypotheses)} hypotheses; expected as many."
+            )
+        if not references:
+            raise DataError("There are no references to score against.")
+        return [str(number) for number in range(1, len(references) + 1)], list(references), list(hypotheses), []
+    if not isinstance(references, Mapping) or not isinstance(hypotheses, Mapping):
+        raise DataError("References and hypotheses must both be by utterance id, or both lists.")
     if not references:
         raise DataError("There are no references to score against.")
-    if "" in references or "" in hypotheses:
+    if any(not utterance.strip() for texts in (references, hypotheses) for utterance in texts):
         raise DataError("An utterance id is empty.")
     if extra := [utterance for utterance in hypotheses if utterance not in references]:
         raise DataError(f"{_some(extra)} without a reference.")
@@ -166,34 +339,48 @@ def count(references: Mapping[str, str], hypotheses: Mapping[str, str], *, missi
             "or leave them out (missing: present)."
         )
     ids = [utterance for utterance in references if utterance in hypotheses or missing == "all"]
-    words, characters = [], []
-    for utterance in ids:
-        reference = _words(references[utterance])
-        hypothesis = _words(hypotheses.get(utterance, ""))
-        words.append(_edits(reference, hypothesis))
-        characters.append(_edits(" ".join(reference), " ".join(hypothesis)))
-    return Utterances(tuple(ids), _columns(words), _columns(characters), tuple(absent))
+    return ids, [references[u] for u in ids], [hypotheses.get(u, "") for u in ids], absent
 
 
-def _words(text: str) -> list[str]:
-    return unicodedata.normalize("NFC", text).split()
+def _align(
+    ids: Sequence[str],
+    ours: list[str],
+    theirs: list[str],
+    marked: Sequence[int],
+    costs: Costs,
+    markup: str,
+) -> tuple[WordAlignments, list[str]]:
+    """Align words; returns the references as they were chosen, too. ``marked`` are those with alternatives."""
+    if not marked:
+        (reference, hypothesis), vocabulary = number_words([ours, theirs])
+        return WordAlignments(reference, hypothesis, align(reference, hypothesis, costs), vocabulary), ours
+    ours, chosen = list(ours), {}
+    for index in marked:
+        try:
+            parsed = lattice.parse(ours[index], markup)
+        except DataError as fault:
+            raise DataError(f"Reference {ids[index]}: {fault}.") from None
+        words, blocks, ops = lattice.align(parsed, theirs[index].split(), *costs)
+        ours[index] = " ".join(words)
+        chosen[index] = np.array(blocks, np.int64), np.array(ops, np.uint8), parsed.count
+    (reference, hypothesis), vocabulary = number_words([ours, theirs], None)
+    plain = align(reference, hypothesis, costs)
+    ops = [chosen[index][1] if index in chosen else plain[index] for index in range(len(ids))]
+    blocks = [
+        chosen[index][0] if index in chosen else np.arange(length) for index, length in enumerate(reference.lengths)
+    ]
+    positions = reference.lengths.copy()
+    counts = plain.counts.copy()
+    for index, (_, op, number) in chosen.items():
+        positions[index] = number
+        counts[index] = lattice.count_ops(op)
+    offsets = np.concatenate([[0], np.cumsum([len(op) for op in ops])]).astype(np.int64)
+    alignments = Alignments(counts, np.concatenate(ops), offsets)
+    return WordAlignments(reference, hypothesis, alignments, vocabulary, np.concatenate(blocks), positions), ours
 
 
-def _edits(reference: Sequence[str], hypothesis: Sequence[str]) -> tuple[int, int, int, int]:
-    """Return substitutions, deletions, insertions and the reference's length."""
-    if reference == hypothesis:
-        return 0, 0, 0, len(reference)
-    # With these weights the distance is scale * errors + substitutions, and substitutions < scale: one
-    # distance yields both, minimised in this order. The lengths give the rest; no alignment is needed.
-    scale = max(len(reference), len(hypothesis)) + 1
-    distance = Levenshtein.distance(reference, hypothesis, weights=(scale, scale, scale + 1))
-    errors, substitutions = divmod(distance, scale)
-    deletions = (errors - substitutions + len(reference) - len(hypothesis)) // 2
-    return substitutions, deletions, errors - substitutions - deletions, len(reference)
-
-
-def _columns(rows: list[tuple[int, int, int, int]]) -> Counts:
-    return Counts(*np.array(rows, dtype=np.int64).reshape(-1, 4).T)
+def _counts(alignments: Alignments, reference: Tokens) -> Counts:
+    return Counts(*alignments.counts.astype(np.int64).T, reference.lengths.astype(np.int64))
 
 
 def _some(ids: Sequence[str], shown: int = 3) -> str:

@@ -13,15 +13,31 @@ def simulate(generator, utterances, rate):
 
 def test_interval_covers_the_true_rate():
     generator = np.random.default_rng(0)
-    trials, covered, covered_naively = 400, 0, 0
+    trials, covered, covered_naively = 1200, 0, 0
     for trial in range(trials):
-        errors, words = simulate(generator, 200, 0.2)
+        errors, words = simulate(generator, 300, 0.2)
         low, high = bootstrap_interval(errors, words, replicates=400, seed=trial)
         covered += low <= 0.2 <= high
         p = errors.sum() / words.sum()
         covered_naively += abs(p - 0.2) <= 1.96 * np.sqrt(p * (1 - p) / words.sum())
-    assert 0.92 <= covered / trials <= 0.98
-    assert covered_naively < covered  # words are not independent: a binomial interval is too narrow
+    assert 0.93 <= covered / trials <= 0.97
+    assert covered_naively / trials < 0.93  # words are not independent: a binomial interval is too narrow
+
+
+def test_interval_over_speakers_covers_the_true_rate_where_speakers_differ():
+    generator = np.random.default_rng(10)
+    trials, covered, covered_by_utterances = 600, 0, 0
+    speakers = np.repeat(np.arange(80), 6)
+    for trial in range(trials):
+        hard = generator.beta(4, 16, size=80)[speakers]  # mean .2
+        words = np.full(len(speakers), 8)
+        errors = generator.binomial(words, hard)
+        low, high = bootstrap_interval(errors, words, blocks=speakers, replicates=400, seed=trial)
+        covered += low <= 0.2 <= high
+        low, high = bootstrap_interval(errors, words, replicates=400, seed=trial)
+        covered_by_utterances += low <= 0.2 <= high
+    assert 0.93 <= covered / trials <= 0.97
+    assert covered_by_utterances / trials < 0.85
 
 
 def test_interval_equals_plain_resampling():
@@ -51,13 +67,13 @@ def test_degenerate_draws():
 
 def test_paired_test_keeps_its_level():
     generator = np.random.default_rng(3)
-    trials, rejected = 400, 0
+    trials, rejected = 1500, 0
     for trial in range(trials):
-        words = generator.integers(2, 9, size=200)
-        hard = generator.beta(2, 8, size=200)  # the same utterances are hard for both systems
+        words = generator.integers(2, 9, size=300)
+        hard = generator.beta(2, 8, size=300)  # the same utterances are hard for both systems
         a, b = (generator.binomial(words, hard) for _ in "ab")
-        rejected += paired_bootstrap(a, b, words, replicates=1000, seed=trial).p_value < 0.05
-    assert 0.025 <= rejected / trials <= 0.08
+        rejected += paired_bootstrap(a, b, words, replicates=500, seed=trial).p_value < 0.05
+    assert 0.03 <= rejected / trials <= 0.07
 
 
 def test_paired_test_finds_differences():
@@ -95,6 +111,33 @@ def test_interval_and_p_value_agree():
 def test_identical_systems():
     result = paired_bootstrap([1, 0, 2], [1, 0, 2], [3, 3, 3])
     assert (result.delta, result.ci95, result.p_value) == (0.0, (0.0, 0.0), 1.0)
+
+
+def test_probability_of_improvement():
+    generator = np.random.default_rng(8)
+    words = generator.integers(2, 9, size=200)
+    a, b = generator.binomial(words, 0.2), generator.binomial(words, 0.22)
+    forth, back = paired_bootstrap(a, b, words), paired_bootstrap(b, a, words)
+    assert 0.5 < forth.p_improvement < 1
+    assert forth.p_improvement + back.p_improvement == pytest.approx(1, abs=0.02)
+    assert paired_bootstrap(a, a, words).p_improvement == 0.5
+    assert paired_bootstrap(a, a + 1, words).p_improvement == 1.0
+
+
+def test_references_that_differ_between_systems():
+    result = paired_bootstrap([1, 1], [1, 1], [4, 4], words_b=[5, 5], replicates=50)
+    assert result.delta == pytest.approx(0.25 - 0.2)
+    assert result.ci95 == pytest.approx((0.05, 0.05))
+
+
+def test_blocks_are_drawn_whole():
+    errors, words = [4, 0, 4, 0], [4, 4, 4, 4]
+    # Two blocks alike: every draw has the same rate. Alone, the utterances differ.
+    assert bootstrap_interval(errors, words, blocks=["x", "x", "y", "y"]) == (0.5, 0.5)
+    assert bootstrap_interval(errors, words) != (0.5, 0.5)
+    assert paired_bootstrap(errors, errors[::-1], words, blocks="xxyy").p_value == 1.0
+    with pytest.raises(DataError, match="There are 4 utterances, but 3 blocks of them; expected one each"):
+        bootstrap_interval(errors, words, blocks="xxy")
 
 
 def test_different_numbers_of_seeds():

@@ -1,7 +1,7 @@
 import pytest
 
 from seqkd.errors import DataError
-from seqkd.scoring import read_text, read_transcripts, read_trn, write_text, write_trn
+from seqkd.scoring import read_text, read_trn, write_text, write_trn
 
 TRANSCRIPTS = {"spk1-a": "one two", "spk1-b": "", "spk2-a": "grün ja"}
 
@@ -13,7 +13,6 @@ def test_round_trips(tmp_path):
     assert read_trn(tmp_path / "hyp.trn") == TRANSCRIPTS
     assert (tmp_path / "text").read_text("utf-8") == "spk1-a one two\nspk1-b\nspk2-a grün ja\n"
     assert (tmp_path / "hyp.trn").read_text("utf-8") == "one two (spk1-a)\n(spk1-b)\ngrün ja (spk2-a)\n"
-    assert read_transcripts(tmp_path / "hyp.trn") == read_transcripts(tmp_path / "text")
 
 
 def test_writing_sorts_by_id_and_keeps_one_line_each(tmp_path):

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from seqkd.errors import DataError
-from seqkd.scoring import paired_bootstrap, read_text, write_text
+from seqkd.scoring import count, paired_bootstrap, read_text, write_text
+from seqkd.scoring.calibration import Calibration
 from seqkd.scoring.figures import _spread
+from seqkd.scoring.mapsswe import Errors, matched_pairs
 from seqkd.scoring.provenance import describe_commit, describe_environment, without_paths
 from seqkd.scoring.report import write_report
 from tests.scoring.report_experiment import make_references, make_run
@@ -126,6 +128,30 @@ def test_comparisons_of_the_table(finished):
     assert set(table["CR-CTC"].values()) == {"CR-CTC", "not run", "–"}
 
 
+def test_matched_pairs_of_the_table(finished):
+    """Of both sets and all seeds together, a segment ending where every seed of both systems is right."""
+
+    def where(name):
+        runs = []
+        for directory in sorted((finished / "exp" / name).glob("seed*")):
+            texts = [
+                (reference, read_text(directory / f"decode_{test_set}" / "text")[utterance])
+                for test_set in SETS
+                for utterance, reference in read_text(finished / "data" / test_set / "text").items()
+            ]
+            runs.append(count(*map(list, zip(*texts, strict=True)), characters=False).alignments.errors())
+        first = runs[0]
+        return Errors(sum(run.at for run in runs), sum(run.before for run in runs), first.words, first.positions)
+
+    table = rows((finished / "RESULTS.md").read_text())
+    for label, name, other, column in [
+        ("Cons-KD", "cons_kd", "kd_2", "Errors against its control"),
+        ("KD twice", "kd_2", "kd", "Errors against KD"),
+    ]:
+        expected = matched_pairs(where(name), where(other)).p_value
+        assert float(re.search(r"MAPSSWE (\.\d+|1\.000)", table[label][column])[1]) == pytest.approx(expected, abs=6e-4)
+
+
 def test_sentences(finished):
     text = (finished / "RESULTS.md").read_text()
     shown = text.partition("## What the table shows")[2].partition("## Figures")[0]
@@ -219,9 +245,43 @@ def test_no_errors_and_no_lead(small):
     history.write_text(json.dumps({"rows": [{"step": 1, "dev_wer": 0.0, "train": {"ctc": 0.0}}]}))
     text = report(small, {name: SYSTEMS[name] for name in ("teacher", "student", "kd")}, test_sets=["test"])
     assert "**Student** of 0.00 %: the teacher is not ahead, so there is no lead to keep." in text
-    assert rows(text)["KD"]["Errors against its control"] == "0.0 % fewer, p = 1.000 (Student)"
+    assert rows(text)["KD"]["Errors against its control"] == "0.0 % fewer, p = 1.000, MAPSSWE 1.000 (Student)"
     assert "no gain over **Student** is shown here." in text
     assert "did not have equal budgets: 4,000 against 2,000 passes" in text
+
+
+def test_calibration_column(small):
+    assert rows(report(small, {"kd": {"label": "KD"}}, test_sets=["test"]))["KD"]["ECE % / NCE"] == "–"
+    decoded = small / "exp" / "kd" / "seed1" / "decode_test"
+    for confidence, cell in ((0.9, "10.00 / –"), (1.0, "0.00 / –")):  # every word is right
+        lines = [
+            {"id": utterance, "text": text, "confidences": [confidence] * len(text.split())}
+            for utterance, text in read_text(decoded / "text").items()
+        ]
+        (decoded / "hyp.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        assert rows(report(small, {"kd": {"label": "KD"}}, test_sets=["test"]))["KD"]["ECE % / NCE"] == cell
+
+
+def test_calibration_is_pooled_over_seeds(small):
+    make_run(small / "exp" / "kd" / "seed2", {"test": read_text(small / "data" / "test" / "text")}, 0.2, seed=2)
+    pooled = Calibration()
+    for seed in (1, 2):
+        decoded = small / "exp" / "kd" / f"seed{seed}" / "decode_test"
+        lines, correct, confidences = [], [], []
+        for utterance, reference in read_text(small / "data" / "test" / "text").items():
+            text = read_text(decoded / "text")[utterance]
+            sure = [0.95 if word != "eight" else 0.4 for word in text.split()]
+            lines.append({"id": utterance, "text": text, "confidences": sure})
+            for chunk in jiwer.process_words(reference, text).alignments[0]:
+                right = [chunk.type == "equal"] * (chunk.hyp_end_idx - chunk.hyp_start_idx)
+                correct += right
+                confidences += sure[chunk.hyp_start_idx : chunk.hyp_end_idx]
+        pooled.update(confidences, correct)
+        (decoded / "hyp.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    summary = pooled.summary()
+    ece, nce = rows(report(small, {"kd": {}}, test_sets=["test"]))["kd"]["ECE % / NCE"].split(" / ")
+    assert float(ece) == pytest.approx(100 * summary.ece, abs=1)  # jiwer breaks a tie or two otherwise
+    assert float(nce) == pytest.approx(summary.nce, abs=0.1)
 
 
 def test_unfinished_seeds_are_named(small):

@@ -1,0 +1,261 @@
+"""Does a model know how sure it may be? Calibration errors, streaming, in memory that depends on bins alone.
+
+Everything is a sum over predictions, so that states of several batches, files or processes add up: `merge` two of
+them, or add the vectors of `Calibration.to_vector` over processes, as by ``torch.distributed.all_reduce``, and make
+one again by `Calibration.from_vector`. Arguments are arrays or whatever NumPy reads as such (tensors of the CPU).
+
+- ECE and MCE: mean and greatest gap between confidence and accuracy over equal bins of confidence (Guo et al. 2017,
+  arXiv:1706.04599). Bins are those of torchmetrics: closed below, open above, and exactly 1 a bin of its own.
+- Adaptive ECE: the same over bins of equal mass (Nguyen & O'Connor 2015, arXiv:1508.05154), to the resolution of
+  a fine histogram, which keeps the memory constant.
+- NLL and Brier score: of the whole distribution where it is given, else of the event that the prediction is right.
+- NCE: normalised cross entropy of NIST (Siu et al. 1997): the share of the uncertainty about which words are right
+  that the confidences remove; 1 is perfect, 0 what the average would do, below 0 worse.
+
+Legend: K predictions, C classes, M bins; B utterances, T frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from seqkd.errors import DataError
+
+_FINE = 2048  # bins of the histogram behind the adaptive ECE, equal in log-odds from -_WIDEST to _WIDEST
+_WIDEST = 16.0
+_LEAST = 1e-12  # probabilities below this count as this, as a log would not end
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Measures of calibration; all but ``nll`` and ``nce`` (nats, and at most 1) are fractions.
+
+    ``nce`` is None where every prediction is right, or every one wrong: there is no uncertainty to remove.
+    """
+
+    count: int
+    accuracy: float
+    confidence: float
+    ece: float
+    mce: float
+    adaptive_ece: float
+    nll: float
+    brier: float
+    nce: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """As in score.json."""
+        return asdict(self)
+
+
+def _bounds(bins: int) -> np.ndarray:
+    """(M + 1,) limits of the equal bins, rounded as ``torch.linspace`` rounds them, from both ends."""
+    steps = np.arange(bins + 1, dtype=np.float32) * (np.float32(1) / np.float32(bins))
+    return np.where(np.arange(bins + 1) < (bins + 1) // 2, steps, np.float32(1) - steps[::-1]).astype(float)
+
+
+class Calibration:
+    """Sums over predictions, by confidence."""
+
+    def __init__(self, bins: int = 15):
+        """Begin with nothing; ``bins`` are the equal ones of ECE and MCE, and as many adaptive ones."""
+        if bins < 1:
+            raise DataError(f"There are {bins} bins; expected at least 1.")
+        self.bins = bins
+        # Rows: predictions, confidence, correct. Columns: M bins and that of exactly 1.
+        self._equal = np.zeros((3, bins + 1))
+        self._fine = np.zeros((3, _FINE))
+        self._sums = np.zeros(3)  # NLL, Brier score, cross entropy of the confidences
+
+    def update(self, confidence: ArrayLike, correct: ArrayLike) -> Calibration:
+        """Add predictions of which only the confidence is known.
+
+        Args:
+            confidence: (K,), the probability each was given.
+            correct: (K,), whether it was right.
+        """
+        confidence = np.asarray(confidence, float).ravel()
+        correct = np.asarray(correct, float).ravel()
+        entropy = -np.log(np.maximum(np.where(correct > 0, confidence, 1 - confidence), _LEAST))
+        return self._add(confidence, correct, entropy, (confidence - correct) ** 2)
+
+    def update_distribution(self, probs: ArrayLike, targets: ArrayLike) -> Calibration:
+        """Add predictions with their distribution: the best class is the prediction.
+
+        Args:
+            probs: (K, C), or with any number of leading dimensions; each row sums to 1.
+            targets: (K,), the right classes.
+        """
+        probs = np.asarray(probs)
+        if probs.ndim < 2:
+            raise DataError(f"Distributions have shape {probs.shape}; expected (K, C).")
+        probs = probs.reshape(-1, probs.shape[-1])  # (K, C)
+        targets = np.asarray(targets).ravel()
+        if len(targets) != len(probs):
+            raise DataError(f"There are {len(probs)} distributions and {len(targets)} targets; expected as many.")
+        if len(targets) and not (targets.min() >= 0 and targets.max() < probs.shape[1]):
+            raise DataError(f"A target is outside of the classes 0 to {probs.shape[1] - 1}.")
+        of_target = probs[np.arange(len(probs)), targets].astype(float)
+        nll = -np.log(np.maximum(of_target, _LEAST))
+        brier = (probs.astype(float) ** 2).sum(axis=1) - 2 * of_target + 1
+        return self._add(probs.max(axis=1).astype(float), (probs.argmax(axis=1) == targets).astype(float), nll, brier)
+
+    def merge(self, other: Calibration) -> Calibration:
+        """Add another's predictions."""
+        if other.bins != self.bins:
+            raise DataError(f"States of {self.bins} and {other.bins} bins do not add up.")
+        return self._read(self.to_vector() + other.to_vector())
+
+    def to_vector(self) -> np.ndarray:
+        """Everything as one vector, which adds up over processes."""
+        return np.concatenate([self._equal.ravel(), self._fine.ravel(), self._sums])
+
+    @classmethod
+    def from_vector(cls, vector: ArrayLike, bins: int = 15) -> Calibration:
+        """Make a state of a (summed) vector."""
+        return cls(bins)._read(np.asarray(vector, float))
+
+    @property
+    def count(self) -> int:
+        """How many predictions were added."""
+        return round(self._equal[0].sum())
+
+    def summary(self) -> Summary:
+        """Return the measures; DataError if nothing was added."""
+        count = self._equal[0].sum()
+        if not count:
+            raise DataError("There are no predictions to measure the calibration of.")
+        filled = self._equal[:, self._equal[0] > 0]
+        gaps = np.abs(filled[2] - filled[1]) / filled[0]
+        accuracy = filled[2].sum() / count
+        prior = -(accuracy * np.log(accuracy) + (1 - accuracy) * np.log(1 - accuracy)) if 0 < accuracy < 1 else 0.0
+        nll, brier, entropy = self._sums / count
+        return Summary(
+            count=self.count,
+            accuracy=float(accuracy),
+            confidence=float(filled[1].sum() / count),
+            ece=float((gaps * filled[0]).sum() / count),
+            mce=float(gaps.max()),
+            adaptive_ece=float(np.abs(self._adaptive()[:, 2] - self._adaptive()[:, 1]).sum() / count),
+            nll=float(nll),
+            brier=float(brier),
+            nce=float(1 - entropy / prior) if prior else None,
+        )
+
+    def diagram(self) -> list[dict[str, float]]:
+        """Return the reliability diagram: each bin that is not empty, with its limits, confidence and accuracy."""
+        edges = np.append(_bounds(self.bins), 1.0)
+        return [
+            {
+                "from": float(low),
+                "to": float(high),
+                "count": round(n),
+                "confidence": float(c / n),
+                "accuracy": float(r / n),
+            }
+            for low, high, (n, c, r) in zip(edges[:-1], edges[1:], self._equal.T, strict=True)
+            if n
+        ]
+
+    def _add(self, confidence: np.ndarray, correct: np.ndarray, nll: np.ndarray, brier: np.ndarray) -> Calibration:
+        if confidence.shape != correct.shape:
+            raise DataError(f"There are {len(confidence)} confidences and {len(correct)} outcomes; expected as many.")
+        # A distribution in single precision may sum to a little more than 1.
+        if not ((confidence >= 0) & (confidence <= 1 + 1e-4)).all():
+            raise DataError("A confidence is not a probability from 0 to 1.")
+        confidence = np.minimum(confidence, 1.0)
+        equal = np.searchsorted(_bounds(self.bins), confidence, side="right") - 1
+        inside = np.clip(confidence, _LEAST, 1 - _LEAST)
+        odds = np.log(inside) - np.log1p(-inside)
+        fine = np.clip((odds + _WIDEST) * (_FINE / (2 * _WIDEST)), 0, _FINE - 1).astype(int)
+        for table, index in ((self._equal, equal), (self._fine, fine)):
+            for row, weights in enumerate((None, confidence, correct)):
+                table[row] += np.bincount(index, weights, minlength=table.shape[1])
+        event = -np.log(np.maximum(np.where(correct > 0, confidence, 1 - confidence), _LEAST))
+        self._sums += [nll.sum(), brier.sum(), event.sum()]
+        return self
+
+    def _read(self, vector: np.ndarray) -> Calibration:
+        if vector.shape != (3 * (self.bins + 1) + 3 * _FINE + 3,):
+            raise DataError(f"A state of {self.bins} bins is no vector of shape {vector.shape}.")
+        equal, fine, sums = np.split(vector, [self._equal.size, self._equal.size + self._fine.size])
+        self._equal, self._fine, self._sums = equal.reshape(3, -1).copy(), fine.reshape(3, -1).copy(), sums.copy()
+        return self
+
+    def _adaptive(self) -> np.ndarray:
+        """(bins, 3): the fine bins joined, in order, into bins of about equal mass."""
+        filled = self._fine[:, self._fine[0] > 0].T  # (fine bins, 3)
+        middle = np.cumsum(filled[:, 0]) - filled[:, 0] / 2
+        joined = np.minimum((middle * self.bins / filled[:, 0].sum()).astype(int), self.bins - 1)
+        table = np.zeros((self.bins, 3))
+        np.add.at(table, joined, filled)
+        return table
+
+
+class FrameCalibration:
+    """Calibration of the frames of a CTC model, all of them and those in which it says something.
+
+    Most frames are blank and surely so, which makes any CTC model look well calibrated; ``nonblank`` leaves out the
+    frames in which the model's best class is the blank.
+    """
+
+    def __init__(self, bins: int = 15, blank: int = 0):
+        self.blank = blank
+        self.all, self.nonblank = Calibration(bins), Calibration(bins)
+
+    def update(self, probs: ArrayLike, labels: ArrayLike, lengths: Sequence[int] | None = None) -> FrameCalibration:
+        """Add a batch.
+
+        Args:
+            probs: (B, T, C), or (T, C) of one utterance.
+            labels: (B, T) or (T,), the class of each frame, as by forced alignment with the reference.
+            lengths: (B,), valid frames; all if left out.
+        """
+        probs, labels = np.asarray(probs), np.asarray(labels)
+        if probs.ndim == 2:
+            probs, labels = probs[None], labels[None]
+        if probs.ndim != 3 or labels.shape != probs.shape[:2]:
+            raise DataError(f"Probabilities {probs.shape} and labels {labels.shape} do not fit; expected (B, T, C).")
+        valid = np.ones(labels.shape, bool)
+        if lengths is not None:
+            valid = np.arange(labels.shape[1]) < np.asarray(lengths)[:, None]
+        probs, labels = probs[valid], labels[valid]  # (K, C), (K,)
+        self.all.update_distribution(probs, labels)
+        spoken = probs.argmax(axis=1) != self.blank
+        self.nonblank.update_distribution(probs[spoken], labels[spoken])
+        return self
+
+    def merge(self, other: FrameCalibration) -> FrameCalibration:
+        """Add another's frames."""
+        self.all.merge(other.all)
+        self.nonblank.merge(other.nonblank)
+        return self
+
+
+def aligned_tokens(
+    hypotheses: Sequence[Sequence[int]],
+    confidences: Sequence[Sequence[float]],
+    references: Sequence[Sequence[int]],
+    bins: int = 15,
+) -> Calibration:
+    """Calibration of decoded tokens: one is correct if the alignment with the reference matches it.
+
+    Args:
+        hypotheses: B decoded token sequences.
+        confidences: B sequences, the probability of each decoded token.
+        references: B token sequences.
+        bins: of ECE and MCE.
+    """
+    from seqkd.scoring.align import DELETION, MATCH, align, number_tokens
+
+    for index, (tokens, values) in enumerate(zip(hypotheses, confidences, strict=True)):
+        if len(tokens) != len(values):
+            raise DataError(f"Hypothesis {index} has {len(tokens)} tokens and {len(values)} confidences.")
+    ops = align(number_tokens(references), number_tokens(hypotheses)).ops
+    flat = np.fromiter((value for values in confidences for value in values), float)
+    return Calibration(bins).update(flat, ops[ops != DELETION] == MATCH)

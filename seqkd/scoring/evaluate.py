@@ -1,0 +1,255 @@
+"""Score files of one or several systems: read them, compare them, and write the table, score.json and the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from seqkd import files
+from seqkd.errors import ConfigError, DataError
+from seqkd.scoring import schema, tables
+from seqkd.scoring.align import FEWEST, Costs
+from seqkd.scoring.formats import read_table
+from seqkd.scoring.normalize import Normalizer
+from seqkd.scoring.pairs import Pair, compare_pairs
+from seqkd.scoring.segments import Transcripts, read_hypotheses, read_nbest, read_references
+from seqkd.scoring.wer import Score, Utterances, score
+
+PREFIX = "prefix"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to do; every field is an option of ``seqkd score`` (see `seqkd.scoring.score` for those it shares).
+
+    Attributes:
+        markup: ``auto`` reads ``{alternatives}`` of trn and stm references, whose formats define them.
+        normalize: steps of `seqkd.scoring.normalize`, separated by commas.
+        glm: a mapping file.
+        tokens: a sentencepiece model.
+        utt2spk: who speaks; ``prefix`` takes what stands before the first ``-`` or ``_`` of an id, as sclite does.
+        utt2dur: seconds of each utterance.
+        utt2group: further groupings, by their names.
+        nbest: n-best lists by the name of the system.
+        confusions: how many of each kind to list.
+    """
+
+    missing: str = "error"
+    costs: Costs = FEWEST
+    normalize: str = ""
+    glm: Path | None = None
+    markup: str = "auto"
+    spaces: str = "count"
+    tokens: Path | None = None
+    utt2spk: Path | None = None
+    utt2dur: Path | None = None
+    utt2group: Mapping[str, Path] = field(default_factory=dict)
+    nbest: Mapping[str, Path] = field(default_factory=dict)
+    confusions: int = 200
+    replicates: int = 1000
+    paired_replicates: int = 10_000
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything that the outputs show.
+
+    Attributes:
+        scores: of each system.
+        pairs: of systems.
+        json: the content of score.json.
+        durations: seconds of each utterance, where known.
+        speakers: of each utterance, where known.
+    """
+
+    scores: dict[str, Score]
+    pairs: list[Pair]
+    json: dict[str, Any]
+    durations: dict[str, float]
+    speakers: dict[str, str]
+
+
+def score_files(
+    ref: Path | str,
+    hyps: Mapping[str, Path | str],
+    json: Path | str | None = None,
+    html: Path | str | None = None,
+    alignments: Path | str | None = None,
+    *,
+    options: Options = Options(),
+    details: bool = False,
+) -> str:
+    """Score files and compare every pair of systems.
+
+    Args:
+        ref: references; see `seqkd.scoring.segments` for the formats.
+        hyps: hypotheses by the name of the system, of any format.
+        json: where to write the numbers, if anywhere.
+        html: where to write a page with all of it, if anywhere.
+        alignments: where to write every utterance in aligned columns, if anywhere.
+        options: see `Options`.
+        details: whether the table is to be followed by those of speakers, lengths and confusions.
+
+    Returns:
+        A table for the terminal.
+
+    Raises:
+        DataError: a file is malformed or ids do not match; the sentence names the file.
+    """
+    from seqkd.scoring import page, show
+
+    evaluation = evaluate(ref, hyps, options)
+    if alignments is not None:
+        with files.atomic_path(alignments) as temporary, temporary.open("w", encoding="utf-8") as out:
+            for name, result in evaluation.scores.items():
+                out.write(f"System {name}\n\n")
+                out.writelines(f"{lines}\n\n" for lines in show.aligned_columns(result.utterances))
+    if html is not None:
+        page.write_page(html, evaluation)
+    if json is not None:
+        files.write_json(json, evaluation.json)
+    return show.table(evaluation, details=details)
+
+
+def evaluate(ref: Path | str, hyps: Mapping[str, Path | str], options: Options = Options()) -> Evaluation:
+    """Score files and compare every pair of systems; arguments and faults as in `score_files`."""
+    if options.replicates < 1 or options.paired_replicates < 1:
+        raise ConfigError("the bootstrap needs at least 1 replicate")
+    references, segments = read_references(ref)
+    normalizer = Normalizer(options.normalize, options.glm)
+    settings: dict[str, Any] = {
+        "costs": options.costs,
+        "normalizer": normalizer if normalizer.signature != "none" else None,
+        "markup": references.markup if options.markup == "auto" else options.markup,
+        "spaces": options.spaces,
+        "tokenizer": _tokenizer(options.tokens) if options.tokens else None,
+    }
+    speakers = _speakers(references, options.utt2spk, ref)
+    durations = references.durations | _durations(options.utt2dur)
+    groups = {name: _table(path, "group") for name, path in options.utt2group.items()}
+    if unknown := [name for name in options.nbest if name not in hyps]:
+        raise ConfigError(f"--nbest {unknown[0]} is none of the systems; known: {', '.join(hyps)}")
+    scores, entries = {}, {}
+    for name, path in hyps.items():
+        try:
+            hypotheses = read_hypotheses(path, segments)
+            result = score(
+                references.texts,
+                hypotheses.texts,
+                missing=options.missing,
+                blocks=speakers or None,
+                replicates=options.replicates,
+                seed=options.seed,
+                **settings,
+            )
+            scores[name] = result
+            entries[name] = {
+                "file": Path(path).name,
+                **result.to_json(),
+                **_breakdown(result.utterances, speakers, groups, durations, options),
+            }
+            if (calibration := _calibration(result.utterances, hypotheses)) is not None:
+                entries[name]["calibration"] = calibration
+            lists = read_nbest(options.nbest[name]) if name in options.nbest else hypotheses.nbest
+            if lists:
+                inside = {key: value for key, value in settings.items() if key != "tokenizer"}
+                entries[name]["oracle"] = tables.oracle(references.texts, lists, result.utterances.ids, **inside)
+        except DataError as fault:
+            known = (str(path), str(ref), str(options.nbest.get(name)), *map(str, options.utt2group.values()))
+            named = str(fault).startswith(known)
+            raise fault if named else DataError(f"{path} against {ref}: {fault}") from None
+    pairs = compare_pairs(scores, blocks=speakers or None, replicates=options.paired_replicates, seed=options.seed)
+    about = next(iter(scores.values())).options
+    about = {
+        **about,
+        "signature": schema.signature(about),
+        "paired_replicates": options.paired_replicates,
+        "confusions": options.confusions,
+        "reference": Path(ref).name,
+        "references": len(references.texts),
+    }
+    return Evaluation(scores, pairs, schema.to_json(about, entries, pairs), durations, speakers)
+
+
+def _breakdown(
+    utterances: Utterances,
+    speakers: Mapping[str, str],
+    groups: Mapping[str, Mapping[str, str]],
+    durations: Mapping[str, float],
+    options: Options,
+) -> dict[str, Any]:
+    resampling = {"replicates": options.replicates, "seed": options.seed}
+    entry: dict[str, Any] = {}
+    if speakers:
+        entry["per_speaker"] = tables.by_group(utterances, speakers, **resampling)
+    if groups:
+        entry["per_group"] = {name: tables.by_group(utterances, group, **resampling) for name, group in groups.items()}
+    entry["by_length"] = tables.by_length(utterances)
+    if durations:
+        entry["by_duration"] = tables.by_duration(utterances, durations)
+    entry["confusions"] = tables.confusions(utterances.alignments, options.confusions)
+    return entry
+
+
+def _calibration(utterances: Utterances, hypotheses: Transcripts) -> dict[str, Any] | None:
+    """Calibration of the words' confidences, of the utterances that have one for each word that was scored."""
+    if not hypotheses.confidences:
+        return None
+    calibration, left_out = tables.calibrate(utterances, hypotheses.confidences)
+    if not calibration.count:
+        return None
+    return {**calibration.summary().to_json(), "left_out": left_out, "diagram": calibration.diagram()}
+
+
+def _speakers(references: Transcripts, path: Path | str | None, ref: Path | str) -> dict[str, str]:
+    """Speakers of all references, or none."""
+    if path is None:
+        speakers = references.speakers
+        return speakers if len(speakers) == len(references.texts) else {}
+    if str(path) == PREFIX:
+        found = {utterance: _before_separator(utterance) for utterance in references.texts}
+        if lacking := [utterance for utterance, speaker in found.items() if speaker is None]:
+            raise DataError(f"{ref}: utterance {lacking[0]} holds neither - nor _, before which its speaker would be.")
+        return found
+    speakers = _table(path, "speaker")
+    if lacking := [utterance for utterance in references.texts if utterance not in speakers]:
+        raise DataError(f"{path} has no speaker for utterance {lacking[0]} of {ref}.")
+    return speakers
+
+
+def _before_separator(utterance: str) -> str | None:
+    ends = [at for at in (utterance.find("-"), utterance.find("_")) if at > 0]
+    return utterance[: min(ends)] if ends else None
+
+
+def _table(path: Path | str, what: str) -> dict[str, str]:
+    return read_table(path, expected=f"an utterance id and its {what}")
+
+
+def _durations(path: Path | str | None) -> dict[str, float]:
+    durations = {}
+    for utterance, text in _table(path, "duration in seconds").items() if path else ():
+        try:
+            durations[utterance] = float(text)
+        except ValueError:
+            durations[utterance] = -1.0
+        if not 0 <= durations[utterance] < float("inf"):
+            raise DataError(f"{path}: the duration of utterance {utterance} is {text!r}; expected seconds.")
+    return durations
+
+
+def _tokenizer(path: Path) -> Callable[[str], Sequence[int]]:
+    try:
+        import sentencepiece
+    except ImportError:
+        raise ConfigError("--tokens needs sentencepiece, which is not installed: pip install sentencepiece") from None
+    if not Path(path).is_file():
+        raise DataError(f"{path}: no such file.")
+    try:
+        model = sentencepiece.SentencePieceProcessor(model_file=str(path))
+    except (OSError, RuntimeError):
+        raise DataError(f"{path} is not a sentencepiece model.") from None
+    return model.encode

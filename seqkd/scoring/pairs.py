@@ -1,0 +1,65 @@
+"""Every pair of systems against each other: paired bootstrap and matched pairs, with a note on how many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from itertools import combinations
+
+from seqkd.errors import DataError
+from seqkd.scoring.bootstrap import PairedResult, holm, paired_bootstrap
+from seqkd.scoring.mapsswe import MatchedPairs, matched_pairs
+from seqkd.scoring.wer import Score
+
+
+@dataclass(frozen=True)
+class Pair:
+    """System ``a`` against system ``b``.
+
+    Attributes:
+        a: name of one system.
+        b: name of the other.
+        bootstrap: paired bootstrap over utterances.
+        mapsswe: matched-pairs test.
+        speakers: paired bootstrap over blocks, such as speakers, if they were given.
+        survives_bootstrap: whether the bootstrap's p is below .05 after Holm's correction for all pairs.
+        survives_mapsswe: the same of the matched-pairs test.
+    """
+
+    a: str
+    b: str
+    bootstrap: PairedResult
+    mapsswe: MatchedPairs
+    speakers: PairedResult | None
+    survives_bootstrap: bool
+    survives_mapsswe: bool
+
+
+def compare_pairs(
+    scores: Mapping[str, Score],
+    *,
+    blocks: Mapping[str, Hashable] | None = None,
+    replicates: int = 10_000,
+    seed: int = 0,
+) -> list[Pair]:
+    """Compare the word errors of every pair of systems.
+
+    Raises:
+        DataError: two systems were not scored on the same utterances.
+    """
+    results = []
+    for a, b in combinations(scores, 2):
+        one, other = scores[a].utterances, scores[b].utterances
+        if one.ids != other.ids:
+            raise DataError(
+                f"{a} and {b} were scored on different utterances and cannot be compared; use missing: all."
+            )
+        errors = (one.words.errors, other.words.errors, one.words.length)
+        settings = {"words_b": other.words.length, "replicates": replicates, "seed": seed}
+        by_speaker = None
+        if blocks is not None:
+            by_speaker = paired_bootstrap(*errors, blocks=[blocks[utterance] for utterance in one.ids], **settings)
+        mapsswe = matched_pairs(one.alignments.errors(), other.alignments.errors())
+        results.append((a, b, paired_bootstrap(*errors, **settings), mapsswe, by_speaker))
+    survives = zip(holm([r[2].p_value for r in results]), holm([r[3].p_value for r in results]), strict=True)
+    return [Pair(*result, *both) for result, both in zip(results, survives, strict=True)]
