@@ -12,8 +12,8 @@ seqkd_setup() {
   case $venv in /*) ;; *) venv=$root/$venv ;; esac
   stamp=$venv/seqkd-stamp
   # The compiled part is built again when its sources change.
-  wanted="$(cat "$root"/{pyproject.toml,setup.py,local/constraints.txt} "$root"/seqkd/{ctc/cpu,scoring}/*.{h,cpp} \
-    2>/dev/null | cksum) $root"
+  wanted="$(shopt -s nullglob && cat "$root"/{pyproject.toml,setup.py,local/constraints.txt} \
+    "$root"/seqkd/{ctc/cpu,scoring}/*.{h,cpp} | cksum) $root"
   if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$wanted" ]; then
     for candidate in ${SEQKD_PYTHON:+"$SEQKD_PYTHON"} python3.12 python3.11 python3.10 python3; do
       if "$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then

@@ -28,17 +28,28 @@ def find() -> Path | str:
         return "sclite is not installed, and there is no apt-get to fetch Debian's sctk with"
     kept = Path(tempfile.mkdtemp(prefix="seqkd-sctk-"))
     atexit.register(shutil.rmtree, kept, ignore_errors=True)
-    # Unpacked, not installed: no root needed, nothing changed on the machine.
-    commands = (["apt-get", "download", "sctk"], ["sh", "-c", "dpkg -x sctk_*.deb root"])
-    for command in commands:
-        try:
-            done = subprocess.run(command, cwd=kept, capture_output=True, text=True, timeout=120)
-        except subprocess.TimeoutExpired:
-            return "sclite is not installed, and fetching Debian's sctk took too long"
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            return f"sclite is not installed, and Debian's sctk could not be fetched: {last}"
+    # Unpacked, not installed: no root needed, nothing changed on the machine. Where it has no package lists, they are
+    # fetched into the same folder.
+    (kept / "lists" / "partial").mkdir(parents=True)
+    (kept / "cache" / "archives" / "partial").mkdir(parents=True)
+    own = ["-o", f"Dir::State::lists={kept / 'lists'}", "-o", f"Dir::Cache={kept / 'cache'}"]
+    last = run(kept, "apt-get", "download", "sctk")
+    if last is not None and run(kept, "apt-get", *own, "update") is None:
+        last = run(kept, "apt-get", *own, "download", "sctk")
+    if last is None:
+        last = run(kept, "sh", "-c", "dpkg -x sctk_*.deb root")
+    if last is not None:
+        return f"sclite is not installed, and Debian's sctk could not be fetched: {last}"
     return kept / "root" / BINARIES
+
+
+def run(folder: Path, *command: str) -> str | None:
+    """None if the command succeeds, else the last line of what it complains of."""
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    except subprocess.TimeoutExpired:
+        return f"{command[0]} took longer than two minutes"
+    return None if done.returncode == 0 else (done.stderr.strip().splitlines() or ["no reason given"])[-1]
 
 
 def require() -> Path:
