@@ -37,12 +37,13 @@ def test_pycon_blocks_show_what_comes_out():
 def test_score_command_runs(tmp_path, monkeypatch, capsys):
     (command,) = re.findall(r"^seqkd (score .*)$", README, re.MULTILINE)
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "data/test").mkdir(parents=True)
-    (tmp_path / "data/test/text").write_text("u1 turn the light on\nu2 stop\n")
-    (tmp_path / "large.trn").write_text("turn the light on (u1)\nstop (u2)\n")
-    (tmp_path / "small.txt").write_text("u1 turn light on\nu2 stop\n")
+    (tmp_path / "ref.txt").write_text("u1 turn the light on\nu2 stop\n")
+    (tmp_path / "a.txt").write_text("u1 turn light on\nu2 stop\n")
+    (tmp_path / "b.trn").write_text("turn the light on (u1)\nstop (u2)\n")
+    (tmp_path / "utt2spk").write_text("u1 anna\nu2 bert\n")
     assert main(shlex.split(command)) == 0
-    assert "small" in capsys.readouterr().out
+    assert "conskd" in capsys.readouterr().out
+    assert (tmp_path / "score.html").is_file()
     assert (tmp_path / "score.json").is_file()
 
 

@@ -28,8 +28,9 @@ exit $(cat "{status}")
 def checkout(tmp_path):
     """A copy of what setup.sh reads, in a folder with a space in its name."""
     root = tmp_path / "a checkout"
-    (root / "local").mkdir(parents=True)
-    for name in ("local/setup.sh", "local/constraints.txt", "pyproject.toml"):
+    for folder in ("local", "seqkd/ctc/cpu"):
+        (root / folder).mkdir(parents=True)
+    for name in ("local/setup.sh", "local/constraints.txt", "pyproject.toml", "setup.py", "seqkd/ctc/cpu/ctc.cpp"):
         shutil.copy(ROOT / name, root / name)
     return root
 
@@ -71,10 +72,12 @@ def test_installs_once_and_then_answers_at_once(checkout, tmp_path):
     assert time.monotonic() - began < 2
     assert (second.returncode, second.stdout, second.stderr) == (0, first.stdout, "")
     assert len(log.read_text().splitlines()) == 1
-    with (checkout / "local/constraints.txt").open("a") as constraints:
-        constraints.write("another==1.0\n")
-    assert source(checkout, SEQKD_PYTHON=python).returncode == 0
-    assert len(log.read_text().splitlines()) == 2
+    # Other versions to install, and another source of the compiled part to build.
+    for calls, changed in enumerate(("local/constraints.txt", "seqkd/ctc/cpu/ctc.cpp"), 2):
+        with (checkout / changed).open("a") as file:
+            file.write("another==1.0\n")
+        assert source(checkout, SEQKD_PYTHON=python).returncode == 0
+        assert len(log.read_text().splitlines()) == calls
 
 
 @pytest.mark.parametrize("place", ["absolute", "relative"])
