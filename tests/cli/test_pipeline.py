@@ -177,7 +177,7 @@ def test_a_mistake_in_the_settings_does_not_cost_a_finished_run(finished: tuple[
 @pytest.mark.timeout(170)
 def test_ctrl_c_stops_a_run_that_can_carry_on(finished: tuple[Path, Path], caplog: pytest.LogCaptureFixture) -> None:
     exp, data = finished
-    options = ("student.training.updates=600", "student.training.validate_every=10", "seed=7")
+    options = ("student.training.updates=200", "student.training.validate_every=10", "seed=7")
     run = exp / "student" / "seed7"
     process = train_process(exp, data, "student", *options)
     deadline = time.monotonic() + 120
