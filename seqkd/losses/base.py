@@ -34,7 +34,8 @@ class DistillationLoss:
     """An objective and what it is made of.
 
     Attributes:
-        total: the weighted sum to call ``backward`` on: a scalar, or (B,) for reduction "none".
+        total: the weighted sum to call ``backward`` on: a scalar, or for reduction "none" (B,), of losses per token
+            (B, S).
         terms: each term by name, **unweighted**, in the shape of ``total``. A term whose weight is 0 or whose
             input was not given is absent: it was not computed.
     """

@@ -1,0 +1,208 @@
+"""Tf-KD and R-Drop: the numbers of methods.md 5, the author code as printed, and computations in closed form.
+
+What holds for every loss of one target token is in test_label_smoothing.py.
+"""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+
+from seqkd.losses import r_drop_loss, tf_kd_reg_loss, tf_kd_self_loss
+from seqkd.losses.tf_kd import virtual_teacher
+from tests.losses.test_label_smoothing import IGNORED, make, total_and_gradient
+
+
+def test_published_virtual_teacher():
+    gold, other = virtual_teacher(100, 20.0, 0.99, "released")
+    assert gold == pytest.approx(0.010502, abs=5e-7) and other == pytest.approx(0.009995, abs=5e-7)
+    assert virtual_teacher(100, 1.0, 0.99, "paper") == pytest.approx((0.99, 0.01 / 99))
+
+
+@pytest.mark.parametrize("variant", ["paper", "released"])
+@pytest.mark.parametrize("temperature", [1e-3, 0.5, 1.0, 20.0, 1e6])
+def test_the_virtual_teacher_is_a_distribution(variant, temperature):
+    gold, other = virtual_teacher(50, temperature, 0.9, variant)
+    assert gold + 49 * other == pytest.approx(1) and gold >= other >= 0
+
+
+def virtual(targets, classes, correct_prob):
+    """p^d (N, C), written out as the author code does."""
+    teacher = torch.ones(len(targets), classes, dtype=torch.float64) * (1 - correct_prob) / (classes - 1)
+    for i, target in enumerate(targets):
+        teacher[i, target] = correct_prob
+    return teacher
+
+
+@pytest.mark.filterwarnings("ignore:reduction. 'mean' divides")
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**16),
+    classes=st.integers(2, 9),
+    kd_weight=st.sampled_from([0.0, 0.1, 0.95, 1.0]),
+    temperature=st.sampled_from([0.7, 1.0, 20.0]),
+    multiplier=st.sampled_from([1.0, 40.0]),
+    correct_prob=st.sampled_from([0.99, 0.6]),
+)
+def test_released_forms_are_the_author_code(seed, classes, kd_weight, temperature, multiplier, correct_prob):
+    logits, teacher, targets = make(seed, classes=classes, ignored=0)
+    z, y = logits.flatten(0, 1), targets.flatten()
+    mean = nn.KLDivLoss(reduction="mean")  # over positions and classes
+    ce = F.cross_entropy(z, y)
+    options = {"kd_weight": kd_weight, "temperature": temperature, "multiplier": multiplier, "variant": "released"}
+
+    soft = F.softmax(virtual(y, classes, correct_prob) / temperature, dim=1)
+    kd = mean(F.log_softmax(z, dim=1), soft) * multiplier
+    found = tf_kd_reg_loss(logits, targets, correct_prob=correct_prob, **options)
+    assert found.total.item() == pytest.approx(((1 - kd_weight) * ce + kd_weight * kd).item(), rel=1e-9)
+
+    soft = F.softmax(teacher.flatten(0, 1) / temperature, dim=1)
+    kd = mean(F.log_softmax(z / temperature, dim=1), soft) * temperature**2 * multiplier
+    found = tf_kd_self_loss(logits, targets, teacher, **options)
+    assert found.total.item() == pytest.approx(((1 - kd_weight) * ce + kd_weight * kd).item(), rel=1e-9)
+    assert set(found.terms) == {name for name, w in (("hard", 1 - kd_weight), ("kd", kd_weight)) if w}
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 40.0])
+def test_paper_forms(temperature):
+    logits, teacher, targets = make(ignored=0)
+    z, y = logits.flatten(0, 1), targets.flatten()
+    student = (z / temperature).log_softmax(-1)
+    options = {"kd_weight": 0.95, "temperature": temperature, "multiplier": 2.0}
+    for found, soft, factor in (
+        (tf_kd_reg_loss(logits, targets, **options), (virtual(y, 6, 0.99).log() / temperature).softmax(-1), 1),
+        (
+            tf_kd_self_loss(logits, targets, teacher, **options),
+            (teacher.flatten(0, 1) / temperature).softmax(-1),
+            temperature**2,
+        ),
+    ):
+        kd = factor * F.kl_div(student, soft, reduction="batchmean")
+        torch.testing.assert_close(found.terms["kd"], kd)
+        torch.testing.assert_close(found.terms["hard"], F.cross_entropy(z, y))
+        torch.testing.assert_close(found.total, 0.05 * F.cross_entropy(z, y) + 0.95 * 2 * kd)
+
+
+def test_at_temperature_one_it_is_label_smoothing():
+    # (1−α) CE(q, p) + α KL(u ‖ p) = CE((1−α) q + α u, p) − α H(u)
+    logits, _, targets = make(ignored=0)
+    log_p, y, share = logits.flatten(0, 1).log_softmax(-1), targets.flatten(), 0.3
+    for correct_prob in (0.99, 1 / 6):  # 1/6 is the uniform distribution
+        u = virtual(y, 6, correct_prob)
+        smooth = (1 - share) * F.one_hot(y, 6) + share * u
+        expected = -(smooth * log_p).sum(-1).mean() + share * (u * u.log()).sum(-1).mean()
+        found = tf_kd_reg_loss(logits, targets, kd_weight=share, temperature=1.0, correct_prob=correct_prob)
+        torch.testing.assert_close(found.total, expected)
+    torch.testing.assert_close(
+        total_and_gradient(
+            lambda z: tf_kd_reg_loss(z, targets, kd_weight=share, temperature=1.0, correct_prob=1 / 6), logits
+        )[1].flatten(0, 1),
+        torch.autograd.grad(F.cross_entropy((z := logits.flatten(0, 1).requires_grad_()), y, label_smoothing=share), z)[
+            0
+        ],
+    )
+
+
+def test_gradient_of_self_is_tau_times_the_difference():
+    logits, teacher, targets = make()
+    _, found = total_and_gradient(
+        lambda z: tf_kd_self_loss(z, targets, teacher, kd_weight=1.0, temperature=3.0, reduction="sum"), logits
+    )
+    expected = 3 * ((logits / 3).softmax(-1) - (teacher / 3).softmax(-1)) * (targets != IGNORED)[..., None]
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_perfect_copy_has_no_distance():
+    logits, _, targets = make()
+    result, gradient = total_and_gradient(lambda z: tf_kd_self_loss(z, targets, logits, kd_weight=1.0), logits)
+    assert result.total == 0 and result.terms.keys() == {"kd"} and gradient.abs().max() < 1e-15
+
+
+def test_a_weight_of_zero_is_cross_entropy():
+    logits, teacher, targets = make()
+    broken = torch.full_like(teacher, math.nan)
+    expected = F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+    for found in (
+        tf_kd_self_loss(logits, targets, broken, kd_weight=0.0),
+        tf_kd_reg_loss(logits, targets, kd_weight=0.0),
+        tf_kd_reg_loss(logits, targets, kd_weight=0.0, variant="released"),
+        r_drop_loss(torch.stack([logits, logits]), targets, consistency_weight=0.0),
+    ):
+        assert found.terms.keys() == {"hard"} and found.total.equal(found.terms["hard"])
+        torch.testing.assert_close(found.total, expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"kd_weight": 1.1}, r"kd_weight must be in \[0, 1\], got 1.1"),
+        ({"temperature": 0.0}, "temperature must be finite and positive, got 0.0"),
+        ({"multiplier": -1.0}, "multiplier must be finite and positive, got -1.0"),
+        ({"variant": "exact"}, "variant must be one of 'paper', 'released', got 'exact'"),
+    ],
+)
+def test_a_fault_is_one_sentence(options, sentence):
+    logits, teacher, targets = make()
+    with pytest.raises(ValueError, match=sentence):
+        tf_kd_self_loss(logits, targets, teacher, **{"kd_weight": 0.5} | options)
+    with pytest.raises(ValueError, match=sentence):
+        tf_kd_reg_loss(logits, targets, **{"kd_weight": 0.5} | options)
+
+
+def test_faults_of_the_teachers():
+    logits, teacher, targets = make()
+    with pytest.raises(ValueError, match=r"teacher_logits \(3, 4, 6\) and logits \(3, 5, 6\) must have the same"):
+        tf_kd_self_loss(logits, targets, teacher[:, :4], kd_weight=0.5)
+    for correct_prob in (0.0, 1.0):
+        with pytest.raises(ValueError, match="correct_prob must be between 0 and 1"):
+            tf_kd_reg_loss(logits, targets, kd_weight=0.5, correct_prob=correct_prob)
+    with pytest.raises(ValueError, match="at least 2 classes"):
+        tf_kd_reg_loss(logits[..., :1], targets.clamp(max=0), kd_weight=0.5)
+
+
+# R-Drop.
+
+
+def test_r_drop_of_published_distributions():
+    passes = torch.tensor([[0.9, 0.1], [0.6, 0.4]], dtype=torch.float64).log()[:, None, None]  # (2, 1, 1, 2)
+    result = r_drop_loss(passes, torch.tensor([[1]]), consistency_weight=2.0)
+    assert result.terms["consistency"].item() == pytest.approx(0.26876, abs=5e-6)
+    assert result.terms["hard"].item() == pytest.approx(-(math.log(0.1) + math.log(0.4)) / 2)
+    assert result.total.equal(result.terms["hard"] + 2 * result.terms["consistency"])
+
+
+def test_without_dropout_the_passes_agree_exactly():
+    logits, _, targets = make()
+    passes = logits.repeat(3, 1, 1, 1).requires_grad_()
+    result = r_drop_loss(passes, targets, consistency_weight=1.0, hard_weight=0.0)
+    assert result.terms.keys() == {"consistency"} and result.total == 0
+    result.total.backward()
+    assert (passes.grad == 0).all()
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+def test_the_hard_term_may_be_smoothed(smoothing):
+    logits, other, targets = make()
+    found = r_drop_loss(torch.stack([logits, other]), targets, consistency_weight=0.0, smoothing=smoothing)
+    expected = sum(
+        F.cross_entropy(z.flatten(0, 1), targets.flatten(), label_smoothing=smoothing) / 2 for z in (logits, other)
+    )
+    torch.testing.assert_close(found.total, expected)
+
+
+def test_nothing_left_is_zero():
+    logits, _, targets = make()
+    nothing = r_drop_loss(torch.stack([logits, logits]), targets, consistency_weight=0.0, hard_weight=0.0)
+    assert nothing.total == 0 and nothing.terms == {}
+
+
+def test_a_single_pass_has_nothing_to_agree_with():
+    logits, _, targets = make()
+    with pytest.raises(ValueError, match="at least 2 passes"):
+        r_drop_loss(logits[None], targets, consistency_weight=1.0)
+    with pytest.raises(ValueError, match=r"logits must be a floating-point tensor \(P, B, S, C\)"):
+        r_drop_loss(logits, targets, consistency_weight=1.0)
