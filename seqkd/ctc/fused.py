@@ -86,6 +86,8 @@ def fused_losses(
     Raises:
         ValueError: a length or label that is out of range, naming the utterance and the value.
     """
+    # Once, not in both directions: from the GPU, it waits.
+    input_lengths, target_lengths = input_lengths.cpu(), target_lengths.cpu()
     gradient = torch.is_grad_enabled() and logits.requires_grad
     options = (blank, ctc, distance, temperature, nonblank, consistency, gradient)
     checks = 1 if validate is None else 2 * validate
@@ -130,7 +132,6 @@ def _forward_eager(
     checks: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     # Values are looked at in here, where a compiled graph does not trace.
-    input_lengths, target_lengths = input_lengths.cpu(), target_lengths.cpu()
     check_lengths("input", input_lengths, logits.shape[2], "T")
     check_lengths("target", target_lengths, targets.shape[1], "S")
     on_host = targets.device.type == "cpu"
@@ -168,7 +169,7 @@ def _backward_eager(
 ) -> Tensor:
     options = (blank, ctc, distance, temperature, nonblank, consistency, True)
     targets = targets.to(logits.device, non_blocking=True)
-    problem = Problem(logits, teacher, targets, input_lengths.cpu(), target_lengths.cpu(), *options)
+    problem = Problem(logits, teacher, targets, input_lengths, target_lengths, *options)
     return _backend(logits.device.type).backward(problem, Terms(*terms), *grads)
 
 

@@ -71,18 +71,18 @@ def draw_losses(experiment: Experiment) -> Figure | None:
             panels[term] = curves
     if not panels:
         return None
-    figure, axes = _new(len(panels), 7.5, 2.6 * ((len(panels) + 1) // 2), columns=2)
+    shown = [name for name in experiment.finished if any(name in curves for curves in panels.values())]
+    figure, axes = _new(len(panels), 7.5, 2.6 * ((len(panels) + 1) // 2) + 0.12 * len(shown), columns=2)
     for panel, (term, curves) in zip(axes, panels.items(), strict=False):
         _draw_curves(experiment, panel, curves, labels=False)
         panel.set_title(term, loc="left", fontsize=10)
     from matplotlib.lines import Line2D
 
-    shown = [name for name in experiment.finished if any(name in curves for curves in panels.values())]
     figure.legend(
         [Line2D([], [], color=_colour(experiment, n), linestyle=_dash(experiment, n)) for n in shown],
         [experiment.systems[name].label for name in shown],
         loc="outside lower center",
-        ncols=3,
+        ncols=2,  # three of the longest labels are wider than the figure
         frameon=False,
     )
     return figure

@@ -1,7 +1,7 @@
 // One utterance, forwards and backwards: the code of every instruction set, included once for each.
 //
-// The includer defines SEQKD_BYTES (the size of a vector) and SEQKD_KERNELS (the function that returns the kernels),
-// has included the standard headers, and has opened its target pragma.
+// The includer defines SEQKD_BYTES (the size of a vector), has included the standard headers, and has opened its target
+// pragma.
 #pragma once
 
 #include "interface.h"
@@ -12,7 +12,7 @@
 
 namespace {
 
-// Where things lie in Problem::rows; pass p has four numbers of each frame, teacher q two, a pair of passes one.
+// Where things lie in Problem::rows; pass p has three numbers of each frame (and room for four), teacher q two, a pair of passes one.
 template <class R>
 struct Kept {
   const Problem& problem;
@@ -23,8 +23,7 @@ struct Kept {
   }
   R& largest(int64_t p, int64_t t) const { return *at(4 * p, t); }
   R& inverse(int64_t p, int64_t t) const { return *at(4 * p + 1, t); }
-  R& tempered_inverse(int64_t p, int64_t t) const { return *at(4 * p + 2, t); }
-  R& slope(int64_t p, int64_t t) const { return *at(4 * p + 3, t); }
+  R& slope(int64_t p, int64_t t) const { return *at(4 * p + 2, t); }
   R& teacher_largest(int64_t q, int64_t t) const { return *at(4 * problem.passes + 2 * q, t); }
   // 0 where the teacher's frame is not distilled.
   R& teacher_inverse(int64_t q, int64_t t) const { return *at(4 * problem.passes + 2 * q + 1, t); }
@@ -69,7 +68,6 @@ class Frame {
  public:
   std::vector<Row<R>> student, tempered, teacher;
 };
-
 
 template <class Out>
 Out* occupancy_of(const Problem& problem, int64_t p, int64_t b) {
@@ -154,7 +152,6 @@ bool forward(const Problem& problem, int64_t b) {
         soft.e = frame.tempered_exponentials(p);
         soften(soft, classes, inverse_temperature);
       }
-      if (problem.gradient) kept.tempered_inverse(p, t) = soft.inverse;
     }
     for (int64_t q = 0; q < problem.teachers; ++q) {
       Row<R>& row = frame.teacher[q];
@@ -251,14 +248,12 @@ void backward(const Problem& problem, int64_t b) {
       row.inverse = kept.inverse(p, t);
       Row<R>& soft = frame.tempered[p] = row;
       if (!compare) continue;
-      row.e = soft.e = frame.student_exponentials(p);
-      const R inverse = row.inverse;
+      row.e = frame.student_exponentials(p);
       soften(row, classes, R(1));
-      row.inverse = inverse;
+      soft = row;
       if (tempered) {
         soft.e = frame.tempered_exponentials(p);
         soften(soft, classes, inverse_temperature);
-        soft.inverse = kept.tempered_inverse(p, t);
       }
     }
     for (int64_t q = 0; distil && q < problem.teachers; ++q) {
