@@ -24,7 +24,7 @@ options:
   --nj N           parallel jobs (default: all cores)
   --ngpu N         GPUs of a training run (default 0: the CPU)
   --help           this text
-  key=value        any setting of seqkd/conf/config.yaml, for example
+  key=value        any setting of seqkd/conf/ctc_kd/config.yaml, for example
                    systems=[kd,cons_kd] seeds=3 student.training.lr=1e-3
 
 Every stage can be run again: it skips what is done and unchanged, and after an interruption carries on.
@@ -87,10 +87,10 @@ at() { # at N TITLE: whether stage N is to run
 if at 0 "corpus"; then ./local/data.sh "${common[@]}"; fi
 if at 1 "features"; then seqkd prepare features "${common[@]}"; fi
 if at 2 "tokenizer"; then seqkd prepare tokens "${common[@]}"; fi
-if at 3 "teacher"; then seqkd train --teacher "${common[@]}"; fi
+if at 3 "teacher"; then seqkd train --group teacher "${common[@]}"; fi
 if at 4 "check the teacher"; then seqkd check-teacher "${common[@]}"; fi
 if at 5 "book"; then echo "the teacher runs live beside its students: there is no book to make yet"; fi
-if at 6 "students"; then seqkd train "${common[@]}"; fi
+if at 6 "students"; then seqkd train --group students "${common[@]}"; fi
 if at 7 "decode"; then seqkd decode "${common[@]}"; fi
 if at 8 "score"; then seqkd score --recipe "${common[@]}"; fi
 if at 9 "report"; then seqkd report "${common[@]}"; fi

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from seqkd.cli.prepare import tokens
 from seqkd.cli.settings import compose, parse, parser
+from seqkd.tasks.ctc_kd import make_tokens
 
 SETTINGS = [
     "features.sample_rate=8000",
@@ -40,7 +40,7 @@ def train_here(exp: Path, data: Path, system: str, *overrides: str) -> Path:
     from seqkd.training.run import train
 
     cfg = settings(exp, data, f"system={system}", *overrides)
-    tokens(cfg)
+    make_tokens(cfg)
     return train(cfg)
 
 

@@ -395,6 +395,16 @@ def unknown_system(place: Place) -> None:
     pass
 
 
+@fault("prepare everything", says="ctc_kd has no step 'everything' to prepare; known: corpus, features, tokens")
+def unknown_step(place: Place) -> None:
+    pass
+
+
+@fault("train --group pupils", says="ctc_kd has no group 'pupils' to train; known: teacher, students")
+def unknown_group(place: Place) -> None:
+    pass
+
+
 @fault("train --one", "system=sudent", says="there is no system/sudent; known: best_path, *, teacher")
 def unknown_single_system(place: Place) -> None:
     pass
@@ -409,7 +419,7 @@ def unknown_setting(place: Place) -> None:
     pass
 
 
-@fault("train", "zzz=1", says="there is no setting zzz; seqkd/conf/config.yaml lists what there is")
+@fault("train", "zzz=1", says="there is no setting zzz; seqkd/conf/ctc_kd/config.yaml lists what there is")
 def setting_like_no_other(place: Place) -> None:
     pass
 

@@ -20,18 +20,21 @@ AT_LEAST_ONE = re.compile(
 
 
 @functools.cache
-def defaults() -> dict[str, Any]:
+def defaults(task: str) -> dict[str, Any]:
     """Every setting by its dotted name, with its default: what tells of which kind its value must be."""
     from omegaconf import OmegaConf
 
-    load = lambda *parts: OmegaConf.to_container(OmegaConf.load(CONF.joinpath(*parts)))  # noqa: E731
-    config = load("config.yaml")
-    del config["defaults"]
-    config["system"] = load("system", "student.yaml")
-    for path in sorted((CONF / "model").glob("*.yaml")):
-        for role in ("teacher", "student"):
-            config[role].setdefault("model", {}).update(load("model", path.name))
-    return dict(leaves(config))
+    config = OmegaConf.load(CONF / task / "config.yaml")
+    for group in config.pop("defaults"):
+        if group == "_self_":
+            continue
+        ((name, _),) = group.items()  # as in "model@student.model: conv" or "system: none"
+        folder, _, place = name.partition("@")
+        # Files without a list of their own defaults say all; the others only how they differ.
+        files = [OmegaConf.load(path) for path in sorted((CONF / task / folder).glob("*.yaml"))]
+        for file in (file for file in files if "defaults" not in file):
+            OmegaConf.update(config, place or folder, file)
+    return dict(leaves(OmegaConf.to_container(config)))
 
 
 def leaves(value: Any, prefix: str = "") -> Any:
@@ -47,7 +50,7 @@ def check_values(cfg: DictConfig) -> None:
     """Raise ConfigError when a value is of another kind than its default, or a count is below 1."""
     from omegaconf import OmegaConf
 
-    for name, default in defaults().items():
+    for name, default in defaults(cfg.task).items():
         value = OmegaConf.select(cfg, name)
         if value is None or default is None:
             continue
@@ -77,7 +80,7 @@ def kind(default: Any) -> tuple[str, Any]:
     return "a mapping, such as {a: 1}", lambda value: hasattr(value, "items")
 
 
-def explain(error: Exception, overrides: list[str]) -> str:
+def explain(error: Exception, overrides: list[str], task: str) -> str:
     """Turn what Hydra or OmegaConf says of a setting into one sentence."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException, MissingConfigException
@@ -95,12 +98,13 @@ def explain(error: Exception, overrides: list[str]) -> str:
                 "and quotes around text with special characters"
             )
     if unknown := re.match(r"Could not override '([^']+)'", str(error)):
-        if defaults().get(unknown[1]) == {}:
+        known = defaults(task)
+        if known.get(unknown[1]) == {}:
             return f"setting {unknown[1]} is a mapping to add to; write +{unknown[1]}.KEY=VALUE"
-        if unknown[1] in defaults():
+        if unknown[1] in known:
             return f"setting {unknown[1]} does not belong to what model= or system= chose"
-        near = difflib.get_close_matches(unknown[1], defaults(), n=1)
-        meant = f"did you mean {near[0]}?" if near else "seqkd/conf/config.yaml lists what there is"
+        near = difflib.get_close_matches(unknown[1], known, n=1)
+        meant = f"did you mean {near[0]}?" if near else f"seqkd/conf/{task}/config.yaml lists what there is"
         return f"there is no setting {unknown[1]}; {meant}"
     reason = " ".join(str(error).split("See https")[0].split())
     return f"the settings cannot be used: {reason}"

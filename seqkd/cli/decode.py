@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from seqkd.cli.settings import compose, parse, parser, runs
+from seqkd.cli.settings import compose, parse, parser
 
 
 def main(argv: list[str]) -> int:
     """Entry point."""
     args = parse(parser("decode", "Decode the test sets with every trained system."), argv)
     cfg = compose(args)
-    from seqkd.decoding.run import decode_run
+    from seqkd.tasks import all_runs, task_of
 
-    for system, seed in runs(cfg, with_teacher=True):
+    for system, seed in all_runs(cfg):
         for name in cfg.sets.test:
-            decode_run(cfg, system, seed, name)
+            task_of(cfg).decode(cfg, system, seed, name)
     return 0

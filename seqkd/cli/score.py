@@ -97,31 +97,14 @@ def named(option: str, items: list[str], form: str) -> dict[str, Path]:
 
 
 def score_recipe(argv: list[str]) -> int:
-    """``decode_<set>/score.json`` and ``score.html`` for every system, seed and test set of a recipe."""
-    from seqkd.cli.settings import compose, parse, parser, runs
-    from seqkd.layout import run_directory
-    from seqkd.scoring.evaluate import Options, score_files
+    """``decode_<set>/score.json`` for every system, seed and test set of a recipe."""
+    from seqkd.cli.settings import compose, parse, parser
 
     args = parse(parser("score --recipe", "Score the decodings of every trained system."), argv)
     cfg = compose(args)
-    for system, seed in runs(cfg, with_teacher=True):
+    from seqkd.tasks import all_runs, task_of
+
+    for system, seed in all_runs(cfg):
         for name in cfg.sets.test:
-            decoded, data = run_directory(cfg, system, seed) / f"decode_{name}", Path(cfg.data) / name
-            text, reference = decoded / "text", data / "text"
-            if not text.is_file():
-                raise ConfigError(f"{decoded} has no text; run stage 7 (decode) first")
-            if not reference.is_file():
-                raise ConfigError(
-                    f"{reference} is missing: a test set needs transcripts; name another set in sets.test"
-                )
-            json, html = decoded / "score.json", decoded / "score.html"
-            newest = max(text.stat().st_mtime, reference.stat().st_mtime)
-            if all(result.is_file() and result.stat().st_mtime > newest for result in (json, html)):
-                continue
-            surer = decoded / "hyp.jsonl"  # the same words, with confidences
-            hypotheses = surer if surer.is_file() and surer.stat().st_mtime >= text.stat().st_mtime else text
-            speakers = data / "utt2spk"
-            options = Options(utt2spk=speakers if speakers.is_file() else None)
-            hyps = {f"{system} seed {seed}": hypotheses}
-            print(f"{name}\n{score_files(reference, hyps, json, html, options=options)}")
+            task_of(cfg).score(cfg, system, seed, name)
     return 0

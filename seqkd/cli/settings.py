@@ -14,15 +14,17 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
+TASKS = tuple(sorted(path.parent.name for path in CONF.glob("*/config.yaml")))
 
 
 def parser(command: str, description: str) -> argparse.ArgumentParser:
     """Build a parser with the options that all recipe commands share."""
     made = argparse.ArgumentParser(prog=f"seqkd {command}", description=description)
+    made.add_argument("--task", choices=TASKS, default="ctc_kd", help="kind of recipe (default: ctc_kd)")
     made.add_argument("--conf", type=Path, help="a recipe's conf directory, with preset/*.yaml")
     made.add_argument("--preset", help="a preset of that directory: smoke, default, study, full")
     made.add_argument("--exp", type=Path, default=Path("exp"), help="experiment directory (default: exp)")
-    made.add_argument("--data", type=Path, default=Path("data"), help="Kaldi data directories (default: data)")
+    made.add_argument("--data", type=Path, default=Path("data"), help="the sets' directories (default: data)")
     made.add_argument("--nj", type=int, default=os.cpu_count() or 1, help="parallel jobs (default: all cores)")
     made.add_argument("--ngpu", type=int, default=0, help="GPUs a training run uses (default: 0, the CPU)")
     return made
@@ -30,7 +32,7 @@ def parser(command: str, description: str) -> argparse.ArgumentParser:
 
 def parse(made: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
     """Parse ``key=value`` settings too, and refuse other positional arguments."""
-    made.add_argument("overrides", nargs="*", metavar="key=value", help="any setting of seqkd/conf/config.yaml")
+    made.add_argument("overrides", nargs="*", metavar="key=value", help="any setting of seqkd/conf/<task>/config.yaml")
     args = made.parse_intermixed_args(argv)
     for override in args.overrides:
         if "=" not in override:
@@ -79,11 +81,11 @@ def compose(args: argparse.Namespace, *extra: str) -> DictConfig:
         overrides.append(f"+preset={args.preset}")
     fixed = [f"exp={quoted(args.exp)}", f"data={quoted(args.data)}", f"nj={args.nj}", f"ngpu={args.ngpu}"]
     try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
+        with initialize_config_dir(str(CONF / args.task), version_base="1.3"):
             cfg = hydra_compose("config", [*overrides, *fixed, *args.overrides, *extra])
         OmegaConf.resolve(cfg)
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(explain(error, [*args.overrides, *extra])) from error
+        raise ConfigError(explain(error, [*args.overrides, *extra], args.task)) from error
     check_values(cfg)
     return cfg
 
@@ -99,12 +101,10 @@ def system_overrides(cfg: DictConfig, system: str, seed: int) -> list[str]:
     return [f"system={system}", f"seed={seed}", *chosen]
 
 
-def runs(cfg: DictConfig, with_teacher: bool = False) -> list[tuple[str, int]]:
-    """List every (system, seed) of the recipe, teacher first if asked for."""
-    known = {path.stem for path in (CONF / "system").glob("*.yaml")}
+def student_runs(cfg: DictConfig) -> list[tuple[str, int]]:
+    """Every (system, seed) of ``systems=[...]``. Raises ConfigError for a system that does not exist."""
+    known = {path.stem for path in (CONF / cfg.task / "system").glob("*.yaml")}
     for system in cfg.systems:
         if system not in known:
             raise ConfigError(f"there is no system {system!r}; known: {', '.join(sorted(known))}")
-    students = [(system, seed) for system in cfg.systems for seed in range(cfg.seeds)]
-    imported = cfg.teacher.import_from is not None
-    return ([("teacher", 0)] if with_teacher and not imported else []) + students
+    return [(system, seed) for system in cfg.systems for seed in range(cfg.seeds)]

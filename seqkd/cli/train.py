@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from seqkd.cli.jobs import Job, run_jobs
-from seqkd.cli.settings import compose, parse, parser, runs, system_overrides
+from seqkd.cli.settings import compose, parse, parser, system_overrides
+from seqkd.errors import ConfigError
 
 
 def main(argv: list[str]) -> int:
@@ -12,28 +13,29 @@ def main(argv: list[str]) -> int:
         "train", "Train every system of systems=[...] with seeds=N seeds; finished, unchanged runs are skipped."
     )
     made.add_argument("--one", action="store_true", help="train only system= with seed=, in this process")
-    made.add_argument("--teacher", action="store_true", help="train only the teacher")
+    made.add_argument("--group", help="train only this group of the task's systems, such as teacher")
     args = parse(made, argv)
-    if args.one:
-        from seqkd.training.run import train
-
-        train(compose(args))
-        return 0
     cfg = compose(args)
-    if args.teacher:
-        if cfg.teacher.import_from:
-            print(f"the teacher is imported from {cfg.teacher.import_from}")
-            return 0
-        from seqkd.training.run import train
-
-        train(compose(args, *system_overrides(cfg, "teacher", 0)))
-        return 0
     from seqkd.layout import run_directory
+    from seqkd.tasks import task_of
 
-    jobs = []
-    for system, seed in runs(cfg):
-        log = run_directory(cfg, system, seed).parent / f"seed{seed}.log"
-        arguments = ["train", "--one", *argv, *system_overrides(cfg, system, seed)]
-        jobs.append(Job(f"{system} seed {seed}", arguments, log))
-    run_jobs(jobs, args.nj)
+    task = task_of(cfg)
+    if args.one:
+        task.train(cfg)
+        return 0
+    if args.group not in (None, *task.GROUPS):
+        raise ConfigError(f"{args.task} has no group {args.group!r} to train; known: {', '.join(task.GROUPS)}")
+    for group in [args.group] if args.group else task.GROUPS:
+        chosen = task.GROUPS[group](cfg)
+        if not chosen:
+            print(f"{group}: nothing to train")
+        elif len(chosen) == 1:  # here, where its progress can be seen
+            task.train(compose(args, *system_overrides(cfg, *chosen[0])))
+        else:
+            jobs = []
+            for system, seed in chosen:
+                log = run_directory(cfg, system, seed).parent / f"seed{seed}.log"
+                arguments = ["train", "--one", *argv, *system_overrides(cfg, system, seed)]
+                jobs.append(Job(f"{system} seed {seed}", arguments, log))
+            run_jobs(jobs, args.nj)
     return 0

@@ -56,7 +56,7 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
         (["decode", "beam"], "seqkd decode: error: 'beam' is neither an option nor a key=value setting"),
         (["train", "--nj", "0"], "seqkd train: error: --nj must be at least 1 and --ngpu at least 0"),
         (["train", "--nj", "many"], "seqkd train: error: argument --nj: invalid int value: 'many'"),
-        (["prepare", "everything"], "seqkd prepare: error: argument what: invalid choice: 'everything'"),
+        (["prepare", "tokens", "--task", "x"], "seqkd prepare: error: argument --task: invalid choice: 'x'"),
         (["prepare"], "seqkd prepare: error: the following arguments are required: what"),
         (["score"], "seqkd score: error: the following arguments are required: --ref, --hyp"),
     ],
@@ -141,7 +141,7 @@ def test_every_system_composes() -> None:
     from seqkd.cli.checks import CONF
     from seqkd.training.objective import Objective
 
-    names = [path.stem for path in sorted((CONF / "system").glob("*.yaml"))]
+    names = [path.stem for path in sorted((CONF / "ctc_kd" / "system").glob("*.yaml"))]
     assert len(names) >= 9
     for name in names:
         system = composed(f"system={name}").system

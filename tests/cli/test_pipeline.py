@@ -25,7 +25,7 @@ def stages(exp: Path, data: Path) -> list[list[str]]:
     return [
         ["prepare", "features", *options],
         ["prepare", "tokens", *options],
-        ["train", "--teacher", *options],
+        ["train", "--group", "teacher", *options],
         ["check-teacher", *options],
         ["train", *options, *two],
         ["decode", *options],

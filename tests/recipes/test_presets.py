@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from seqkd.cli.prepare import tokens
-from seqkd.cli.settings import compose, parse, parser, runs, system_overrides
+from seqkd.cli.settings import compose, parse, parser, system_overrides
 from seqkd.data.features import FeatureSettings
 from seqkd.models.ctc import CtcModel
+from seqkd.tasks import all_runs
+from seqkd.tasks.ctc_kd import make_tokens
 from seqkd.training.run import train
 
 ROOT = Path(__file__).parents[2]
-PRESETS = sorted(ROOT.glob("egs/*/*/conf/preset/*.yaml"))
+PRESETS = sorted(ROOT.glob("egs/*/ctc_kd/conf/preset/*.yaml"))
 FULL = ROOT / "egs/espeak_voices/ctc_kd/conf/preset/full.yaml"
 MINIATURE = [
     *("features.sample_rate=8000", "features.num_mel_bins=20", "tokens.type=word"),
@@ -36,7 +37,7 @@ def test_presets_fit(preset):
     assert named <= set(cfg.corpus.sets)
     for name in cfg.unlabelled:
         assert cfg.corpus.sets[name].transcripts is False
-    systems = {system for system, _ in runs(cfg, with_teacher=True)}
+    systems = {system for system, _ in all_runs(cfg)}
     for system in systems:
         chosen = settings(preset, *system_overrides(cfg, system, 0))
         assert chosen.system.control is None or chosen.system.control in systems or preset.stem != "study"
@@ -57,8 +58,8 @@ def test_full_preset_builds_its_models(role, least, most):
 def test_full_preset_makes_an_update_of_every_system(tones: Path, tmp_path: Path) -> None:
     options = ["--exp", str(tmp_path), "--data", str(tones), *MINIATURE]
     cfg = settings(FULL, *options)
-    tokens(cfg)
-    for system, seed in dict(runs(cfg, with_teacher=True)).items():
+    make_tokens(cfg)
+    for system, seed in dict(all_runs(cfg)).items():
         one = settings(FULL, *options, *system_overrides(cfg, system, seed))
         assert one[one.system.role].training.precision == "bf16-mixed"
         assert (train(one) / "summary.json").is_file()

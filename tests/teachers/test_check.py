@@ -99,11 +99,11 @@ def favour_units(directory: Path) -> None:
 
 
 def test_check_refuses_another_vocabulary(tones: Path, exp: Path) -> None:
-    from seqkd.cli.prepare import tokens
+    from seqkd.tasks.ctc_kd import make_tokens
 
     cfg = settings(exp, tones, "tokens.type=char", "teacher.import_from=" + str(exp / "teacher" / "seed0" / "model"))
     cfg.tokens.directory = str(exp / "other_tokens")
-    tokens(cfg)
+    make_tokens(cfg)
     with pytest.raises(ConfigError, match=r"the teacher has 6 output classes and the student 11; .* one tokenizer"):
         check_teacher(cfg)
     assert not (exp / "teacher" / "check.json").exists()
