@@ -206,7 +206,7 @@ def audio_shorter_than_a_frame(place: Place) -> None:
     "prepare tokens",
     "tokens.type=bpe",
     "tokens.vocab_size=500",
-    says="sentencepiece cannot make 500 bpe units from 24 transcripts (Vocabulary size too high (500). *); set "
+    says="sentencepiece cannot make 500 bpe units from 24 lines (Vocabulary size too high (500). *); set "
     "tokens.vocab_size to what the data allows",
 )
 def vocabulary_too_large(place: Place) -> None:

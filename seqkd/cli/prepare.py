@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seqkd.cli.settings import compose, parse, parser
-from seqkd.errors import ConfigError
+from seqkd.errors import ConfigError, SeqkdError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -29,8 +29,14 @@ def main(argv: list[str]) -> int:
 
 def corpus(cfg: DictConfig) -> None:
     """Call the recipe's corpus maker (``corpus._target_``)."""
+    from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
     if "_target_" not in cfg.corpus:
         raise ConfigError("this recipe has no corpus._target_; put finished sets into the data directory")
-    instantiate(cfg.corpus, data_dir=Path(cfg.data), nj=cfg.nj, _convert_="all")
+    try:
+        instantiate(cfg.corpus, data_dir=Path(cfg.data), nj=cfg.nj, _convert_="all")
+    except InstantiationException as error:
+        if isinstance(error.__cause__, SeqkdError):  # the maker's own sentence
+            raise error.__cause__ from None
+        raise

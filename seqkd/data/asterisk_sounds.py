@@ -5,21 +5,19 @@ from __future__ import annotations
 import gzip
 import re
 import shutil
-import subprocess
 import tarfile
-import tempfile
 import urllib.request
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from seqkd.data.debian import fetch
 from seqkd.errors import DataError
 
 _PACKAGES = ("asterisk-core-sounds-en-wav", "asterisk-core-sounds-en")
 _ARCHIVE = "https://downloads.asterisk.org/pub/telephony/sounds/releases/asterisk-core-sounds-en-wav-1.6.1.tar.gz"
 _LIST = "core-sounds-en.txt"
 _FOLDER = "asterisk-core-sounds"
-_TIMEOUT = 300  # seconds for a download
 
 _DIGITS = "zero one two three four five six seven eight nine".split()  # noqa: SIM905 - one line, not ten
 _SPOKEN = {
@@ -71,32 +69,6 @@ def _find_list(folder: Path) -> Path | None:
     return found[0] if found and next(folder.rglob("*.wav"), None) else None
 
 
-def _unpack_debs(debs: list[Path], folder: Path) -> str | None:
-    """Unpack Debian packages; returns what went wrong, if anything did."""
-    if shutil.which("dpkg") is None:
-        return "dpkg is not installed"
-    for deb in debs:
-        done = subprocess.run(["dpkg", "-x", str(deb), str(folder)], capture_output=True, text=True)
-        if done.returncode != 0:
-            return f"dpkg could not unpack {deb.name}: {done.stderr.strip()}"
-    return None
-
-
-def _from_debian(folder: Path) -> str | None:
-    """Download and unpack Debian's packages, which needs no rights; returns what went wrong, if anything."""
-    if shutil.which("apt-get") is None:
-        return "apt-get is not installed"
-    try:
-        done = subprocess.run(
-            ["apt-get", "download", *_PACKAGES], cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT
-        )
-    except subprocess.TimeoutExpired:
-        return f"apt-get took longer than {_TIMEOUT} s"
-    if done.returncode != 0:
-        return f"apt-get download failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}"
-    return _unpack_debs(sorted(folder.glob("*.deb")), folder)
-
-
 def _from_archive(folder: Path) -> str | None:
     """Download and unpack the makers' archive; returns what went wrong, if anything did."""
     archive = folder / "sounds.tar.gz"
@@ -111,39 +83,24 @@ def _from_archive(folder: Path) -> str | None:
     return None
 
 
+def _missing(folder: Path) -> str | None:
+    return None if _find_list(folder) else f"no recordings with a {_LIST} were in what was fetched"
+
+
 def fetch_sounds(downloads: Path) -> Path:
     """Return the folder below ``downloads`` with recordings and list, fetching them if they are not there.
 
     Raises:
         DataError: They cannot be had; the message says what was tried and what to do.
     """
-    if downloads.is_dir() and _find_list(downloads):
-        return downloads
-    downloads.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=downloads, prefix=".tmp-"))
-    tried = []
-    try:
-        debs = sorted(downloads.glob("asterisk-core-sounds-en*.deb"))
-        for get in (_unpack_debs, _from_debian, _from_archive):
-            if get is _unpack_debs and not debs:
-                continue
-            failure = _unpack_debs(debs, temporary) if get is _unpack_debs else get(temporary)
-            if failure is None and _find_list(temporary) is None:
-                failure = f"no recordings with a {_LIST} were in what was fetched"
-            if failure is None:
-                for deb in temporary.glob("*.deb"):
-                    deb.unlink()
-                temporary.replace(downloads / _FOLDER)
-                return downloads
-            tried.append(failure)
-            shutil.rmtree(temporary)
-            temporary.mkdir()
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    raise DataError(
-        f"The Asterisk prompts could not be fetched ({'; '.join(tried)}); put the Debian packages "
-        f"{' and '.join(f'{name}_*.deb' for name in _PACKAGES)} (on a machine with dpkg), or the unpacked "
-        f"recordings with {_LIST}, into {downloads} and run this again."
+    return fetch(
+        downloads,
+        _PACKAGES,
+        _FOLDER,
+        complete=_missing,
+        otherwise=[_from_archive],
+        what="Asterisk prompts",
+        or_else=f"the unpacked recordings with {_LIST}",
     )
 
 

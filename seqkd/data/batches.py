@@ -1,24 +1,21 @@
 """Data directories to batches.
 
-lhotse's dynamic bucketing decides which utterances go together; each is a cut without audio that carries our own
-utterance id, and its features come from the store. Letters: B batch, T frames, F feature bins, S units.
+Letters: B batch, T frames, F feature bins, S units.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from lhotse import CutSet, MonoCut
-from lhotse.dataset import DynamicBucketingSampler
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from seqkd.data.features import FeatureStore, data_fingerprint, finished_features
 from seqkd.data.kaldi import read_data_dir
+from seqkd.data.sampling import StepSampler, longest_first
 from seqkd.data.tokens import Tokenizer
 from seqkd.errors import DataError
 from seqkd.models.layers import subsampled_length
@@ -50,6 +47,10 @@ class Corpus:
 
     def __len__(self) -> int:
         return len(self.transcripts)
+
+    def seconds(self) -> dict[str, float]:
+        """Seconds of audio of each utterance, at a 10 ms shift."""
+        return {u: self.store.frames[u] / 100 for u in self.transcripts}
 
     def hours(self, labelled: bool) -> float:
         """Hours of audio with (or without) a transcript, at a 10 ms shift."""
@@ -115,68 +116,6 @@ class _Utterances(Dataset):
         )
 
 
-class StepSampler:
-    """Ids of the batches of updates ``start`` … ``updates`` − 1, epochs run together.
-
-    Which utterances update k sees depends on the seed and k alone, so a resumed run just starts at its update.
-    """
-
-    def __init__(
-        self,
-        corpus: Corpus,
-        *,
-        updates: int,
-        max_duration: float,
-        seed: int,
-        start: int = 0,
-        rank: int = 0,
-        world: int = 1,
-    ) -> None:
-        self.corpus, self.updates, self.start = corpus, updates, start
-        self.max_duration, self.seed, self.rank, self.world = max_duration, seed, rank, world
-
-    def __len__(self) -> int:
-        return self.updates
-
-    def __iter__(self) -> Iterator[list[str]]:
-        step, epoch = 0, 0
-        while step < self.updates:
-            before = step
-            for batch in self._epoch(epoch):
-                if self.start <= step < self.updates:
-                    yield batch
-                step += 1
-            if step == before:
-                raise DataError(
-                    f"no batch of {self.world} × {self.max_duration:g} s can be made from {len(self.corpus)} "
-                    "utterances; lower training.max_duration"
-                )
-            epoch += 1
-
-    def _epoch(self, epoch: int) -> Iterator[list[str]]:
-        if len(self.corpus) < 2:
-            raise DataError(f"training needs at least 2 utterances, found {len(self.corpus)}")
-        sampler = DynamicBucketingSampler(
-            CutSet.from_cuts(cut(u, self.corpus.store.frames[u]) for u in self.corpus.transcripts),
-            max_duration=self.max_duration,
-            num_buckets=max(2, min(8, len(self.corpus) // 50)),
-            shuffle=True,
-            # With several processes every one must get a batch at every update.
-            drop_last=self.world > 1,
-            seed=self.seed,
-            rank=self.rank,
-            world_size=self.world,
-        )
-        sampler.set_epoch(epoch)
-        for cuts in sampler:
-            yield [c.id for c in cuts]
-
-
-def cut(utterance: str, frames: int) -> MonoCut:
-    """A lhotse cut that carries our utterance id and a duration, nothing else."""
-    return MonoCut(id=utterance, start=0, duration=frames / 100, channel=0)
-
-
 def training_batches(corpus: Corpus, sampler: StepSampler, workers: int) -> DataLoader:
     """Yield one Batch an update."""
     return DataLoader(_Utterances(corpus), sampler=sampler, batch_size=None, num_workers=workers)
@@ -184,12 +123,5 @@ def training_batches(corpus: Corpus, sampler: StepSampler, workers: int) -> Data
 
 def evaluation_batches(corpus: Corpus, max_duration: float, rank: int = 0, world: int = 1) -> DataLoader:
     """Every utterance once, longest first; processes take turns at the batches."""
-    frames = corpus.store.frames
-    most = max(1, len(corpus) // world)  # utterances: a process without a batch would leave the others waiting
-    batches: list[list[str]] = []
-    for u in sorted(corpus.transcripts, key=lambda u: (-frames[u], u)):
-        size = len(batches[-1]) if batches else most
-        if size == most or (size + 1) * frames[batches[-1][0]] > max_duration * 100:
-            batches.append([])
-        batches[-1].append(u)
-    return DataLoader(_Utterances(corpus), sampler=batches[rank::world], batch_size=None)
+    batches = longest_first(corpus.seconds(), max_duration, rank, world)
+    return DataLoader(_Utterances(corpus), sampler=batches, batch_size=None)

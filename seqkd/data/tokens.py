@@ -17,7 +17,7 @@ TYPES = ("unigram", "bpe", "char", "word")
 
 
 class Tokenizer:
-    """A sentencepiece model with blank at id 0 and the unknown unit at id 1."""
+    """A sentencepiece model with a special unit at id 0 (blank, or boundary of sentences) and the unknown unit at id 1."""
 
     blank = 0
 
@@ -34,13 +34,12 @@ class Tokenizer:
         """Short content hash: two models may exchange posteriors only if theirs agree."""
         return hashlib.sha256(self.model).hexdigest()[:16]
 
-    def encode(self, text: str, where: str = "text") -> list[int]:
-        """Text to unit ids. Raises DataError naming ``where`` when a character has no unit."""
+    def encode(self, text: str, where: str = "text", *, unknown: bool = False) -> list[int]:
+        """Text to unit ids. Raises DataError naming ``where`` for a character without a unit, unless ``unknown``."""
         ids = self._processor.encode(text)
-        unknown = self._processor.unk_id()
-        if unknown in ids:
+        if not unknown and self._processor.unk_id() in ids:
             pieces = self._processor.encode(text, out_type=str)
-            bad = [piece.lstrip("▁") for piece, unit in zip(pieces, ids, strict=True) if unit == unknown]
+            bad = [piece.lstrip("▁") for piece, unit in zip(pieces, ids, strict=True) if unit == 1]
             raise DataError(
                 f"{where}: {', '.join(map(repr, bad[:5]))} in {text!r} is unknown to the tokenizer; "
                 "normalise the transcript, or add such text to the tokenizer's training set and run stage 2 again"
@@ -74,8 +73,13 @@ class Tokenizer:
         return tokenizer
 
 
-def train_tokenizer(texts: Iterable[str], *, type: str, vocab_size: int) -> Tokenizer:
-    """Train a tokenizer. ``vocab_size`` counts blank and unknown; ``char`` and ``word`` take every unit they see."""
+def train_tokenizer(
+    texts: Iterable[str], *, type: str, vocab_size: int, special: str = "<blank>", normalization: str = "nmt_nfkc"
+) -> Tokenizer:
+    """Train a tokenizer. ``vocab_size`` counts special and unknown unit; ``char`` and ``word`` take all they see.
+
+    ``special`` names unit 0. ``normalization`` is sentencepiece's; "identity" gives back exactly what was encoded.
+    """
     if type not in TYPES:
         raise ConfigError(f"tokens.type is {type!r}; expected one of {', '.join(TYPES)}")
     texts = list(texts)
@@ -87,21 +91,22 @@ def train_tokenizer(texts: Iterable[str], *, type: str, vocab_size: int) -> Toke
             model_writer=output,
             model_type=type,
             vocab_size=max(vocab_size, 4),
-            hard_vocab_limit=type == "bpe",
+            hard_vocab_limit=not closed,
             use_all_vocab=closed,
             character_coverage=1.0,
             pad_id=0,
-            pad_piece="<blank>",
+            pad_piece=special,
             unk_id=1,
             bos_id=-1,
             eos_id=-1,
+            normalization_rule_name=normalization,
             minloglevel=2,
             num_threads=1,  # the result must not depend on the machine
         )
     except RuntimeError as error:
         reason = str(error).split("] ")[-1].strip()
         raise ConfigError(
-            f"sentencepiece cannot make {vocab_size} {type} units from {len(texts)} transcripts ({reason}); "
+            f"sentencepiece cannot make {vocab_size} {type} units from {len(texts)} lines ({reason}); "
             "set tokens.vocab_size to what the data allows"
         ) from error
     return Tokenizer(output.getvalue())

@@ -18,7 +18,8 @@ from seqkd.decoding.prefix_beam import prefix_beam_search
 from seqkd.errors import DataError
 from seqkd.files import write_json, write_text
 from seqkd.layout import run_directory
-from seqkd.models.ctc import load_model, model_hash
+from seqkd.models.ctc import load_model
+from seqkd.models.storage import model_hash
 
 log = logging.getLogger("seqkd")
 

@@ -100,6 +100,13 @@ def rotary_angles(frames: int, width: int, device: torch.device) -> Tensor:
     return torch.arange(frames, device=device, dtype=torch.float32)[:, None] * rates
 
 
+def sinusoids(start: int, positions: int, width: int, device: torch.device) -> Tensor:
+    """(T, D) absolute positions from ``start`` on (Vaswani et al. 2017, arXiv:1706.03762)."""
+    rates = 10_000.0 ** (-torch.arange(0, width, 2, device=device, dtype=torch.float32) / width)
+    angles = torch.arange(start, start + positions, device=device, dtype=torch.float32)[:, None] * rates
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+
 def rotate(x: Tensor, angles: Tensor) -> Tensor:
     """Turn each pair of channels of (B, H, T, D) by (T, D/2) angles."""
     even, odd = x.float().chunk(2, dim=-1)

@@ -59,6 +59,11 @@ def _bounds(bins: int) -> np.ndarray:
     return np.where(np.arange(bins + 1) < (bins + 1) // 2, steps, np.float32(1) - steps[::-1]).astype(float)
 
 
+def bin_of(confidence: np.ndarray, bins: int) -> np.ndarray:
+    """(K,) the bin of each confidence, from 0 to ``bins``: the equal ones, and the last for exactly 1."""
+    return np.searchsorted(_bounds(bins), confidence, side="right") - 1
+
+
 class Calibration:
     """Sums over predictions, by confidence."""
 
@@ -72,17 +77,28 @@ class Calibration:
         self._fine = np.zeros((3, _FINE))
         self._sums = np.zeros(3)  # NLL, Brier score, cross entropy of the confidences
 
-    def update(self, confidence: ArrayLike, correct: ArrayLike) -> Calibration:
-        """Add predictions of which only the confidence is known.
+    def update(
+        self,
+        confidence: ArrayLike,
+        correct: ArrayLike,
+        nll: ArrayLike | None = None,
+        brier: ArrayLike | None = None,
+    ) -> Calibration:
+        """Add predictions of which only the confidence is known, or what else of their distribution was kept.
 
         Args:
             confidence: (K,), the probability each was given.
             correct: (K,), whether it was right.
+            nll: (K,), of the right class, in nats; of the event that the prediction is right if left out.
+            brier: (K,), over all classes; of that event if left out.
         """
         confidence = np.asarray(confidence, float).ravel()
         correct = np.asarray(correct, float).ravel()
-        entropy = -np.log(np.maximum(np.where(correct > 0, confidence, 1 - confidence), _LEAST))
-        return self._add(confidence, correct, entropy, (confidence - correct) ** 2)
+        if nll is None:
+            nll = -np.log(np.maximum(np.where(correct > 0, confidence, 1 - confidence), _LEAST))
+        if brier is None:
+            brier = (confidence - correct) ** 2
+        return self._add(confidence, correct, np.asarray(nll, float), np.asarray(brier, float))
 
     def update_distribution(self, probs: ArrayLike, targets: ArrayLike) -> Calibration:
         """Add predictions with their distribution: the best class is the prediction.
@@ -147,6 +163,17 @@ class Calibration:
             nce=float(1 - entropy / prior) if prior else None,
         )
 
+    def ece_by_chance(self) -> float:
+        """About the ECE that a perfectly calibrated model with these confidences would show.
+
+        ECE adds absolute gaps, so that chance never cancels: of n predictions, right with probability c each, the
+        gap is on average sqrt(2 c (1 - c) / (pi n)), not 0. The predictions count as independent; those of one
+        sentence are not quite, which makes chance larger.
+        """
+        count, confidence, _ = self._equal[:, self._equal[0] > 0]
+        variance = np.maximum(confidence * (1 - confidence / count), 0)
+        return float(np.sqrt(2 / np.pi * variance).sum() / count.sum()) if len(count) else 0.0
+
     def diagram(self) -> list[dict[str, float]]:
         """Return the reliability diagram: each bin that is not empty, with its limits, confidence and accuracy."""
         edges = np.append(_bounds(self.bins), 1.0)
@@ -169,7 +196,7 @@ class Calibration:
         if not ((confidence >= 0) & (confidence <= 1 + 1e-4)).all():
             raise DataError("A confidence is not a probability from 0 to 1.")
         confidence = np.minimum(confidence, 1.0)
-        equal = np.searchsorted(_bounds(self.bins), confidence, side="right") - 1
+        equal = bin_of(confidence, self.bins)
         inside = np.clip(confidence, _LEAST, 1 - _LEAST)
         odds = np.log(inside) - np.log1p(-inside)
         fine = np.clip((odds + _WIDEST) * (_FINE / (2 * _WIDEST)), 0, _FINE - 1).astype(int)

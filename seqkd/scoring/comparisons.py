@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from seqkd.scoring.bootstrap import holm, paired_bootstrap
-from seqkd.scoring.experiment import Experiment, System
+from seqkd.scoring.experiment import Experiment
 from seqkd.scoring.mapsswe import matched_pairs
+from seqkd.scoring.report_parts import AnyExperiment, AnySystem
 
 LEVEL = 0.05
 
@@ -115,7 +116,7 @@ def findings(experiment: Experiment, roles: Roles, comparisons: Mapping[tuple[st
             continue  # plain KD's sentence says the same the other way round
         parts = []
         for other, comparison in baselines.items():
-            fair = "equal-budget " if _same_budget(_budgets(system, finished[other])) else ""
+            fair = "equal-budget " if equal_budgets(system, finished[other]) else ""
             role = f"its {fair}control, " if other == system.control else ""
             noun = "" if parts else " errors"
             than = f"than {role}**{finished[other].label}** ({p(comparison.p_value)})"
@@ -129,7 +130,7 @@ def findings(experiment: Experiment, roles: Roles, comparisons: Mapping[tuple[st
         if kept is not None:
             sentence += f" It keeps {f'{100 * kept:.0f} %' if kept > 0 else 'nothing'} of the teacher's lead."
         sentences.append(sentence)
-    return sentences + _caveats(experiment)
+    return sentences + caveats(experiment)
 
 
 def _lead(experiment: Experiment, roles: Roles) -> list[str]:
@@ -156,37 +157,39 @@ def _verdict(comparison: Comparison, gain: str) -> str:
     return verdict if comparison.survives else f"{verdict}, which does not survive Holm's correction"
 
 
-def _caveats(experiment: Experiment) -> list[str]:
-    """Return what a reader must know before trusting the comparisons."""
+def caveats(experiment: AnyExperiment) -> list[str]:
+    """Return what a reader must know before trusting the comparisons of an experiment of any task."""
     finished = experiment.finished
     sentences = []
     for system in finished.values():
         control = finished.get(system.control or "")
-        if control:
+        if control and not equal_budgets(system, control):
             budgets = _budgets(system, control)
-            if not _same_budget(budgets):
-                sentences.append(
-                    f"**{system.label}** and its control, **{control.label}**, did not have equal budgets: "
-                    f"{budgets[0]:,.0f} against {budgets[1]:,.0f} passes (steps × passes a step)."
-                )
+            sentences.append(
+                f"**{system.label}** and its control, **{control.label}**, did not have equal budgets: "
+                f"{budgets[0]:,.0f} against {budgets[1]:,.0f} passes (steps × passes a step)."
+            )
         if system.unfinished:
             seeds = ", ".join(map(str, system.unfinished))
             sentences.append(f"**{system.label}**: unfinished and left out: seed {seeds}.")
     if single := [system.label for system in finished.values() if len(system.runs) == 1]:
-        sentences.append(f"From one seed only, so that another seed may change them: {_listed(single)}.")
+        sentences.append(f"From one seed only, so that another seed may change them: {listed(single)}.")
     if absent := [system.label for name, system in experiment.systems.items() if name not in finished]:
-        sentences.append(f"Not run: {_listed(absent)}.")
+        sentences.append(f"Not run: {listed(absent)}.")
     return sentences
 
 
-def _budgets(*systems: System) -> list[float]:
+def equal_budgets(system: AnySystem, other: AnySystem) -> bool:
+    """Whether two systems had as many passes over the data, to 2 %."""
+    budgets = _budgets(system, other)
+    return max(budgets) <= 1.02 * min(budgets)
+
+
+def _budgets(*systems: AnySystem) -> list[float]:
     """Return each system's student passes over the data: steps × passes a step."""
     return [system.mean("steps") * system.mean("passes") for system in systems]
 
 
-def _same_budget(budgets: list[float]) -> bool:
-    return max(budgets) <= 1.02 * min(budgets)
-
-
-def _listed(labels: list[str]) -> str:
+def listed(labels: Sequence[str]) -> str:
+    """Say labels in a row."""
     return ", ".join(f"**{label}**" for label in labels)

@@ -14,8 +14,6 @@ Legend: N utterances of a test set, S seeds.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +25,7 @@ from seqkd.errors import DataError
 from seqkd.scoring.calibration import Calibration, Summary
 from seqkd.scoring.formats import read_text
 from seqkd.scoring.mapsswe import Errors
+from seqkd.scoring.run_files import read_json, read_yaml, seed_directories
 from seqkd.scoring.segments import read_jsonl
 from seqkd.scoring.tables import calibrate
 from seqkd.scoring.wer import Counts, count
@@ -162,7 +161,7 @@ def read_experiment(
     found = {}
     for name, about in systems.items():
         runs, unfinished = [], []
-        for seed, directory in _seeds(exp / name):
+        for seed, directory in seed_directories(exp / name):
             if _is_finished(directory, test_sets):
                 runs.append(_read_run(seed, directory, references))
             else:
@@ -175,19 +174,12 @@ def read_experiment(
     return Experiment(found, words)
 
 
-def _seeds(directory: Path) -> list[tuple[int, Path]]:
-    found = [(re.fullmatch(r"seed(\d+)", path.name), path) for path in directory.glob("seed*")]
-    return sorted((int(match[1]), path) for match, path in found if match)
-
-
 def _is_finished(directory: Path, test_sets: Sequence[str]) -> bool:
     needed = [directory / "summary.json", *(directory / f"decode_{name}" / "text" for name in test_sets)]
     return all(path.is_file() for path in needed)
 
 
 def _read_run(seed: int, directory: Path, references: Mapping[str, Mapping[str, str]]) -> Run:
-    import yaml
-
     counts, errors, calibration = {}, {}, Calibration()
     for test_set, texts in references.items():
         path = directory / f"decode_{test_set}" / "text"
@@ -204,28 +196,7 @@ def _read_run(seed: int, directory: Path, references: Mapping[str, Mapping[str, 
             raise fault if named else DataError(f"{path}: {fault}") from None
     if calibration is not None and not calibration.count:
         calibration = None
-    try:
-        config = yaml.safe_load(_read(directory / "config.yaml")) or {}
-    except yaml.YAMLError as fault:
-        raise DataError(f"{directory / 'config.yaml'} is not YAML: {' '.join(str(fault).split())}") from None
-    summary = _read_json(directory / "summary.json", SUMMARY_KEYS)
-    history = _read_json(directory / "history.json", ("rows",))["rows"]
+    config = read_yaml(directory / "config.yaml")
+    summary = read_json(directory / "summary.json", SUMMARY_KEYS)
+    history = read_json(directory / "history.json", ("rows",))["rows"]
     return Run(seed, config, history, summary, counts, errors, calibration)
-
-
-def _read_json(path: Path, keys: Sequence[str]) -> dict[str, Any]:
-    try:
-        value = json.loads(_read(path))
-    except json.JSONDecodeError as fault:
-        raise DataError(f"{path}, line {fault.lineno}: not JSON ({fault.msg}).") from None
-    absent = [key for key in keys if key not in value]
-    if absent:
-        raise DataError(f"{path} lacks {', '.join(absent)}.")
-    return value
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text("utf-8")
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file, although the run has a summary.") from None

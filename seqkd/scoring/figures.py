@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seqkd import files
-from seqkd.scoring.experiment import Experiment, System
+from seqkd.scoring.experiment import Experiment
+from seqkd.scoring.report_parts import AnyExperiment, AnySystem
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,13 +31,13 @@ _STYLE = {
 def draw_wer(experiment: Experiment, intervals: Mapping[str, tuple[float, float]]) -> Figure:
     """Draw a bar a system: WER pooled over seeds and test sets, 95 % interval, and a dot a seed."""
     finished = experiment.finished
-    figure, axes = _new(1, 7.5, 0.8 + 0.42 * len(finished))
+    figure, axes = new_figure(1, 7.5, 0.8 + 0.42 * len(finished))
     words = experiment.all_words().sum()
     right = 0.0
     for row, (name, system) in enumerate(finished.items()):
         rate, (low, high) = 100 * experiment.wer(name), (100 * end for end in intervals[name])
         seeds = 100 * system.errors(experiment.test_sets).sum(axis=1) / words  # (S,)
-        colour = _colour(experiment, name)
+        colour = colour_of(experiment, name)
         axes[0].barh(row, rate, height=0.62, color=colour, alpha=0.35, linewidth=0)
         axes[0].plot([low, high], [row, row], color=colour, linewidth=2, solid_capstyle="butt")
         offsets = np.linspace(-0.14, 0.14, len(seeds)) if len(seeds) > 1 else np.zeros(1)
@@ -54,11 +55,11 @@ def draw_wer(experiment: Experiment, intervals: Mapping[str, tuple[float, float]
 
 def draw_training(experiment: Experiment) -> Figure | None:
     """Draw dev WER over steps, one line a system: mean and range over seeds; None if nothing was recorded."""
-    curves = _curves(experiment, lambda row: row.get("dev_wer"))
+    curves = curves_of(experiment, lambda row: row.get("dev_wer"))
     if not curves:
         return None
-    figure, axes = _new(1, 7.5, 4.2)
-    _draw_curves(experiment, axes[0], {name: _percent(curve) for name, curve in curves.items()}, labels=True)
+    figure, axes = new_figure(1, 7.5, 4.2)
+    draw_curves(experiment, axes[0], {name: _percent(curve) for name, curve in curves.items()}, labels=True)
     axes[0].set_ylabel("dev WER %")
     return figure
 
@@ -67,19 +68,19 @@ def draw_losses(experiment: Experiment) -> Figure | None:
     """Draw the unweighted loss terms over steps, a panel a term; None if none was recorded."""
     panels = {}
     for term in _TERMS:
-        if curves := _curves(experiment, lambda row, term=term: row.get("train", {}).get(term)):
+        if curves := curves_of(experiment, lambda row, term=term: row.get("train", {}).get(term)):
             panels[term] = curves
     if not panels:
         return None
     shown = [name for name in experiment.finished if any(name in curves for curves in panels.values())]
-    figure, axes = _new(len(panels), 7.5, 2.6 * ((len(panels) + 1) // 2) + 0.12 * len(shown), columns=2)
+    figure, axes = new_figure(len(panels), 7.5, 2.6 * ((len(panels) + 1) // 2) + 0.12 * len(shown), columns=2)
     for panel, (term, curves) in zip(axes, panels.items(), strict=False):
-        _draw_curves(experiment, panel, curves, labels=False)
+        draw_curves(experiment, panel, curves, labels=False)
         panel.set_title(term, loc="left", fontsize=10)
     from matplotlib.lines import Line2D
 
     figure.legend(
-        [Line2D([], [], color=_colour(experiment, n), linestyle=_dash(experiment, n)) for n in shown],
+        [Line2D([], [], color=colour_of(experiment, n), linestyle=dash_of(experiment, n)) for n in shown],
         [experiment.systems[name].label for name in shown],
         loc="outside lower center",
         ncols=2,  # three of the longest labels are wider than the figure
@@ -98,7 +99,8 @@ def save(figure: Figure, path: Path) -> None:
         Image.open(drawn).convert("RGB").quantize(256).save(temporary, optimize=True)
 
 
-def _new(panels: int, width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
+def new_figure(panels: int, width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
+    """Return a figure, ``width`` by ``height`` inches, and its panels, row by row."""
     # Without pyplot there is no global state: no backend to choose, no window, nothing to close.
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -114,7 +116,8 @@ Value = Callable[[dict[str, Any]], float | None]  # what to take from a row of t
 Curve = tuple[np.ndarray, np.ndarray]  # steps (V,), values (S, V) with NaN where a seed has none
 
 
-def _curves(experiment: Experiment, value: Value) -> dict[str, Curve]:
+def curves_of(experiment: AnyExperiment, value: Value) -> dict[str, Curve]:
+    """Return the curve of each finished system that has one, by name; ``value`` takes it from a row of the history."""
     found = {}
     for name, system in experiment.finished.items():
         curve = _curve(system, value)
@@ -123,7 +126,7 @@ def _curves(experiment: Experiment, value: Value) -> dict[str, Curve]:
     return found
 
 
-def _curve(system: System, value: Value) -> Curve | None:
+def _curve(system: AnySystem, value: Value) -> Curve | None:
     points = [{row["step"]: value(row) for row in run.history if value(row) is not None} for run in system.runs]
     steps = sorted({step for seed in points for step in seed})
     if not steps:
@@ -135,14 +138,15 @@ def _percent(curve: Curve) -> Curve:
     return curve[0], 100 * curve[1]
 
 
-def _draw_curves(experiment: Experiment, axes: Axes, curves: Mapping[str, Curve], *, labels: bool) -> None:
+def draw_curves(experiment: AnyExperiment, axes: Axes, curves: Mapping[str, Curve], *, labels: bool) -> None:
+    """Draw a line a system over steps: mean and range over seeds; with ``labels``, each named at its end."""
     ends = []
     for name, (steps, values) in curves.items():
         # Seeds that stopped early have no value at the last steps; the mean is of those that have one.
         mean, low, high = (pool(values, axis=0) for pool in (np.nanmean, np.nanmin, np.nanmax))
-        colour = _colour(experiment, name)
+        colour = colour_of(experiment, name)
         axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
-        axes.plot(steps, mean, color=colour, linestyle=_dash(experiment, name), linewidth=1.5)
+        axes.plot(steps, mean, color=colour, linestyle=dash_of(experiment, name), linewidth=1.5)
         ends.append((steps[-1], mean[-1], experiment.systems[name].label, colour))
     if all(np.nanmin(values) > 0 for _, values in curves.values()):
         _log_scale(axes)  # errors and losses fall by orders of magnitude
@@ -150,7 +154,7 @@ def _draw_curves(experiment: Experiment, axes: Axes, curves: Mapping[str, Curve]
     axes.set_xlabel("steps")
     axes.set_xlim(left=0)
     if labels:
-        _label_ends(axes, ends)
+        label_ends(axes, ends)
 
 
 def _log_scale(axes: Axes) -> None:
@@ -162,8 +166,13 @@ def _log_scale(axes: Axes) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
-    """Write each line's name to the right of the plot, moved apart where lines end close together."""
+def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
+    """Write each line's name to the right of the plot, moved apart where lines end close together.
+
+    Args:
+        axes: the plot, with all its lines.
+        ends: of each line: where it ends, x and y, its name and colour.
+    """
     axes.autoscale_view()
     to_fraction = axes.transData + axes.transAxes.inverted()
     wanted = sorted((*to_fraction.transform((x, y))[::-1], label, colour) for x, y, label, colour in ends)
@@ -177,7 +186,15 @@ def _label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> No
             textcoords="axes fraction",
             color=colour,
             va="center",
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.5, "shrinkA": 1, "shrinkB": 1},
+            # From the middle of the name's left edge: by default a line ends in its middle and strikes it out.
+            arrowprops={
+                "arrowstyle": "-",
+                "color": colour,
+                "linewidth": 0.5,
+                "shrinkA": 1,
+                "shrinkB": 1,
+                "relpos": (0, 0.5),
+            },
         )
 
 
@@ -199,11 +216,13 @@ def _high(group: Sequence[float], gap: float) -> float:
     return _low(group, gap) + gap * (len(group) - 1)
 
 
-def _colour(experiment: Experiment, name: str) -> str:
+def colour_of(experiment: AnyExperiment, name: str) -> str:
+    """Return a system's colour, which depends on its place in the experiment alone."""
     place = list(experiment.systems).index(name)
     return _COLOURS[place and 1 + (place - 1) % (len(_COLOURS) - 1)]  # black for the first one only
 
 
-def _dash(experiment: Experiment, name: str) -> str:
+def dash_of(experiment: AnyExperiment, name: str) -> str:
+    """Return a system's line style, which tells those apart that share a colour."""
     place = list(experiment.systems).index(name)
     return _DASHES[max(place - 1, 0) // (len(_COLOURS) - 1) % len(_DASHES)]

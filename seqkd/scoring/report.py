@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from seqkd.errors import DataError
 from seqkd.scoring.bootstrap import bootstrap_interval
 from seqkd.scoring.comparisons import Comparison, Roles, compare, count_tests, findings, share_kept
 from seqkd.scoring.experiment import Experiment, System, read_experiment
-from seqkd.scoring.provenance import describe_commit, describe_environment, without_paths
+from seqkd.scoring.report_parts import bullets, origin, settings, table, thousands
 
 
 def write_report(
@@ -76,15 +75,15 @@ def write_report(
         _results(experiment, roles, comparisons, intervals),
         _legend(experiment, roles, comparisons, replicates, paired_replicates, seed),
         "## What the table shows",
-        _bullets(shown),
+        bullets(shown),
         *_figures(experiment, intervals, out.parent / "figures"),
         *(["## Notes", *notes] if notes else []),
         "## Training",
         _training(experiment),
         "## Settings",
-        _settings(experiment),
+        settings(experiment),
         "## Origin",
-        _origin(experiment, command, environment, out, now),
+        origin(experiment, command, environment, out, now),
     ]
     files.write_text(out, "\n\n".join(sections) + "\n")
 
@@ -122,7 +121,7 @@ def _results(
         rows.append(
             [
                 system.label,
-                _thousands(system.mean("parameters")),
+                thousands(system.mean("parameters")),
                 str(len(system.runs)),
                 *([f"{100 * experiment.wer(name, [one]):.2f}" for one in sets] if several else []),
                 f"**{100 * experiment.wer(name):.2f}** [{low:.2f}, {high:.2f}]",
@@ -135,7 +134,7 @@ def _results(
                 f"{system.mean('train_seconds') / 60:.1f}",
             ]
         )
-    return _table(header, rows)
+    return table(header, rows)
 
 
 def _against_control(experiment: Experiment, system: System, comparisons: Mapping[tuple[str, str], Comparison]) -> str:
@@ -185,7 +184,7 @@ def _legend(
         f"{name} ({len(words):,} utterances, {words.sum():,} words)" for name, words in experiment.words.items()
     )
     tests = count_tests(comparisons)
-    return _bullets(
+    return bullets(
         [
             f"Test sets: {sizes}. WER and S / D / I (substitutions, deletions, insertions) are in % of the "
             f"reference words, pooled over seeds{' and test sets' if len(experiment.words) > 1 else ''}.",
@@ -228,33 +227,7 @@ def _training(experiment: Experiment) -> str:
         ]
         for system in experiment.finished.values()
     ]
-    return _table(header, rows)
-
-
-def _settings(experiment: Experiment) -> str:
-    """What most systems share in one block, and for each system what it sets differently."""
-    configs = {name: _flatten(system.runs[0].config) for name, system in experiment.finished.items()}
-    keys = sorted({key for config in configs.values() for key in config})
-    common = {key: Counter(config.get(key) for config in configs.values()).most_common(1)[0][0] for key in keys}
-    lines = []
-    for name, config in configs.items():
-        differing = [f"`{key}={config.get(key)}`" for key in keys if config.get(key) != common[key]]
-        if differing:
-            lines.append(f"{experiment.systems[name].label}: {', '.join(differing)}")
-    shared = "\n".join(f"{key}: {value}" for key, value in common.items() if value is not None)
-    details = f"<details><summary>Settings of most systems</summary>\n\n```yaml\n{shared}\n```\n\n</details>"
-    return f"{_bullets(lines)}\n\n{details}" if lines else details
-
-
-def _flatten(config: Any, prefix: str = "") -> dict[str, str]:
-    """Return settings by dotted key, absolute paths shortened, without the seeds, in which runs differ."""
-    if not isinstance(config, dict) or not config:
-        return {prefix.rstrip("."): without_paths(str(config))}
-    flat: dict[str, str] = {}
-    for key, value in config.items():
-        if key != "seed":
-            flat |= _flatten(value, f"{prefix}{key}.")
-    return flat
+    return table(header, rows)
 
 
 def _figures(experiment: Experiment, intervals: Mapping[str, tuple[float, float]], directory: Path) -> list[str]:
@@ -271,35 +244,3 @@ def _figures(experiment: Experiment, intervals: Mapping[str, tuple[float, float]
             figures.save(figure, directory / name)
             lines.append(f"![{caption}](figures/{name})")
     return lines if len(lines) > 1 else []
-
-
-def _origin(
-    experiment: Experiment,
-    command: str,
-    environment: Mapping[str, str] | None,
-    out: Path,
-    now: datetime.datetime | None,
-) -> str:
-    runs = [run for system in experiment.finished.values() for run in system.runs]
-    seconds = sum(run.summary["train_seconds"] for run in runs)
-    facts = {
-        "Command": f"`{without_paths(command)}`",
-        "Commit": describe_commit(out.parent, ignore=[out, out.parent / "figures"]),
-        "Date": f"{now or datetime.datetime.now():%Y-%m-%d}",
-        "Training time": f"{seconds / 60:.0f} minutes for {len(runs)} runs",
-        **(describe_environment() if environment is None else environment),
-    }
-    return _bullets([f"{name}: {fact}" for name, fact in facts.items() if fact])
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    rule = ["---", *["---:"] * (len(header) - 1)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in [header, rule, *rows])
-
-
-def _bullets(lines: Sequence[str]) -> str:
-    return "\n".join(f"- {line}" for line in lines)
-
-
-def _thousands(parameters: float) -> str:
-    return f"{parameters / 1e6:.2f} M" if parameters >= 1e6 else f"{parameters / 1e3:.0f} k"

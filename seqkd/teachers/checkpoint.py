@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from seqkd.models.ctc import CtcModel, load_model, model_hash
+from seqkd.models.ctc import CtcModel, load_model
+from seqkd.models.storage import model_hash
 
 
 class CheckpointTeacher(torch.nn.Module):

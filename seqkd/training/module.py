@@ -5,35 +5,36 @@ Letters: P passes, B utterances, T feature frames, T' encoder frames, F feature 
 
 from __future__ import annotations
 
-import math
-import time
 from typing import Any
 
-import lightning
 import torch
 from rapidfuzz.distance import Levenshtein
 from torch import Tensor
 
 from seqkd.data.batches import Batch, Corpus
 from seqkd.data.specaugment import SpecAugment
+from seqkd.data.text_batches import IGNORE, bounded
 from seqkd.data.tokens import Tokenizer
+from seqkd.decoding.forced import forced_alignment
 from seqkd.decoding.greedy import greedy_decode
-from seqkd.errors import SeqkdError
 from seqkd.losses import (
     DistillationLoss,
+    adaptive_label_smoothing_loss,
     best_path_ctc_loss,
     cons_kd_loss,
     delayed_kd_loss,
     guided_ctc_loss,
     inter_ctc_kd_loss,
 )
-from seqkd.models.ctc import CtcModel
+from seqkd.models.ctc import CtcModel, CtcOutput
 from seqkd.teachers import Teacher, align_frames
+from seqkd.training.base import Distillation
 from seqkd.training.objective import Objective
+from seqkd.training.self_knowledge import SelfKnowledge
 
 
-class CtcDistillation(lightning.LightningModule):
-    """Trains ``model`` on ``objective``. Everything random at update k depends on the seed and k alone."""
+class CtcDistillation(Distillation):
+    """Trains ``model`` on ``objective``."""
 
     def __init__(
         self,
@@ -45,23 +46,18 @@ class CtcDistillation(lightning.LightningModule):
         *,
         seed: int,
         teacher: Teacher | None = None,
+        knowledge: SelfKnowledge | None = None,
         dev: Corpus | None = None,
     ) -> None:
-        super().__init__()
-        self.model, self.objective, self.tokenizer, self.dev = model, objective, tokenizer, dev
+        super().__init__(model, training, seed=seed)
+        self.objective, self.tokenizer, self.knowledge, self.dev = objective, tokenizer, knowledge, dev
         self.augment = augment.stronger_time_masks(objective.time_mask_factor)
-        self.settings, self.seed = training, seed
         self._teacher = [teacher]  # in a list, so that its weights are neither trained nor saved with the student's
-        self.history: list[dict[str, Any]] = []  # a row a validation
-        self.seconds = 0.0  # spent training, over resumed runs too
         self.off_by_one = 0  # utterances whose teacher had one frame more or less
-        self._sums: dict[str, Tensor] = {}
-        self._updates_summed = 0
-        self._clock = time.monotonic()
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """One update: P views of a batch, one pass each, the objective, normalised over all processes."""
-        torch.manual_seed(hash((self.seed, self.global_step, self.global_rank)) % 2**63)
+        self.seed_update()
         views = self.views(batch)  # (P, B, T, F)
         passes = len(views)
         output = self.model(views.flatten(0, 1), batch.feature_lengths.repeat(passes), self.objective.tap)
@@ -69,9 +65,9 @@ class CtcDistillation(lightning.LightningModule):
         lengths = output.lengths[: len(batch.ids)]
         teacher_logits = self.teacher_logits(views, batch, logits.shape[2], lengths)
         loss = self.loss(logits, lengths, batch, teacher_logits, output.intermediate)
+        loss = self.with_tokens(loss, output, views[0], batch)
         self.remember(loss, len(batch.ids))
-        # DDP averages gradients over processes; this makes that the gradient of the mean over all utterances.
-        return loss.total * self.trainer.world_size / self.over_processes(len(batch.ids))
+        return self.share(loss.total, len(batch.ids))
 
     def loss(
         self,
@@ -112,6 +108,34 @@ class CtcDistillation(lightning.LightningModule):
             **shared,
         )
 
+    def with_tokens(self, loss: DistillationLoss, output: CtcOutput, view: Tensor, batch: Batch) -> DistillationLoss:
+        """Add what is learned token by token: smoothing where the first pass spikes, and the attention decoder.
+
+        ``output`` is of P × B utterances, ``view`` (B, T, F) what the first pass heard.
+        """
+        o, utterances = self.objective, len(batch.ids)
+        if not (o.aligned_smoothing_weight or o.attention_weight):
+            return loss
+        past = self.knowledge.answer(view, batch.feature_lengths) if self.knowledge else None
+        total, terms = loss.total, dict(loss.terms)
+        if o.aligned_smoothing_weight:
+            logits, lengths = output.logits[:utterances], output.lengths[:utterances]
+            path = forced_alignment(logits, batch.targets, lengths, batch.target_lengths)
+            spoken = path.masked_fill(path == self.tokenizer.blank, IGNORE)  # blanks would drive the amount to 1
+            smoothed = adaptive_label_smoothing_loss(logits, spoken, past and past.logits, reduction="sum")
+            total = total + o.aligned_smoothing_weight * smoothed.total
+            terms |= {"aligned": smoothed.total, "aligned_alpha": smoothed.terms["alpha"] * utterances}
+        if o.attention_weight:
+            inputs, targets = bounded(batch.targets, batch.target_lengths, batch.labelled)
+            logits = self.model.attend(output.memory, inputs.repeat(o.passes, 1)).unflatten(0, (o.passes, -1))
+            prior = self.knowledge.past_attends(past, inputs) if past else None
+            attended = o.of_attention().loss(logits, targets, prior)
+            positions = (targets != IGNORE).sum()
+            total = total + o.attention_weight * attended.total * positions
+            terms["attention"] = attended.total * positions
+            terms |= {f"attention_{name}": terms_of * utterances for name, terms_of in attended.terms.items()}
+        return DistillationLoss(total, terms)
+
     def views(self, batch: Batch) -> Tensor:
         """(P, B, T, F): warped once, then masked alike or independently."""
         features = self.augment.warp_time(batch.features, batch.feature_lengths)
@@ -139,22 +163,11 @@ class CtcDistillation(lightning.LightningModule):
         """The frozen teacher."""
         return self._teacher[0]
 
-    def over_processes(self, count: float) -> Tensor:
-        """Sum of a number over all processes."""
-        total = torch.tensor(float(count), device=self.device)
-        return self.trainer.strategy.reduce(total, reduce_op="sum") if self.trainer.world_size > 1 else total
-
-    def remember(self, loss: DistillationLoss, utterances: int) -> None:
-        """Collect the terms for the next row of the history without waiting for the device."""
-        for name, value in {"total": loss.total, **loss.terms}.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value.detach() / utterances
-        self._updates_summed += 1
-
     def on_fit_start(self) -> None:
-        """Bring the teacher to the student's device; start the clock."""
+        """Bring the teacher to the student's device."""
+        super().on_fit_start()
         if isinstance(self.teacher, torch.nn.Module):
             self.teacher.to(self.device)
-        self._clock = time.monotonic()
 
     def on_validation_epoch_start(self) -> None:
         """Start counting errors."""
@@ -172,59 +185,14 @@ class CtcDistillation(lightning.LightningModule):
         """Log dev WER over all processes and add a row to the history."""
         wer = float(self.over_processes(self.errors) / self.over_processes(self.words))
         self.log("dev_wer", wer, prog_bar=True)
-        now = time.monotonic()
-        self.seconds, self._clock = self.seconds + now - self._clock, now
-        train = {name: float(value) / max(1, self._updates_summed) for name, value in self._sums.items()}
-        if not all(map(math.isfinite, train.values())):
-            raise SeqkdError(
-                f"the training loss is not finite by update {self.global_step} ({train}); lower training.lr or "
-                "training.gradient_clip, and run it again"
-            )
-        self.log_dict({f"train/{name}": value for name, value in train.items()})
-        row = {
-            "step": self.global_step,
-            "seconds": self.seconds,
-            "dev_wer": wer,
-            "lr": self.learning_rate(),
-            "train": train,
-        }
-        self.history.append(row)
-        self._sums, self._updates_summed = {}, 0
-
-    def learning_rate(self) -> float:
-        """The optimiser's rate now."""
-        return self.optimizers().param_groups[0]["lr"]
-
-    def configure_optimizers(self) -> dict[str, Any]:
-        """AdamW; linear warm-up, then cosine decay. Vectors (norms, biases) are not decayed."""
-        s = self.settings
-        decayed = [p for p in self.model.parameters() if p.ndim > 1]
-        others = [p for p in self.model.parameters() if p.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": s["weight_decay"]}, {"params": others, "weight_decay": 0.0}]
-        optimizer = torch.optim.AdamW(groups, lr=s["lr"], betas=(0.9, 0.98), fused=self.device.type == "cuda")
-
-        def scale(step: int) -> float:
-            if step < s["warmup"]:
-                return (step + 1) / s["warmup"]
-            progress = min(1.0, (step - s["warmup"]) / max(1, s["updates"] - s["warmup"]))
-            return s["final_lr"] + (1 - s["final_lr"]) * 0.5 * (1 + math.cos(math.pi * progress))
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, scale)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        self.add_row(dev_wer=wer)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what the report needs beside the weights; plain values only."""
-        checkpoint["seqkd"] = {
-            "history": self.history,
-            "seconds": self.seconds + time.monotonic() - self._clock,
-            "sums": {k: torch.as_tensor(v).cpu() for k, v in self._sums.items()},
-            "updates_summed": self._updates_summed,
-            "off_by_one": self.off_by_one,
-        }
+        """Keep the count of frames that did not fit, too."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["seqkd"]["off_by_one"] = self.off_by_one
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up where the checkpoint was written."""
-        kept = checkpoint["seqkd"]
-        self.history, self.seconds = kept["history"], kept["seconds"]
-        self._sums = {k: v.to(self.device) for k, v in kept["sums"].items()}
-        self._updates_summed, self.off_by_one = kept["updates_summed"], kept["off_by_one"]
+        super().on_load_checkpoint(checkpoint)
+        self.off_by_one = checkpoint["seqkd"]["off_by_one"]

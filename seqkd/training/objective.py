@@ -6,6 +6,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from seqkd.errors import ConfigError
+from seqkd.training.self_knowledge import PRIORS
+from seqkd.training.token_objective import TokenObjective
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,12 @@ class Objective:
     detach_consistency: bool = False
     views: str = "same"
     time_mask_factor: float = 1.0
+    aligned_smoothing_weight: float = 0.0
+    attention_weight: float = 0.0
+    attention_layers: int = 1
+    attention_form: str = "uniform"
+    attention_smoothing: float = 0.0
+    prior: str = "best"
 
     def __post_init__(self) -> None:
         choices = {
@@ -36,6 +44,8 @@ class Objective:
             "select": ("all", "nonblank"),
             "teacher_view": ("clean", "student"),
             "views": ("same", "independent"),
+            "attention_form": ("uniform", "adaptive"),
+            "prior": PRIORS,
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -43,7 +53,8 @@ class Objective:
                     f"system.objective.{name} is {getattr(self, name)!r}; expected one of {', '.join(allowed)}"
                 )
         least = {"passes": 1, "kd_weight": 0, "consistency_weight": 0, "consistency_warmup": 0, "time_mask_factor": 0}
-        least |= {"max_delay": 0, "inter_kd_weight": 0, "inter_ctc_weight": 0}
+        least |= {"max_delay": 0, "inter_kd_weight": 0, "inter_ctc_weight": 0, "attention_layers": 1}
+        least |= {"aligned_smoothing_weight": 0, "attention_weight": 0, "attention_smoothing": 0}
         for name, limit in least.items():
             if not getattr(self, name) >= limit:
                 raise ConfigError(f"system.objective.{name} is {getattr(self, name)}; expected at least {limit}")
@@ -67,6 +78,15 @@ class Objective:
     def needs_teacher(self) -> bool:
         """Whether any term looks at a teacher."""
         return self.kd_weight > 0 or (self.form == "intermediate" and self.inter_kd_weight > 0)
+
+    @property
+    def needs_prior(self) -> bool:
+        """Whether any term looks at the model's past self."""
+        return self.aligned_smoothing_weight > 0 or (self.attention_weight > 0 and self.attention_form == "adaptive")
+
+    def of_attention(self) -> TokenObjective:
+        """The loss of the attention decoder."""
+        return TokenObjective(form=self.attention_form, smoothing=self.attention_smoothing)
 
     def consistency_weight_at(self, step: int, updates: int) -> float:
         """The consistency weight rises linearly over the first ``consistency_warmup`` of the updates.

@@ -235,7 +235,7 @@ def test_neither_apt_nor_archive(tmp_path, monkeypatch, no_network):
 def test_failing_apt_is_quoted(tmp_path, monkeypatch, no_network):
     monkeypatch.setattr(asterisk_sounds.shutil, "which", lambda name: f"/bin/{name}")
     failed = subprocess.CompletedProcess([], 100, "", "W: warning\nE: Unable to locate package\n")
-    monkeypatch.setattr(asterisk_sounds.subprocess, "run", lambda *_a, **_k: failed)
+    monkeypatch.setattr(subprocess, "run", lambda *_a, **_k: failed)
     with pytest.raises(DataError, match="apt-get download failed: E: Unable to locate package; https://"):
         fetch_sounds(tmp_path / "downloads")
 

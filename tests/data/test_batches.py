@@ -7,7 +7,6 @@ import pytest
 
 from seqkd.data.batches import (
     Corpus,
-    StepSampler,
     evaluation_batches,
     frames_needed,
     load_corpus,
@@ -15,6 +14,7 @@ from seqkd.data.batches import (
 )
 from seqkd.data.features import FeatureSettings, make_features
 from seqkd.data.kaldi import read_data_dir
+from seqkd.data.sampling import StepSampler
 from seqkd.data.tokens import Tokenizer, train_tokenizer
 from seqkd.errors import DataError
 from tests.tone_corpus import RATE
@@ -40,7 +40,7 @@ def data(tones: Path, tmp_path: Path) -> Path:
 
 
 def sampler(corpus: Corpus, updates: int, **options: int) -> StepSampler:
-    return StepSampler(corpus, **{"updates": updates, "max_duration": 4.0, "seed": 7} | options)
+    return StepSampler(corpus.seconds(), **{"updates": updates, "max_size": 4.0, "seed": 7} | options)
 
 
 def test_same_seed_same_batches_other_seed_others(corpus: Corpus) -> None:
@@ -90,9 +90,9 @@ def test_too_few_utterances_for_the_processes_is_said(corpus: Corpus) -> None:
     def first(count: int) -> Corpus:
         return Corpus(corpus.store, dict(list(corpus.transcripts.items())[:count]), corpus.targets, {})
 
-    with pytest.raises(DataError, match=r"no batch of 2 × 4 s can be made from 2 utterances; lower training"):
+    with pytest.raises(DataError, match=r"no batch of 2 × 4 can be made from 2 items; lower training"):
         list(sampler(first(2), 3, world=2))
-    with pytest.raises(DataError, match=r"training needs at least 2 utterances, found 1"):
+    with pytest.raises(DataError, match=r"training needs at least 2 items, found 1"):
         list(sampler(first(1), 3))
 
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from seqkd.data.tokens import train_tokenizer
-from seqkd.models.ctc import load_model, model_hash, save_model
+from seqkd.models.ctc import load_model, save_model
+from seqkd.models.storage import model_hash
 from seqkd.teachers import CheckpointTeacher, Teacher
 from tests.models.tiny_models import BINS, CLASSES, tiny_model
 

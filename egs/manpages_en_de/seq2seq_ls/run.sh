@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Train translators from English to German on manual pages, with adaptive label smoothing and what it is compared with.
+#   ./run.sh                      one seed of the main systems
+#   ./run.sh --preset smoke       two minutes: does everything work here?
+#   ./run.sh --preset study       every system, three seeds: the table in RESULTS.md
+#   ./run.sh --help               stages and options
+# The pages come from Debian's packages manpages, manpages-dev, manpages-de and manpages-de-dev, through apt-get.
+set -euo pipefail
+cd "$(dirname "$0")"
+exec ../../../recipes/seq2seq_ls.sh "$@"

@@ -1,0 +1,212 @@
+"""A training run on disk: where it resumes, what stops it, which weights it keeps.
+
+``exp/<system>/seed<k>/`` receives ``config.yaml`` (all that decides the result), ``checkpoints/``, ``history.json``,
+``model/`` and, last, ``summary.json``: a run with a summary is done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+import yaml
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+from omegaconf import DictConfig
+from torch.utils.data import DataLoader
+
+from seqkd.errors import SeqkdError
+from seqkd.files import lock, write_json, write_text
+from seqkd.training.base import Distillation
+from seqkd.training.checkpoints import ResumePoint, average_weights, newest_resume_point
+
+log = logging.getLogger("seqkd")
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """What is measured on dev, the lower the better, and how a progress line shows it."""
+
+    name: str
+    show: Callable[[float], str]
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Where batches come from: ``training(start, rank, world)`` from update ``start`` on, and ``dev(rank, world)``."""
+
+    training: Callable[[int, int, int], DataLoader]
+    dev: Callable[[int, int], DataLoader]
+
+
+@contextlib.contextmanager
+def held(directory: Path) -> Iterator[None]:
+    """Keep other runs out of ``directory``; the other processes of a distributed run share the first one's hold."""
+    with contextlib.ExitStack() as stack:
+        if "LOCAL_RANK" not in os.environ:
+            stack.enter_context(lock(directory.parent / f".{directory.name}.lock", str(directory)))
+        yield
+
+
+def is_ours(directory: Path, description: dict[str, Any]) -> bool:
+    """Whether what the directory holds was made with the same settings and data."""
+    config = directory / "config.yaml"
+    return config.is_file() and yaml.safe_load(config.read_text(encoding="utf-8")) == description
+
+
+def is_done(directory: Path, description: dict[str, Any]) -> bool:
+    """Whether this very run is finished."""
+    return (directory / "summary.json").is_file() and is_ours(directory, description)
+
+
+def prepare_directory(directory: Path, description: dict[str, Any]) -> None:
+    """Write ``config.yaml``; clear what another configuration left."""
+    if is_ours(directory, description):
+        return
+    if directory.exists():
+        log.info("%s was made with other settings or data: training anew", directory)
+        shutil.rmtree(directory)
+    write_text(directory / "config.yaml", yaml.safe_dump(description, sort_keys=False))
+
+
+def fit(
+    cfg: DictConfig,
+    module: Distillation,
+    batches: Batches,
+    directory: Path,
+    monitor: Monitor,
+    callbacks: Sequence[Callback] = (),
+) -> tuple[lightning.Trainer, ModelCheckpoint]:
+    """Run the Trainer from the newest resume point, if there is one."""
+    settings = module.settings
+    checkpoints = directory / "checkpoints"
+    resume = newest_resume_point(checkpoints)
+    start = int(resume.stem.split("=")[1]) if resume else 0
+    if resume:
+        log.info("%s: resuming at update %d", directory, start)
+    best = ModelCheckpoint(
+        checkpoints,
+        filename="best-{step}",
+        monitor=monitor.name,
+        save_top_k=settings["average"],
+        save_weights_only=True,
+    )
+    quiet_lightning()
+    devices = max(1, cfg.ngpu)
+    trainer = lightning.Trainer(
+        accelerator="gpu" if cfg.ngpu else "cpu",
+        devices=devices,
+        strategy="ddp" if devices > 1 else "auto",
+        precision=settings["precision"],
+        max_steps=settings["updates"],
+        val_check_interval=min(settings["validate_every"], settings["updates"]),
+        check_val_every_n_epoch=None,
+        gradient_clip_val=settings["gradient_clip"],
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        logger=TensorBoardLogger(directory, name=None, version="tensorboard"),
+        callbacks=[*callbacks, best, ResumePoint(checkpoints), *progress(directory, monitor)],
+        enable_progress_bar=sys.stderr.isatty(),
+        enable_model_summary=False,
+        log_every_n_steps=settings["validate_every"],
+    )
+    rank, world = trainer.global_rank, trainer.world_size
+    try:
+        trainer.fit(
+            module,
+            batches.training(start, rank, world),
+            batches.dev(rank, world),
+            ckpt_path=resume,
+            weights_only=True,
+        )
+    except SystemExit as stop:  # what Lightning makes of Ctrl-C
+        raise SeqkdError(
+            f"{directory} was interrupted at update {module.global_step}; run it again to carry on"
+        ) from stop
+    return trainer, best
+
+
+def finish(directory: Path, module: Distillation, summary: dict[str, Any]) -> None:
+    """Write what the report reads, the summary last, and drop the checkpoints."""
+    write_json(directory / "history.json", {"rows": module.history})
+    write_json(directory / "summary.json", summary)
+    if (directory / "checkpoints").is_dir():
+        shutil.rmtree(directory / "checkpoints")
+
+
+def choose_weights(
+    module: Distillation, best: ModelCheckpoint, measure: Callable[[], float]
+) -> tuple[str, dict[str, float]]:
+    """Load into the model the average of the best checkpoints, or the best one if ``measure`` on dev says it is better.
+
+    Returns which it is, and what was measured of either.
+    """
+    model, device = module.model, module.device
+    candidates = {"best": [best.best_model_path], "average": sorted(best.best_k_models)}
+    measured = {}
+    for name, paths in candidates.items():
+        model.load_state_dict(average_weights(paths, prefix="model."))
+        measured[name] = measure()
+    chosen = min(candidates, key=lambda name: (measured[name], name))
+    model.load_state_dict(average_weights(candidates[chosen], prefix="model."))
+    model.to(device)
+    return chosen, measured
+
+
+def device_name(cfg: DictConfig, settings: dict[str, Any]) -> str:
+    """What a run was trained on."""
+    return f"{cfg.ngpu} × {torch.cuda.get_device_name()}" if cfg.ngpu else f"{settings['threads']} CPU thread(s)"
+
+
+def progress(directory: Path, monitor: Monitor) -> list[Callback]:
+    """On a terminal Lightning shows its bar; elsewhere a line a minute serves log files better."""
+    return [] if sys.stderr.isatty() else [ProgressLines(directory, monitor)]
+
+
+class ProgressLines(Callback):
+    """One line a minute with the estimate of what is left: for log files and background runs."""
+
+    def __init__(self, directory: Path, monitor: Monitor, every: float = 60.0) -> None:
+        self.monitor = monitor
+        self.name, self.every = f"{directory.parent.name}/{directory.name}", every
+        self.began = self.last = time.monotonic()
+        self.first_step: int | None = None
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        """Print when it is time."""
+        step, now = trainer.global_step, time.monotonic()
+        if self.first_step is None:
+            self.first_step, self.began = step, now
+        if now - self.last < self.every:
+            return
+        self.last = now
+        left = (trainer.max_steps - step) * (now - self.began) / max(1, step - self.first_step)
+        measured = trainer.callback_metrics.get(self.monitor.name)
+        shown = f", {self.monitor.show(float(measured))}" if measured is not None else ""
+        print(f"{self.name}: update {step}/{trainer.max_steps}{shown}, {left / 60:.1f} min left", flush=True)
+
+
+def quiet_lightning() -> None:
+    """Advice of Lightning and lhotse to programmers does not concern our users."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for text in (
+        ".*does not have many workers.*",
+        ".*`training_step` returned.*",
+        ".*treespec.*",
+        ".*LeafSpec.*",
+        ".*eagerly read CutSet.*",
+        ".*dataloader is not resumable.*",
+    ):
+        warnings.filterwarnings("ignore", text)
+    warnings.filterwarnings("ignore", ".*Checkpoint directory.*")
