@@ -1,0 +1,143 @@
+"""What a trained system says of the songs of a set: ``decode_<set>/``.
+
+``decoded.safetensors`` holds ``<id>/shots`` (T,) int64, the classes of the one-second frames, and ``<id>/posteriors``
+(T, C) float32; ``shots.csv`` is the same for people: ``id,start,end,type``. ``decode.json`` says what it was made from.
+
+How a sequence is made of probabilities is part of a system, as in the paper: assistants and students take the most
+probable shot of each second; a teacher takes the best sequence under the film language. The commonest shot stays the
+same throughout; the film language alone is drawn from, once a seed.
+
+Legend: T seconds, C shot classes.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from seqkd.errors import ConfigError, DataError
+from seqkd.files import atomic_path, write_json, write_text
+from seqkd.layout import run_directory
+from seqkd.shots.data import HEADER, shots_of
+from seqkd.shots.features import read_features
+from seqkd.shots.fusion import load_teacher
+from seqkd.shots.language import FilmLanguage
+from seqkd.shots.model import directory_hash, load_shot_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from omegaconf import DictConfig
+
+    from seqkd.shots.features import Track
+
+log = logging.getLogger("seqkd")
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """``shots`` (T,) and ``posteriors`` (T, C) of a song."""
+
+    shots: np.ndarray
+    posteriors: np.ndarray
+
+
+def decode_run(cfg: DictConfig, system: str, seed: int, name: str) -> None:
+    """Decode set ``name`` with ``exp/<system>/seed<k>/model``; do nothing if that was done with the same model."""
+    run = run_directory(cfg, system, seed)
+    if not (run / "summary.json").is_file():
+        raise ConfigError(f"{run} has no finished model; run stages 2 to 5 first")
+    output, data = run / f"decode_{name}", Path(cfg.data) / name
+    tracks = read_features(data)
+    made_by = {
+        "model": directory_hash(run / "model"),
+        "features": json.loads((data / "features" / "done.json").read_text(encoding="utf-8")),
+    }
+    stamp = output / "decode.json"
+    if stamp.is_file() and json.loads(stamp.read_text(encoding="utf-8")) == made_by:
+        return
+    read = reader(run / "model", system, seed)
+    write_decoded(output, {key: read(key, track) for key, track in tracks.items()}, made_by)
+    log.info("%s: %d songs", output, len(tracks))
+
+
+def reader(model: Path, system: str, seed: int) -> Callable[[str, Track], Decoded]:
+    """How a system reads a song, from the directory of its model."""
+    match system:
+        case "majority":
+            language = FilmLanguage.load(model / "language.json")
+            return lambda key, track: constant(language, len(track.frames))
+        case "bigram":
+            language = FilmLanguage.load(model / "language.json")
+            return lambda key, track: drawn(language, len(track.frames), seed=seed, song=key)
+        case "teacher" | "teacher_dil":
+            teacher = load_teacher(model)
+            return lambda key, track: Decoded(teacher.decode(track), teacher.posteriors(track))
+        case _:
+            network = load_shot_model(model)
+            return lambda key, track: most_probable(network.posteriors(track))
+
+
+def most_probable(posteriors: np.ndarray) -> Decoded:
+    """The most probable shot of each second."""
+    return Decoded(posteriors.argmax(-1), posteriors)
+
+
+def constant(language: FilmLanguage, frames: int) -> Decoded:
+    """The commonest shot of the training songs, all the time."""
+    return most_probable(np.tile(language.prior, (frames, 1)))
+
+
+def drawn(language: FilmLanguage, frames: int, *, seed: int, song: str) -> Decoded:
+    """A sequence drawn from the film language without any music; its own for each seed and song."""
+    silence = np.zeros((frames, len(language.prior)))
+    rng = np.random.default_rng([seed, zlib.crc32(song.encode())])
+    return Decoded(language.sample(silence, rng), language.posterior(silence))
+
+
+def write_decoded(output: Path, songs: dict[str, Decoded], made_by: dict[str, Any]) -> None:
+    """Write what a system says of each song; ``decode.json`` comes last."""
+    from safetensors.numpy import save_file
+
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "decode.json").unlink(missing_ok=True)
+    arrays = {f"{key}/shots": song.shots.astype(np.int64) for key, song in songs.items()}
+    arrays |= {f"{key}/posteriors": np.ascontiguousarray(s.posteriors, np.float32) for key, s in songs.items()}
+    with atomic_path(output / "decoded.safetensors") as path:
+        save_file(arrays, path)
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(HEADER)
+    for key, song in sorted(songs.items()):
+        rows.writerows((key, f"{shot.start:g}", f"{shot.end:g}", shot.kind) for shot in shots_of(song.shots))
+    write_text(output / "shots.csv", text.getvalue())
+    write_json(output / "decode.json", made_by)
+
+
+def read_decoded(output: Path) -> dict[str, Decoded]:
+    """What `write_decoded` wrote, by song id.
+
+    Raises:
+        DataError: there is nothing finished, or it is damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    if not (output / "decode.json").is_file():
+        raise DataError(f"{output} has nothing decoded; run stage 6 (decode) first")
+    try:
+        arrays = load_file(output / "decoded.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise DataError(
+            f"{output}/decoded.safetensors is damaged ({error}); delete it and run stage 6 again"
+        ) from error
+    keys = [name.removesuffix("/shots") for name in arrays if name.endswith("/shots")]
+    return {key: Decoded(arrays[f"{key}/shots"], arrays[f"{key}/posteriors"]) for key in sorted(keys)}

@@ -1,0 +1,140 @@
+"""Figures of the music2shot report, by matplotlib, which is imported only inside functions.
+
+Legend: T seconds, C shot classes.
+"""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from seqkd.shots.classes import SHOTS
+from seqkd.shots.data import frame_classes, read_songs
+from seqkd.shots.decoding import read_decoded
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from omegaconf import DictConfig
+
+    from seqkd.shots.experiment import Experiment
+    from seqkd.shots.truth import Bound
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart; a shot each.
+COLOURS = ("#D55E00", "#E69F00", "#F0E442", "#009E73", "#56B4E9", "#0072B2", "#CC79A7", "#4D4D4D")
+_STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+_GROUPS = {"student": "#0072B2", "student_kd": "#0072B2", "dil": "#0072B2", "teacher": "#D55E00"}
+_GROUPS |= {"teacher_dil": "#D55E00"}
+
+
+def draw_accuracy(experiment: Experiment, bound: Bound | None) -> Figure:
+    """Draw a bar a system: ASC over songs and seeds, 95 % interval, a dot a seed; lines for what is attainable."""
+    finished = experiment.finished
+    figure, (axes,) = _new(7.5, 1.1 + 0.4 * len(finished))
+    right = 0.0
+    for row, (name, system) in enumerate(finished.items()):
+        asc, seeds = 100 * system.pooled.asc, 100 * system.by_seed()
+        low, high = (100 * end for end in system.interval("asc", replicates=1000, seed=0))
+        colour = _GROUPS.get(name, "#7F7F7F")
+        axes.barh(row, asc, height=0.62, color=colour, alpha=0.35, linewidth=0)
+        axes.plot([low, high], [row, row], color=colour, linewidth=2, solid_capstyle="butt")
+        offsets = np.linspace(-0.14, 0.14, len(seeds)) if len(seeds) > 1 else np.zeros(1)
+        axes.plot(seeds, row + offsets, "o", color=colour, markersize=4, markeredgecolor="white")
+        end = max(high, seeds.max())
+        right = max(right, end)
+        axes.annotate(f"{asc:.2f}", (end, row), (6, 0), textcoords="offset points", va="center", fontweight="bold",
+                      bbox={"color": "white", "pad": 1})  # fmt: skip
+    if bound:
+        lines = {"song known": bound.drawn_accuracy, "previous shot known too": bound.drawn_accuracy_given_previous}
+        for (label, value), style in zip(lines.items(), ("-", "--"), strict=True):
+            axes.axvline(100 * value, color="black", linewidth=1, linestyle=style, label=f"attainable, {label}")
+            right = max(right, 100 * value)
+        figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    axes.set_yticks(range(len(finished)), [system.label for system in finished.values()])
+    axes.tick_params(axis="y", length=0)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.08 * right)
+    axes.set_xlabel("ASC %; line: 95 % interval, dots: seeds")
+    return figure
+
+
+def draw_rounds(experiment: Experiment) -> Figure | None:
+    """Draw the dev error of student, teacher and assistants over rounds: mean over seeds, thin lines the seeds."""
+    dil = experiment.finished.get("dil")
+    histories = [run.summary["rounds"] for run in dil.runs] if dil else []
+    if not any(len(rounds) > 1 for rounds in histories):
+        return None
+    figure, (axes,) = _new(7.5, 3.6)
+    parts = {
+        "student": ("Student", "#0072B2", "-"),
+        "teacher": ("Teacher", "#D55E00", "-"),
+        "assistant_1s": ("Assistant, 1 s", "#7F7F7F", "-"),
+        "assistant_2s": ("Assistant, 2 s frames", "#7F7F7F", "--"),
+        "assistant_4s": ("Assistant, 4 s frames", "#7F7F7F", ":"),
+    }
+    longest = max(map(len, histories))
+    for part, (label, colour, dash) in parts.items():
+        table = np.full((len(histories), longest), np.nan)
+        for row, rounds in zip(table, histories, strict=True):
+            row[: len(rounds)] = [100 * one.get(part, np.nan) for one in rounds]
+        if part in ("student", "teacher"):
+            axes.plot(range(longest), table.T, color=colour, linewidth=0.7, alpha=0.4)
+        there = ~np.isnan(table).all(0)
+        means = np.nanmean(table[:, there], axis=0)
+        axes.plot(np.flatnonzero(there), means, color=colour, linestyle=dash, linewidth=2, marker="o", label=label)
+    axes.set_xticks(range(longest))
+    axes.set_xlabel("round; 0 is plain distillation")
+    axes.set_ylabel("dev error %")
+    figure.legend(loc="outside right upper", frameon=False)
+    return figure
+
+
+def draw_song(cfg: DictConfig, experiment: Experiment) -> Figure | None:
+    """Draw one test song: the true shots, the best student's shots, and its probabilities."""
+    for name in ("dil", "student_kd", "student"):
+        if name in experiment.finished:
+            break
+    else:
+        return None
+    system, test = experiment.finished[name], cfg.sets.test[0]
+    decoded = read_decoded(Path(cfg.exp) / name / f"seed{system.runs[0].seed}" / f"decode_{test}")
+    song = next(song for song in read_songs(Path(cfg.data) / test) if song.id in decoded)
+    said = decoded[song.id]
+    figure, (truth, shots, probabilities) = _new(9.0, 3.8, rows=(1, 1, 4))
+    _strip(truth, frame_classes(song.shots, len(said.shots)), "truth")
+    _strip(shots, said.shots, "student")
+    probabilities.stackplot(np.arange(len(said.shots)) + 0.5, said.posteriors.T, colors=COLOURS, linewidth=0)
+    probabilities.set(xlim=(0, len(said.shots)), ylim=(0, 1), xlabel=f"{song.id}, seconds", ylabel="probability")
+    from matplotlib.patches import Patch
+
+    keys = [Patch(color=colour, label=kind) for kind, colour in zip(SHOTS, COLOURS, strict=True)]
+    figure.legend(handles=keys, loc="outside right upper", frameon=False)
+    return figure
+
+
+def _strip(axes: Axes, classes: np.ndarray, label: str) -> None:
+    """Draw a sequence of shots as blocks of colour."""
+    edges = np.flatnonzero(np.diff(classes, prepend=-1, append=-1))
+    for start, end in itertools.pairwise(edges):
+        kind = classes[start]
+        axes.axvspan(start, end, color=COLOURS[kind], linewidth=0)
+        if end - start > 3:
+            dark = kind in (5, 7)
+            axes.text((start + end) / 2, 0.5, SHOTS[kind], ha="center", va="center", fontsize=6,
+                      color="white" if dark else "black")  # fmt: skip
+    axes.set(xlim=(0, len(classes)), ylim=(0, 1), xticks=[], yticks=[])
+    axes.set_ylabel(label, rotation=0, ha="right", va="center")
+
+
+def _new(width: float, height: float, rows: tuple[int, ...] = (1,)) -> tuple[Figure, list[Axes]]:
+    # Without pyplot there is no global state: no backend to choose, no window, nothing to close.
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        grid = figure.add_gridspec(len(rows), 1, height_ratios=rows)
+        return figure, [figure.add_subplot(grid[row]) for row in range(len(rows))]

@@ -1,0 +1,116 @@
+"""What a network learns from: songs at its frame rate, with their shots and, where there is a teacher, its beliefs.
+
+Legend: B songs, T frames, F features, C shot classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seqkd.errors import DataError
+from seqkd.shots.data import Shot, data_fingerprint, frame_classes, read_songs
+from seqkd.shots.features import Track, read_features
+from seqkd.shots.model import check_names
+from seqkd.shots.rates import averaged
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The songs of a labelled set.
+
+    Attributes:
+        names: of the F features.
+        tracks: by song id.
+        shots: by song id.
+        classes: (T,) the class of each second, by song id.
+        fingerprint: of the songs and their shots.
+    """
+
+    names: tuple[str, ...]
+    tracks: dict[str, Track]
+    shots: dict[str, tuple[Shot, ...]]
+    classes: dict[str, np.ndarray]
+    fingerprint: str
+
+    @property
+    def frames(self) -> dict[str, np.ndarray]:
+        """(T, F) one-second frames by song id."""
+        return {key: track.frames for key, track in self.tracks.items()}
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A song, or a batch of pieces of songs: frames (..., T, F), classes (..., T), soft (..., T, C) or None."""
+
+    frames: Tensor
+    classes: Tensor
+    soft: Tensor | None = None
+
+
+def load_corpus(directory: Path) -> Corpus:
+    """Read a labelled set with its features.
+
+    Raises:
+        DataError: the set or its features are missing or damaged, its songs have no shots, or features differ.
+    """
+    songs, tracks = read_songs(directory), read_features(directory)
+    shots = {}
+    for song in songs:
+        if song.shots is None:
+            raise DataError(
+                f"{directory} has no shots.csv, but is used as a labelled set; write it: id,start,end,type."
+            )
+        if song.id not in tracks:
+            raise DataError(f"{directory}: song {song.id!r} has no features; run stage 1 again.")
+        shots[song.id] = song.shots
+    names = tuple(tracks[songs[0].id].names)
+    for song in songs:
+        check_names(names, tracks[song.id].names)
+    classes = {key: frame_classes(shots[key], len(tracks[key].frames)) for key in shots}
+    return Corpus(names, {key: tracks[key] for key in shots}, shots, classes, data_fingerprint(songs))
+
+
+def lessons(corpus: Corpus, seconds: int = 1, soft: Mapping[str, np.ndarray] | None = None) -> list[Lesson]:
+    """A lesson a song, at frames of ``seconds``.
+
+    Args:
+        corpus: what there is to learn.
+        seconds: of a frame: features and soft targets are averaged, the class is the one that fills most of a frame.
+        soft: (T, C) probabilities at one second by song id, of whoever teaches.
+    """
+    made = []
+    for key, track in corpus.tracks.items():
+        frames = np.ascontiguousarray(averaged(track.frames, seconds), np.float32)
+        classes = corpus.classes[key] if seconds == 1 else frame_classes(corpus.shots[key], len(frames), seconds)
+        believed = None if soft is None else torch.from_numpy(averaged(soft[key], seconds).astype(np.float32))
+        made.append(Lesson(torch.from_numpy(frames), torch.from_numpy(classes), believed))
+    return made
+
+
+def draw(known: Sequence[Lesson], *, batch: int, window: int, seed: int, update: int) -> Lesson:
+    """A batch for one update: pieces of equal length, at random places of songs drawn at random.
+
+    Depends on nothing but the arguments, so that an interrupted training goes on with the same batches.
+
+    Args:
+        known: the songs.
+        batch: B; songs are drawn without repetition while there are enough.
+        window: frames of a piece; less where a drawn song is shorter.
+        seed, update: what the draw depends on.
+    """
+    rng = np.random.default_rng([seed, update])
+    chosen = [known[i] for i in rng.choice(len(known), batch, replace=batch > len(known))]
+    length = min(window, *(len(lesson.frames) for lesson in chosen))
+    pieces = []
+    for lesson in chosen:
+        start = int(rng.integers(len(lesson.frames) - length + 1))
+        pieces.append([lesson.frames, lesson.classes, lesson.soft, slice(start, start + length)])
+    frames, classes = (torch.stack([piece[i][piece[3]] for piece in pieces]) for i in (0, 1))
+    soft = None if chosen[0].soft is None else torch.stack([piece[2][piece[3]] for piece in pieces])
+    return Lesson(frames, classes, soft)

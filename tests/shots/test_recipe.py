@@ -1,0 +1,101 @@
+"""The recipe's presets, scripts and stages; the smoke preset from nothing to its numbers is a test marked recipe."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from seqkd.cli.main import main
+from seqkd.cli.settings import CONF, compose, parse, parser, system_overrides
+from seqkd.shots.features import FeatureSettings
+from seqkd.shots.model import Architecture, ShotNetwork
+from seqkd.shots.training import Distillation, TrainingSettings
+from seqkd.tasks import all_runs
+
+ROOT = Path(__file__).parents[2]
+PRESETS = sorted(ROOT.glob("egs/*/music2shot/conf/preset/*.yaml"))
+SCRIPTS = sorted(ROOT.glob("egs/*/music2shot/run.sh"))
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: str(path.relative_to(ROOT / "egs")))
+def test_presets_fit(preset):
+    options = ["--task", "music2shot", "--conf", str(preset.parents[1]), "--preset", preset.stem]
+    args = parse(parser("test", ""), options)
+    cfg = compose(args)
+    FeatureSettings(**cfg.features)
+    TrainingSettings(**cfg.training)
+    Distillation(**cfg.distillation)
+    Architecture(**OmegaConf.to_container(cfg.model))
+    systems = dict(all_runs(cfg))
+    assert set(cfg.report.expect) <= set(systems)
+    for system in systems:
+        chosen = compose(args, *system_overrides(cfg, system, 0)).system
+        assert chosen.name == system and chosen.control in (None, *systems)
+    if "sets" in cfg.corpus:
+        assert {cfg.sets.train, cfg.sets.dev, *cfg.sets.test} == set(cfg.corpus.sets)
+
+
+def test_every_system_has_its_file():
+    names = {path.stem for path in (CONF / "music2shot" / "system").glob("*.yaml")}
+    cfg = compose(parse(parser("test", ""), ["--task", "music2shot"]))
+    assert names == set(dict(all_runs(cfg)))
+
+
+def test_the_defaults_are_the_published_hyperparameters():
+    cfg = compose(parse(parser("test", ""), ["--task", "music2shot"]))
+    assert list(cfg.model.sizes) == [256, 128, 64] and cfg.training.lr == 1e-3
+    assert (cfg.distillation.kd_weight, cfg.distillation.temperature) == (0.5, 20.0)
+    assert not cfg.distillation.scale_by_temperature
+    assert (cfg.teacher.scale, cfg.teacher.prior_power) == (1.0, 1.0)
+    network = ShotNetwork(Architecture(**OmegaConf.to_container(cfg.model)), 188)
+    assert network.parameter_count() == pytest.approx(1.75e6, rel=0.01)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.parts[-3])
+def test_help_lists_stages_and_mistakes_are_one_sentence(script, tmp_path):
+    run = lambda *a: subprocess.run([script, *a], cwd=tmp_path, capture_output=True, text=True, timeout=60)  # noqa: E731
+    said = run("--help").stdout
+    assert all(f"{number}  " in said for number in range(10)) and "student and teacher in turn" in said
+    for arguments, says in (
+        (["--sage", "1"], "run.sh: unknown option --sage; known: --stage --stop-stage"),
+        (["--stop-stage", "10"], "run.sh: --stop-stage is 10; the last stage is 9\n"),
+        (["--preset", "huge"], "run.sh: there is no preset huge; known: default"),
+    ):
+        done = run(*arguments)
+        assert done.returncode == 2 and done.stderr.startswith(says)
+
+
+def test_a_template_without_a_source_says_so(tmp_path, capsys):
+    conf = ROOT / "egs" / "TEMPLATE" / "music2shot" / "conf"
+    options = ["--task", "music2shot", "--conf", str(conf), "--preset", "default", "--data", str(tmp_path)]
+    assert main(["prepare", "corpus", *options]) == 1
+    said = capsys.readouterr().err
+    assert "corpus.source" in said and said.count("\n") == 1
+
+
+@pytest.mark.recipe
+def test_smoke(tmp_path):
+    script = ROOT / "egs" / "synthetic_concerts" / "music2shot" / "run.sh"
+    exp, data = tmp_path / "exp of mine", tmp_path / "data of mine"
+    command = [script, "--preset", "smoke", "--exp", exp, "--data", data]
+    run = lambda *a: subprocess.run([*command, *a], cwd=tmp_path, capture_output=True, text=True, timeout=3600)  # noqa: E731
+    began = time.monotonic()
+    done = run()
+    print(f"{time.monotonic() - began:.0f} s")
+    assert done.returncode == 0, done.stdout + done.stderr
+    headings = re.findall(r"^== stage (\d+): (.*)$", done.stdout, re.MULTILINE)
+    assert [number for number, _ in headings] == [str(number) for number in range(10)]
+    reached = re.findall(r"^(\w+) on test: ([\d.]+) % ASC, must be at least ([\d.]+) %: reached$", done.stdout, re.M)
+    assert {system for system, *_ in reached} == {"teacher", "dil"}
+    text = (exp / "RESULTS.md").read_text(encoding="utf-8")
+    assert "*Attainable: the song known, each second by itself*" in text and "run.sh --preset smoke" in text
+    assert (exp / "model" / "model.safetensors").is_file()
+    before = {path: path.stat().st_mtime_ns for path in exp.rglob("*.safetensors") if path.parent.name != "model"}
+    again = run()
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert before == {path: path.stat().st_mtime_ns for path in before}

@@ -1,0 +1,317 @@
+"""Training: batches, objective, rounds, and kill -9 at any time without another result."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from seqkd.errors import ConfigError, DataError, SeqkdError
+from seqkd.losses.deep_interactive import deep_interactive_loss
+from seqkd.shots.data import frame_classes
+from seqkd.shots.fusion import load_teacher
+from seqkd.shots.lessons import draw, lessons, load_corpus
+from seqkd.shots.model import Architecture, ShotNetwork, directory_hash, load_shot_model
+from seqkd.shots.rates import averaged
+from seqkd.shots.runs import working_in
+from seqkd.shots.targets import read_targets, write_targets
+from seqkd.shots.training import Distillation, TrainingSettings, measure, train_network
+from tests.shots.songs import CLASSES, FEATURES, arguments, train_here, write_set
+
+ROOT = Path(__file__).parents[2]
+
+
+# ---- lessons
+
+
+def test_lessons_at_each_rate(songs_data):
+    corpus = load_corpus(songs_data / "train")
+    rng = np.random.default_rng(0)
+    soft = {key: rng.dirichlet(np.ones(CLASSES), len(frames)) for key, frames in corpus.frames.items()}
+    for seconds in (1, 2, 4):
+        for key, lesson in zip(corpus.tracks, lessons(corpus, seconds, soft), strict=True):
+            frames = corpus.frames[key]
+            slow = -(-len(frames) // seconds)
+            assert lesson.frames.shape == (slow, FEATURES) and lesson.soft.shape == (slow, CLASSES)
+            np.testing.assert_allclose(lesson.frames[-1], frames[(slow - 1) * seconds :].mean(0), rtol=1e-5)
+            np.testing.assert_allclose(lesson.soft, averaged(soft[key], seconds), atol=1e-6)
+            expected = frame_classes(corpus.shots[key], slow, seconds)
+            assert lesson.classes.tolist() == expected.tolist()
+
+
+def test_a_batch_is_a_function_of_seed_and_update(songs_data):
+    known = lessons(load_corpus(songs_data / "train"))
+    one, same, later, other = (
+        draw(known, batch=4, window=20, seed=seed, update=update) for seed, update in ((1, 5), (1, 5), (1, 6), (2, 5))
+    )
+    assert one.frames.shape == (4, 20, FEATURES) and one.soft is None
+    assert one.frames.equal(same.frames) and one.classes.equal(same.classes)
+    assert not one.frames.equal(later.frames) and not one.frames.equal(other.frames)
+
+
+def test_pieces_are_pieces_and_stay_aligned(songs_data):
+    corpus = load_corpus(songs_data / "train")
+    soft = {key: np.eye(CLASSES)[classes] for key, classes in corpus.classes.items()}
+    known = lessons(corpus, 1, soft)
+    batch = draw(known, batch=8, window=30, seed=0, update=0)
+    assert batch.soft.argmax(-1).equal(batch.classes)
+    for frames in batch.frames:
+        assert any((song.frames.unfold(0, 30, 1).transpose(1, 2) == frames).all((1, 2)).any() for song in known)
+
+
+def test_short_songs_shorten_the_batch_and_few_songs_are_repeated(songs_data):
+    known = lessons(load_corpus(songs_data / "train"))
+    assert draw(known, batch=4, window=1000, seed=0, update=0).frames.shape[1] == 50
+    assert draw(known[:2], batch=5, window=10, seed=0, update=0).frames.shape == (5, 10, FEATURES)
+
+
+# ---- one phase
+
+
+def objective(**options) -> Distillation:
+    return Distillation(**options)
+
+
+def test_the_objective_is_the_published_one(songs_data):
+    known = lessons(load_corpus(songs_data / "train"))
+    batch = draw(known, batch=3, window=10, seed=0, update=0)
+    logits = torch.randn(3, 10, CLASSES)
+    hard = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch.classes.flatten())
+    torch.testing.assert_close(objective().loss(logits, batch).total, hard)
+    taught = type(batch)(batch.frames, batch.classes, torch.rand(3, 10, CLASSES).softmax(-1))
+    expected = deep_interactive_loss(logits, taught.classes, taught.soft, kd_weight=0.5, temperature=20.0).total
+    assert objective().loss(logits, taught).total.equal(expected)
+
+
+def phase(directory: Path, data: Path, **options) -> tuple[ShotNetwork, list[dict]]:
+    torch.manual_seed(0)
+    network = ShotNetwork(Architecture((12, 8), dropout=0.2), FEATURES)
+    corpora = [load_corpus(data / name) for name in ("train", "dev")]
+    stacked = np.concatenate(list(corpora[0].frames.values())).astype(float)
+    network.normalise(stacked.mean(0), stacked.std(0))
+    settings = TrainingSettings(**{"updates": 60, "validate_every": 10, "batch": 8, "window": 30, "lr": 5e-3} | options)
+    history = train_network(
+        network, *(lessons(c) for c in corpora), directory, settings=settings, distillation=Distillation(), seed=3
+    )
+    return network, history
+
+
+def test_it_learns_and_keeps_what_does_best_on_dev(songs_data, tmp_path):
+    network, history = phase(tmp_path, songs_data)
+    dev = lessons(load_corpus(songs_data / "dev"))
+    errors = [row["dev_error"] for row in history]
+    assert [row["step"] for row in history] == [10, 20, 30, 40, 50, 60]
+    assert measure(network, dev)[0] == min(errors) < errors[0]
+    assert history[-1]["train"]["total"] < history[0]["train"]["total"] / 1.5
+    assert min(errors) < 0.6  # chance is 7/8
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["history.json", "weights.safetensors"]
+    again, rows = phase(tmp_path, songs_data)
+    assert rows == history and all(again.state_dict()[k].equal(v) for k, v in network.state_dict().items())
+
+
+def test_a_damaged_state_starts_the_phase_again(songs_data, tmp_path):
+    whole, _ = phase(tmp_path / "whole", songs_data)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "state.pt").write_bytes(b"PK\x03\x04 torn")
+    other, _ = phase(tmp_path / "other", songs_data)
+    assert all(other.state_dict()[k].equal(v) for k, v in whole.state_dict().items())
+
+
+def test_a_loss_that_runs_away_is_one_sentence(songs_data, tmp_path):
+    with pytest.raises(SeqkdError, match=r"the training loss is not finite by update .* lower training.lr"):
+        phase(tmp_path, songs_data, lr=1e37, gradient_clip=1e37)
+
+
+# ---- targets
+
+
+def test_targets_are_refused_when_they_are_another_teachers(tmp_path):
+    beliefs = {"a": np.full((3, CLASSES), 1 / CLASSES)}
+    with pytest.raises(DataError, match="holds no finished soft targets; run stage 3"):
+        read_targets(tmp_path, teacher="t", songs="s")
+    write_targets(tmp_path, beliefs, teacher="t", songs="s")
+    assert (read_targets(tmp_path, teacher="t", songs="s")["a"] == np.float32(1 / CLASSES)).all()
+    for teacher, songs in (("u", "s"), ("t", "u")):
+        with pytest.raises(DataError, match="of another teacher or other songs; run stage 3 again"):
+            read_targets(tmp_path, teacher=teacher, songs=songs)
+    file = tmp_path / "targets.safetensors"
+    file.write_bytes(file.read_bytes()[:-8])
+    with pytest.raises(DataError, match=r"targets\.safetensors is damaged"):
+        read_targets(tmp_path, teacher="t", songs="s")
+
+
+# ---- systems
+
+
+def summary(run: Path) -> dict:
+    return json.loads((run / "summary.json").read_text())
+
+
+def test_the_teacher_is_its_assistants(songs_data, shots_exp):
+    teacher = load_teacher(shots_exp / "teacher" / "seed0" / "model")
+    one = load_shot_model(shots_exp / "assistant_1s" / "seed0" / "model")
+    frames = load_corpus(songs_data / "test").frames["song000"]
+    assert (teacher.assistants[0].posteriors(frames) == one.posteriors(frames)).all()
+    assert [model.seconds for model in teacher.assistants] == [1, 2, 4]
+    assert summary(shots_exp / "teacher" / "seed0")["parameters"] == 3 * one.network.parameter_count()
+    corpus = load_corpus(songs_data / "train")
+    stored = read_targets(
+        shots_exp / "teacher" / "seed0" / "targets",
+        teacher=directory_hash(shots_exp / "teacher" / "seed0" / "model"),
+        songs=corpus.fingerprint,
+    )
+    for key, frames in corpus.frames.items():
+        assert np.abs(stored[key] - teacher.posteriors(frames)).max() < 1e-6
+
+
+def copied(shots_exp: Path, place: Path) -> Path:
+    shutil.copytree(shots_exp, place)
+    return place
+
+
+def test_students_have_equal_budgets_and_one_beginning(songs_data, shots_exp, tmp_path):
+    exp = copied(shots_exp, tmp_path / "exp")
+    student, taught, dil, last = train_here(exp, songs_data, "student", "student_kd", "dil", "teacher_dil")
+    assert summary(student)["steps"] == summary(taught)["steps"] == 36
+    assert summary(dil)["steps"] == 12 * len(summary(dil)["rounds"]) <= 36
+    configs = [yaml.safe_load((run / "config.yaml").read_text()) for run in (student, taught)]
+    for key in ("model", "training", "data", "seed", "features"):
+        assert configs[0][key] == configs[1][key]
+    assert configs[1]["teacher"] == directory_hash(exp / "teacher" / "seed0" / "model")
+    hard, soft = (json.loads((run / "history.json").read_text())["rows"] for run in (student, taught))
+    assert all("kd" not in row["train"] for row in hard) and all(row["train"]["kd"] > 0 for row in soft)
+    rounds = summary(dil)["rounds"]
+    parts = {"student", "teacher", "assistant_1s", "assistant_2s", "assistant_4s", "seconds"}
+    assert all(set(row) == parts for row in rounds)
+    assert rounds[0]["assistant_2s"] == summary(exp / "assistant_2s" / "seed0")["dev_error"]
+    assert not (dil / "rounds").exists() and not (student / "phase").exists()
+    # Its last teacher is that of the round that was kept.
+    assert directory_hash(last / "model") == directory_hash(dil / "teacher")
+    assert summary(last)["dev_error"] == rounds[summary(dil)["round"]]["teacher"]
+    assert summary(dil)["dev_error"] == min(row["student"] for row in rounds)
+
+
+def test_interaction_without_rounds_is_plain_distillation(songs_data, shots_exp, tmp_path):
+    exp = copied(shots_exp, tmp_path / "exp")
+    runs = train_here(exp, songs_data, "student_kd", "dil", overrides=["interaction.rounds=0"])
+    one, other = (load_file(run / "model" / "model.safetensors") for run in runs)
+    assert all(one[name].equal(other[name]) for name in one)
+    assert directory_hash(runs[1] / "teacher") == directory_hash(exp / "teacher" / "seed0" / "model")
+
+
+def test_interaction_ends_when_dev_error_no_longer_falls(songs_data, shots_exp, tmp_path):
+    exp = copied(shots_exp, tmp_path / "exp")
+    options = ["interaction.rounds=9", "training.updates=4", "interaction.patience=2"]
+    train_here(exp, songs_data, "assistant_1s", "assistant_2s", "assistant_4s", "teacher", overrides=options)
+    (dil,) = train_here(exp, songs_data, "dil", overrides=options)
+    errors = [row["student"] for row in summary(dil)["rounds"]]
+    best = errors.index(min(errors))
+    assert summary(dil)["round"] == best
+    assert len(errors) == 10 or len(errors) - 1 - best == 2  # every earlier stretch without progress was shorter
+    for end in range(1, len(errors)):
+        assert end - int(np.argmin(errors[:end])) <= 2
+
+
+def test_finished_runs_are_skipped_and_changed_ones_trained_anew(songs_data, shots_exp, tmp_path):
+    exp = copied(shots_exp, tmp_path / "exp")
+    model = exp / "assistant_2s" / "seed0" / "model" / "model.safetensors"
+    before = model.stat().st_mtime_ns
+    train_here(exp, songs_data, "assistant_2s")
+    assert model.stat().st_mtime_ns == before
+    train_here(exp, songs_data, "assistant_2s", overrides=["training.lr=1e-3"])
+    assert model.stat().st_mtime_ns != before
+    # The teacher is another now, and so is what was learned from it.
+    old = directory_hash(exp / "teacher" / "seed0" / "model")
+    train_here(exp, songs_data, "teacher")
+    assert directory_hash(exp / "teacher" / "seed0" / "model") != old
+
+
+def test_changed_songs_train_anew(tmp_path):
+    for name in ("train", "dev"):
+        write_set(tmp_path / "data", name, 3, 30)
+    (run,) = train_here(tmp_path / "exp", tmp_path / "data", "majority")
+    before = (run / "summary.json").stat().st_mtime_ns
+    train_here(tmp_path / "exp", tmp_path / "data", "majority")
+    assert (run / "summary.json").stat().st_mtime_ns == before
+    shutil.rmtree(tmp_path / "data" / "train")
+    shutil.rmtree(tmp_path / "data" / "audio" / "train")
+    write_set(tmp_path / "data", "train", 4, 30)
+    train_here(tmp_path / "exp", tmp_path / "data", "majority")
+    assert (run / "summary.json").stat().st_mtime_ns != before
+
+
+def test_what_comes_first_is_asked_for(songs_data, tmp_path):
+    for system, says in {
+        "teacher": r"assistant_1s/seed0 has no finished model; run stage 2 \(assistants\) first",
+        "student_kd": r"teacher/seed0 has no finished model; run stage 3 \(teacher\) first",
+        "dil": r"teacher/seed0 has no finished model; run stage 3 \(teacher\) first",
+        "teacher_dil": r"dil/seed0 has no finished model; run stage 5 \(interactive rounds\) first",
+    }.items():
+        with pytest.raises(ConfigError, match=says):
+            train_here(tmp_path, songs_data, system)
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("training.updates=0", "training.updates is 0; expected at least 1"),
+        ("training.lr=0", "training.lr is 0; expected more than 0"),
+        ("distillation.temperature=0", "distillation.temperature is 0; expected more than 0"),
+        ("distillation.kd_weight=1.5", "distillation.kd_weight is 1.5; expected a share from 0 to 1"),
+        ("model.sizes=[]", r"model.sizes is \[\]; expected one size"),
+        ("interaction.patience=0", "interaction.patience is 0; expected at least 1"),
+        ("teacher.codes=500", "fewer than the 500 codes of the teacher"),
+    ],
+)
+def test_settings_that_do_not_fit_are_one_sentence(songs_data, shots_exp, tmp_path, override, says):
+    exp = copied(shots_exp, tmp_path / "exp")
+    system = "teacher" if override.startswith("teacher") else "dil"
+    with pytest.raises((ConfigError, DataError), match=says) as caught:
+        train_here(exp, songs_data, system, overrides=[override])
+    assert "\n" not in str(caught.value)
+
+
+def test_two_processes_do_not_share_a_run(tmp_path):
+    with (
+        working_in(tmp_path / "run", {"a": 1}),
+        pytest.raises(SeqkdError, match="another process is at work"),
+        working_in(tmp_path / "run", {"a": 1}),
+    ):
+        pass
+
+
+# ---- kill -9
+
+
+@pytest.mark.timeout(170)
+def test_kill_and_resume_is_bit_for_bit(songs_data, shots_exp, tmp_path):
+    options = ["training.updates=60", "training.validate_every=5", "interaction.patience=3"]
+    whole, killed = (copied(shots_exp, tmp_path / name) for name in ("whole", "killed"))
+    (expected,) = train_here(whole, songs_data, "dil", overrides=options)
+    rounds = killed / "dil" / "seed0" / "rounds"
+    command = [sys.executable, "-m", "seqkd.cli.main", "train", "--one"]
+    for place in ("0/student/state.pt", "1/assistant_2s/state.pt"):  # in round 0, and while the student teaches back
+        with subprocess.Popen(
+            [*command, *arguments(killed, songs_data, "system=dil", *options)], cwd=ROOT, stdout=subprocess.DEVNULL
+        ) as process:
+            while process.poll() is None and not (rounds / place).exists():
+                time.sleep(0.005)
+            assert process.poll() is None, f"the run ended before {place}"
+            process.kill()
+        assert not (killed / "dil" / "seed0" / "summary.json").exists()
+    (got,) = train_here(killed, songs_data, "dil", overrides=options)
+    for part in ("model", "teacher"):
+        assert directory_hash(got / part) == directory_hash(expected / part)
+    rows = [
+        [{k: v for k, v in row.items() if k != "seconds"} for row in summary(run)["rounds"]] for run in (expected, got)
+    ]
+    assert rows[0] == rows[1]
