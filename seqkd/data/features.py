@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +20,7 @@ from torch import Tensor
 from seqkd.data.kaldi import Utterance, check_audio, read_data_dir
 from seqkd.errors import ConfigError, DataError
 from seqkd.files import atomic_path, write_json
+from seqkd.parallel import in_parallel
 
 SHARD = 500  # utterances: about 60 MB of 80-bin features
 
@@ -82,7 +81,7 @@ def make_features(directory: Path, settings: FeatureSettings, nj: int) -> int:
     shards = [utterances[i : i + SHARD] for i in range(0, len(utterances), SHARD)]
     jobs = [(feats / f"{n:05d}.safetensors", shard, settings) for n, shard in enumerate(shards)]
     todo = [job for job in jobs if not job[0].is_file()]
-    for _ in _parallel(_write_shard, todo, nj, f"features of {directory.name}"):
+    for _ in in_parallel(_write_shard, todo, nj, f"features of {directory.name}"):
         pass
     write_json(feats / "durations.json", {u.id: durations[u.id] for u in utterances})
     write_json(feats / "stats.json", _statistics([job[0] for job in jobs], settings))
@@ -106,16 +105,6 @@ def data_fingerprint(utterances: list[Utterance]) -> str:
         row = (u.id, u.audio.name, state.st_size, state.st_mtime_ns, u.start, u.end, u.speaker, u.text)
         digest.update(repr(row).encode())
     return digest.hexdigest()[:16]
-
-
-def _parallel(function: Any, jobs: list[Any], nj: int, label: str) -> Iterator[Any]:
-    from tqdm import tqdm
-
-    if nj <= 1 or len(jobs) <= 1:
-        yield from tqdm(map(function, jobs), total=len(jobs), desc=label, disable=len(jobs) < 2)
-        return
-    with ProcessPoolExecutor(min(nj, len(jobs))) as pool:
-        yield from tqdm(pool.map(function, jobs), total=len(jobs), desc=label)
 
 
 def _write_shard(job: tuple[Path, list[Utterance], FeatureSettings]) -> None:

@@ -17,7 +17,7 @@ TYPES = ("unigram", "bpe", "char", "word")
 
 
 class Tokenizer:
-    """A sentencepiece model with a special unit at id 0 (blank, or boundary of sentences) and the unknown unit at id 1."""
+    """A sentencepiece model with a special unit at id 0 (blank, or boundary of sentences) and the unknown one at 1."""
 
     blank = 0
 

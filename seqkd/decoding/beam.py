@@ -48,7 +48,7 @@ def beam_search(
     *,
     beam: int = 4,
     length_penalty: float = 1.0,
-    max_ratio: float = 2.0,
+    max_ratio: float = 1.5,
     max_extra: int = 10,
 ) -> list[list[Hypothesis]]:
     """Find the best target sequences of each source; ``beam`` 1 is greedy search.
@@ -77,9 +77,7 @@ def beam_search(
     alive = list(range(len(longest)))  # the sentence of each group of K rows
     # The K hypotheses are alike at first: one must do.
     written = [[Partial([], [], 0.0 if rank == 0 else -torch.inf, 0) for rank in range(beam)] for _ in alive]
-    memory = model.encode(source, source_lengths).select(
-        torch.arange(len(alive), device=device).repeat_interleave(beam)
-    )
+    memory = model.encode(source, source_lengths)  # the hypotheses of a sentence share it
     cache, last = None, torch.full((len(alive) * beam, 1), model.boundary, device=device)
     for length in range(max(longest) + 1):
         logits, cache = model.decode(last, memory, cache)
@@ -114,7 +112,9 @@ def beam_search(
         if not still:
             break
         rows = torch.tensor([one.row for group in kept for one in group], device=device)
-        memory, cache = memory.select(rows), cache.select(rows)
+        cache = cache.select(rows)
+        if still != alive:
+            memory = memory.select(torch.tensor([alive.index(sentence) for sentence in still], device=device))
         last = torch.tensor([[one.tokens[-1]] for group in kept for one in group], device=device)
         written, alive = kept, still
     return [sorted(found, key=lambda one: -one.score)[:beam] for found in finished]

@@ -13,7 +13,7 @@ from seqkd.data.features import FeatureSettings
 from seqkd.data.tokens import Tokenizer
 from seqkd.errors import ConfigError
 from seqkd.models import encoders
-from seqkd.models.decoders import Memory, TransformerDecoder
+from seqkd.models.decoders import TransformerDecoder
 from seqkd.models.layers import valid_frames
 from seqkd.models.storage import not_a_description, read_description, read_weights, write_model
 
@@ -22,14 +22,14 @@ ENCODERS = {"conformer": encoders.conformer, "conv": encoders.convolutional}
 
 @dataclass
 class CtcOutput:
-    """``logits`` (B, T', C) with blank at 0, ``lengths`` (B,), the encoder's states as ``memory``.
+    """``logits`` (B, T', C) with blank at 0, ``lengths`` (B,), the encoder's ``states`` (B, T', D).
 
     ``intermediate`` (B, T', C) are the logits of a tapped layer.
     """
 
     logits: Tensor
     lengths: Tensor
-    memory: Memory
+    states: Tensor
     intermediate: Tensor | None = None
 
 
@@ -71,11 +71,11 @@ class CtcModel(nn.Module):
         """``features`` (B, T, F) unnormalised, ``lengths`` (B,); ``tap`` asks for a middle layer's logits too."""
         normalised = (features - self.feature_mean) * self.feature_scale
         encoded, lengths, tapped = self.encoder(normalised, lengths, tap)
-        memory = Memory(encoded, valid_frames(lengths, encoded.shape[1]))
-        return CtcOutput(self.head(encoded), lengths, memory, None if tapped is None else self.head(tapped))
+        return CtcOutput(self.head(encoded), lengths, encoded, None if tapped is None else self.head(tapped))
 
-    def attend(self, memory: Memory, inputs: Tensor) -> Tensor:
+    def attend(self, output: CtcOutput, inputs: Tensor) -> Tensor:
         """Logits (B, S, C) of the attention decoder; ``inputs`` (B, S) are a boundary (class 0) and the units."""
+        memory = self.decoder.remember(output.states, valid_frames(output.lengths, output.states.shape[1]))
         return self.decoder_head(self.decoder(self.embedding(inputs), memory)[0])
 
     def parameter_count(self) -> int:

@@ -20,36 +20,29 @@ from seqkd.models.layers import feed_forward, rotary_angles, rotate, sinusoids
 
 @dataclass
 class Memory:
-    """What an encoder says of B sentences: ``states`` (B, L, D), and ``valid`` (B, L), true where there is a token."""
+    """What an encoder says of B sentences, as a decoder wants it.
 
-    states: Tensor
+    ``parts``: tensors whose first dimension is B: the states (B, L, D), or keys and values (B, H, L, D/H) of each
+    layer in turn. ``valid`` (B, L): true where there is a token.
+    """
+
+    parts: list[Tensor]
     valid: Tensor
 
     def select(self, rows: Tensor) -> Memory:
         """Take sentences, maybe one several times: ``rows`` (B',)."""
-        return Memory(self.states[rows], self.valid[rows])
-
-
-@dataclass
-class LayerCache:
-    """Keys and values of one layer, each (B, H, S, D/H): of the positions written so far, and of the memory."""
-
-    keys: Tensor
-    values: Tensor
-    memory_keys: Tensor
-    memory_values: Tensor
+        return Memory([part[rows] for part in self.parts], self.valid[rows])
 
 
 @dataclass
 class TransformerCache:
-    """What a Transformer decoder has computed of the positions before."""
+    """Keys and values, each (B, H, S, D/H), of the positions written so far, of each layer."""
 
-    layers: list[LayerCache]
+    layers: list[tuple[Tensor, Tensor]]
 
     def select(self, rows: Tensor) -> TransformerCache:
         """Take hypotheses, maybe one several times: ``rows`` (B',)."""
-        fields = ("keys", "values", "memory_keys", "memory_values")
-        return TransformerCache([LayerCache(*(getattr(one, field)[rows] for field in fields)) for one in self.layers])
+        return TransformerCache([(keys[rows], values[rows]) for keys, values in self.layers])
 
 
 class DecoderBlock(nn.Module):
@@ -66,23 +59,24 @@ class DecoderBlock(nn.Module):
         self.ff = feed_forward(width, hidden, dropout)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, memory: Memory, before: LayerCache | None) -> tuple[Tensor, LayerCache]:
-        """``x`` (B, S, D): positions that follow those in ``before``. Returns (B, S, D) and the longer cache."""
-        start = 0 if before is None else before.keys.shape[2]
+    def forward(
+        self, x: Tensor, memory: tuple[Tensor, Tensor], valid: Tensor, before: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """``x`` (B, S, D): positions that follow those ``before``. Returns (B, S, D), and all keys and values."""
+        start = 0 if before is None else before[0].shape[2]
         q, k, v = self.split(self.qkv(self.self_norm(x)), 3)
         angles = rotary_angles(start + x.shape[1], q.shape[-1], x.device)[start:]
         q, k = rotate(q, angles), rotate(k, angles)
-        if before is None:
-            memory_keys, memory_values = self.split(self.memory_kv(memory.states), 2)
-        else:
-            k, v = torch.cat([before.keys, k], 2), torch.cat([before.values, v], 2)
-            memory_keys, memory_values = before.memory_keys, before.memory_values
+        if before is not None:
+            k, v = torch.cat([before[0], k], 2), torch.cat([before[1], v], 2)
         # Several positions come only without a cache: then each sees itself and those before it.
         x = x + self.dropout(self.self_out(self.attend(q, k, v, causal=x.shape[1] > 1)))
         (q,) = self.split(self.query(self.cross_norm(x)), 1)
-        seen = memory.valid[:, None, None, :]
-        x = x + self.dropout(self.cross_out(self.attend(q, memory_keys, memory_values, mask=seen)))
-        return x + self.ff(x), LayerCache(k, v, memory_keys, memory_values)
+        # The hypotheses of a sentence ask its memory together, as if they were positions.
+        q = q.unflatten(0, (len(valid), -1)).transpose(1, 2).flatten(2, 3)  # (B, H, K · S, D/H)
+        asked = self.attend(q, *memory, mask=valid[:, None, None, :]).view_as(x)
+        x = x + self.dropout(self.cross_out(asked))
+        return x + self.ff(x), (k, v)
 
     def split(self, x: Tensor, parts: int) -> Tensor:
         """(B, S, parts · D) -> parts × (B, H, S, D/H)."""
@@ -103,15 +97,23 @@ class TransformerDecoder(nn.Module):
         self.blocks = nn.ModuleList([DecoderBlock(width, heads, hidden, dropout) for _ in range(layers)])
         self.norm = nn.LayerNorm(width)
 
+    def remember(self, states: Tensor, valid: Tensor) -> Memory:
+        """Keys and values of each layer, of an encoder's ``states`` (B, L, D), of which some are ``valid`` (B, L)."""
+        return Memory([part for block in self.blocks for part in block.split(block.memory_kv(states), 2)], valid)
+
     def forward(
         self, x: Tensor, memory: Memory, cache: TransformerCache | None = None
     ) -> tuple[Tensor, TransformerCache]:
-        """``x`` (B, S, D) embedded target positions; with ``cache``, the one (S = 1) that follows it."""
-        start = 0 if cache is None else cache.layers[0].keys.shape[2]
+        """``x`` (B, S, D) embedded target positions; with ``cache``, the one (S = 1) that follows it.
+
+        In decoding ``x`` may have K rows, neighbours, for each row of ``memory``.
+        """
+        start = 0 if cache is None else cache.layers[0][0].shape[2]
         x = x + sinusoids(start, x.shape[1], x.shape[2], x.device)
         caches = []
         for number, block in enumerate(self.blocks):
-            x, made = block(x, memory, None if cache is None else cache.layers[number])
+            mine = memory.parts[2 * number], memory.parts[2 * number + 1]
+            x, made = block(x, mine, memory.valid, None if cache is None else cache.layers[number])
             caches.append(made)
         return self.norm(x), TransformerCache(caches)
 
@@ -140,12 +142,20 @@ class LstmDecoder(nn.Module):
         self.query, self.combine = nn.Linear(width, width, bias=False), nn.Linear(2 * width, width)
         self.dropout = nn.Dropout(dropout)
 
+    def remember(self, states: Tensor, valid: Tensor) -> Memory:
+        """An encoder's ``states`` (B, L, D) as they are, of which some are ``valid`` (B, L)."""
+        return Memory([states], valid)
+
     def forward(self, x: Tensor, memory: Memory, cache: LstmCache | None = None) -> tuple[Tensor, LstmCache]:
-        """``x`` (B, S, D) embedded target positions that follow ``cache``; returns (B, S, D)."""
+        """``x`` (B, S, D) embedded target positions that follow ``cache``; returns (B, S, D).
+
+        ``x`` may have K rows, neighbours, for each row of ``memory``.
+        """
         state = None if cache is None else (cache.hidden, cache.cell)
         states, (hidden, cell) = self.lstm(x, state)
+        (told,) = memory.parts
+        # The hypotheses of a sentence ask its memory together, as if they were positions.
+        asking = self.query(states).reshape(len(told), -1, told.shape[-1])  # (B, K · S, D)
         seen = memory.valid[:, None, :]
-        attended = functional.scaled_dot_product_attention(
-            self.query(states), memory.states, memory.states, attn_mask=seen
-        )
+        attended = functional.scaled_dot_product_attention(asking, told, told, attn_mask=seen).view_as(states)
         return self.dropout(torch.tanh(self.combine(torch.cat([states, attended], -1)))), LstmCache(hidden, cell)

@@ -121,7 +121,7 @@ class Seq2SeqModel(nn.Module):
 
     def encode(self, source: Tensor, lengths: Tensor) -> Memory:
         """``source`` (B, L), ``lengths`` (B,), each at least 1."""
-        return Memory(self.encoder(self.embed(source), lengths), valid_frames(lengths, source.shape[1]))
+        return self.decoder.remember(self.encoder(self.embed(source), lengths), valid_frames(lengths, source.shape[1]))
 
     def decode(
         self, inputs: Tensor, memory: Memory, cache: TransformerCache | LstmCache | None = None

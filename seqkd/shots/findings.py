@@ -68,7 +68,8 @@ def _caveats(experiment: Experiment) -> list[str]:
             f"Budgets: the students without interaction had {most:,.0f} updates, the one with interaction "
             f"{finished['dil'].mean('steps'):,.0f} on average, in {', '.join(str(len(s['rounds']) - 1) for s in kept)} "
             f"rounds after the first distillation (by seed), of which round "
-            f"{', '.join(str(s['round']) for s in kept)} was kept. Interaction also retrains three assistants a round."
+            f"{', '.join(str(s['round']) for s in kept)} was kept. Theirs too came in phases, each from the best "
+            "weights of the one before. Interaction also retrains three assistants a round."
         )
     for system in finished.values():
         if system.unfinished:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,11 +74,6 @@ class Study:
         """Of the student, and of the assistants that it teaches."""
         return Distillation(**plain(self.cfg.distillation))
 
-    @cached_property
-    def all_phases(self) -> TrainingSettings:
-        """What a student without interaction gets: in one go, as many updates as interaction takes with all rounds."""
-        return replace(self.training, updates=self.training.updates * (1 + self.cfg.interaction.rounds))
-
     def description(self, **more: Any) -> dict[str, Any]:
         """What decides the result of every system: those of this system are added."""
         return {
@@ -127,8 +122,7 @@ class Study:
             distillation=self.distillation,
             seconds=model.seconds,
             seed=self.seed + 1000 * number,
-            label=f"{self.directory.parent.name}/{self.directory.name}"
-            + (f" {directory.parent.name}/{directory.name}" if directory != self.directory / "phase" else ""),
+            label=f"{self.directory.parent.name}/{self.directory.name} {directory.relative_to(self.directory)}",
         )
 
 

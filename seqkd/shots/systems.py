@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import shlex
 import shutil
 import time
@@ -22,7 +23,7 @@ from seqkd.files import write_json
 from seqkd.layout import run_directory
 from seqkd.shots.fusion import CoOccurrence, FusedTeacher, load_teacher, save_teacher
 from seqkd.shots.lessons import Corpus
-from seqkd.shots.model import directory_hash, load_shot_model, save_shot_model
+from seqkd.shots.model import ShotModel, directory_hash, load_shot_model, save_shot_model
 from seqkd.shots.rates import RATES
 from seqkd.shots.runs import is_done, working_in
 from seqkd.shots.study import Study, finished, least, plain
@@ -114,8 +115,13 @@ def train_teacher(study: Study) -> None:
 
 
 def train_student(study: Study, *, taught: bool) -> None:
-    """A student learns from hard labels and, if ``taught``, from the teacher's targets too."""
-    more: dict[str, Any] = study.network_description() | {"training": asdict(study.all_phases)}
+    """A student learns from hard labels and, if ``taught``, from the teacher's targets too.
+
+    It gets as many phases of training as interaction with all of its rounds, each from the best weights of the one
+    before, as there: what interaction adds is the teaching back, not the updates.
+    """
+    phases = 1 + study.cfg.interaction.rounds
+    more: dict[str, Any] = study.network_description() | {"phases": phases}
     if taught:
         home = finished(study.of("teacher"), "3 (teacher)")
         more |= {"distillation": asdict(study.distillation), "teacher": directory_hash(home)}
@@ -127,10 +133,27 @@ def train_student(study: Study, *, taught: bool) -> None:
         if taught:
             soft = read_targets(study.of("teacher") / "targets", teacher=more["teacher"], songs=study.train.fingerprint)
         model = study.fresh_model()
-        history = study.phase(model, study.directory / "phase", soft=soft, settings=study.all_phases)
+        history = train_in_phases(study, model, soft, phases)
         save_shot_model(study.directory / "model", model)
-        finish(study, history, parameters=model.network.parameter_count(), steps=study.all_phases.updates)
+        finish(study, history, parameters=model.network.parameter_count(), steps=phases * study.training.updates)
     return None
+
+
+def train_in_phases(
+    study: Study, model: ShotModel, soft: dict[str, np.ndarray] | None, phases: int
+) -> list[dict[str, Any]]:
+    """Train phase after phase; leave the model with the best weights of all, and return the history of all."""
+    history: list[dict[str, Any]] = []
+    error, best = math.inf, model.network.state_dict()
+    for number in range(phases):
+        rows = study.phase(model, study.directory / "phase" / str(number), soft=soft, number=number)
+        steps, seconds = number * study.training.updates, history[-1]["seconds"] if history else 0.0
+        history += [row | {"step": row["step"] + steps, "seconds": row["seconds"] + seconds} for row in rows]
+        if least(rows)["dev_error"] < error:
+            error = least(rows)["dev_error"]
+            best = {name: value.clone() for name, value in model.network.state_dict().items()}
+    model.network.load_state_dict(best)
+    return history
 
 
 def believe(teacher: FusedTeacher, home: Path, songs: Corpus, directory: Path) -> None:

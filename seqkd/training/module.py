@@ -127,7 +127,7 @@ class CtcDistillation(Distillation):
             terms |= {"aligned": smoothed.total, "aligned_alpha": smoothed.terms["alpha"] * utterances}
         if o.attention_weight:
             inputs, targets = bounded(batch.targets, batch.target_lengths, batch.labelled)
-            logits = self.model.attend(output.memory, inputs.repeat(o.passes, 1)).unflatten(0, (o.passes, -1))
+            logits = self.model.attend(output, inputs.repeat(o.passes, 1)).unflatten(0, (o.passes, -1))
             prior = self.knowledge.past_attends(past, inputs) if past else None
             attended = o.of_attention().loss(logits, targets, prior)
             positions = (targets != IGNORE).sum()

@@ -56,7 +56,7 @@ class SelfKnowledge(Callback):
     @torch.no_grad()
     def past_attends(self, output: Any, inputs: Tensor) -> Tensor:
         """Logits (B, S, C) of the past self's attention decoder, given its ``answer``."""
-        return self.past.attend(output.memory, inputs)
+        return self.past.attend(output, inputs)
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Bring the past self to the model's device."""

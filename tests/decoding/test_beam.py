@@ -74,14 +74,14 @@ def test_confidences_are_the_models_probabilities(kind: str) -> None:
             probs = made(source, torch.tensor([6]), torch.tensor([[0, *one.tokens]]))[0].softmax(-1)
         expected = [float(probs[at, token]) for at, token in enumerate(one.tokens)]
         assert one.confidences == pytest.approx(expected, abs=1e-5)
-        forced = len(one.tokens) == 22
+        forced = len(one.tokens) == 19
         assert one.end_confidence == pytest.approx(1.0 if forced else float(probs[-1, 0]), abs=1e-5)
 
 
 def test_greedy_takes_the_best_token_each_time() -> None:
     made = model("transformer", 9, seed=7)
     source, tokens = torch.randint(1, 9, (1, 4)), []
-    for _ in range(18):
+    for _ in range(16):
         with torch.no_grad():
             token = int(made(source, torch.tensor([4]), torch.tensor([[0, *tokens]]))[0, -1].argmax())
         if token == 0:

@@ -13,19 +13,22 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.numpy import load_file as load_numpy
 from safetensors.torch import load_file
 
 from seqkd.errors import ConfigError, DataError, SeqkdError
 from seqkd.losses.deep_interactive import deep_interactive_loss
 from seqkd.shots.data import frame_classes
 from seqkd.shots.fusion import load_teacher
+from seqkd.shots.interactive import all_rounds
 from seqkd.shots.lessons import draw, lessons, load_corpus
 from seqkd.shots.model import Architecture, ShotNetwork, directory_hash, load_shot_model
 from seqkd.shots.rates import averaged
 from seqkd.shots.runs import working_in
+from seqkd.shots.study import Study
 from seqkd.shots.targets import read_targets, write_targets
 from seqkd.shots.training import Distillation, TrainingSettings, measure, train_network
-from tests.shots.songs import CLASSES, FEATURES, arguments, train_here, write_set
+from tests.shots.songs import CLASSES, FEATURES, arguments, settings, train_here, write_set
 
 ROOT = Path(__file__).parents[2]
 
@@ -189,6 +192,12 @@ def test_students_have_equal_budgets_and_one_beginning(songs_data, shots_exp, tm
     assert configs[1]["teacher"] == directory_hash(exp / "teacher" / "seed0" / "model")
     hard, soft = (json.loads((run / "history.json").read_text())["rows"] for run in (student, taught))
     assert all("kd" not in row["train"] for row in hard) and all(row["train"]["kd"] > 0 for row in soft)
+    assert [row["step"] for row in hard] == [4, 8, 12, 16, 20, 24, 28, 32, 36]
+    kept = load_shot_model(student / "model").network
+    dev = lessons(load_corpus(songs_data / "dev"))
+    assert (
+        measure(kept, dev)[0] == pytest.approx(min(row["dev_error"] for row in hard)) == summary(student)["dev_error"]
+    )
     rounds = summary(dil)["rounds"]
     parts = {"student", "teacher", "assistant_1s", "assistant_2s", "assistant_4s", "seconds"}
     assert all(set(row) == parts for row in rounds)
@@ -198,6 +207,31 @@ def test_students_have_equal_budgets_and_one_beginning(songs_data, shots_exp, tm
     assert directory_hash(last / "model") == directory_hash(dil / "teacher")
     assert summary(last)["dev_error"] == rounds[summary(dil)["round"]]["teacher"]
     assert summary(dil)["dev_error"] == min(row["student"] for row in rounds)
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_round_is_the_student_teaching_its_teachers_and_they_the_student(songs_data, shots_exp, tmp_path, restart):
+    exp = copied(shots_exp, tmp_path / "exp")
+    study = Study(settings(exp, songs_data, "system=dil", f"interaction.restart={restart}"))
+    rounds = all_rounds(study, load_teacher(exp / "teacher" / "seed0" / "model"))
+    first, second = next(rounds), next(rounds)
+    place = study.directory / "rounds" / "1"
+    frames = study.train.frames["song000"]
+    terms = lambda name: json.loads((place / name / "history.json").read_text())["rows"][0]["train"]  # noqa: E731
+    for name in ("assistant_1s", "assistant_2s", "assistant_4s", "student"):
+        assert terms(name)["kd"] > 0 and terms(name)["hard"] > 0
+    # The student of round 0 teaches the assistants, they are the teacher of round 1, and it teaches the student.
+    stored = {
+        name: load_numpy(place / name / "targets.safetensors")["song000"] for name in ("student_targets", "targets")
+    }
+    assert np.abs(stored["student_targets"] - first.student.posteriors(frames)).max() < 1e-6
+    assert np.abs(stored["targets"] - second.teacher.posteriors(frames)).max() < 1e-6
+    for n, before, now in zip((1, 2, 4), first.teacher.assistants, second.teacher.assistants, strict=True):
+        weights, old = load_file(place / f"assistant_{n}s" / "weights.safetensors"), before.network.state_dict()
+        assert all(now.network.state_dict()[name].equal(value) for name, value in weights.items())
+        assert any(not old[name].equal(value) for name, value in weights.items())
+    assert second.teacher.co_occurrence is first.teacher.co_occurrence  # of inputs and hard labels alone
+    assert second.errors["student"] == pytest.approx(measure(second.student.network, lessons(study.dev))[0])
 
 
 def test_interaction_without_rounds_is_plain_distillation(songs_data, shots_exp, tmp_path):

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Learn to cut made-up concerts: songs by a made-up band, shots by a director whose taste is known exactly.
+#   ./run.sh                      a quarter of an hour on two cores: every system, five seeds
+#   ./run.sh --preset smoke       a minute and a half: does everything work here?
+#   ./run.sh --help               stages and options
+# Afterwards:  seqkd shots SONG -o cut.otio --model egs/synthetic_concerts/music2shot/exp/default/model
+set -euo pipefail
+cd "$(dirname "$0")"
+exec ../../../recipes/music2shot.sh "$@"

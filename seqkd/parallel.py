@@ -1,0 +1,18 @@
+"""Work shared among the processes of this machine, with a progress bar that says how much is left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+
+def in_parallel(function: Callable[[Any], Any], jobs: Sequence[Any], nj: int, label: str) -> Iterator[Any]:
+    """Yield ``function(job)`` of every job, in order, from up to ``nj`` processes."""
+    from tqdm import tqdm
+
+    if nj <= 1 or len(jobs) <= 1:
+        yield from tqdm(map(function, jobs), total=len(jobs), desc=label, disable=len(jobs) < 2)
+        return
+    with ProcessPoolExecutor(min(nj, len(jobs))) as pool:
+        yield from tqdm(pool.map(function, jobs), total=len(jobs), desc=label)
