@@ -1,12 +1,25 @@
-"""Where things are in an experiment directory."""
+"""Where things are in an experiment directory, and when what is there is done.
+
+``exp/<system>/seed<k>/`` receives ``config.yaml`` (all that decides the result), what training leaves there, and, last,
+``summary.json``: a run with a summary is done. If anything in ``config.yaml`` changes, the run starts anew.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from seqkd.files import lock, write_text
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+log = logging.getLogger("seqkd")
 
 
 def run_directory(cfg: DictConfig, system: str | None = None, seed: int | None = None) -> Path:
@@ -17,3 +30,38 @@ def run_directory(cfg: DictConfig, system: str | None = None, seed: int | None =
 def teacher_directory(cfg: DictConfig) -> Path:
     """The model directory that teaches: imported, or trained in stage 3."""
     return Path(cfg.teacher.import_from or run_directory(cfg, "teacher", 0) / "model")
+
+
+def is_ours(directory: Path, description: dict[str, Any]) -> bool:
+    """Whether what the directory holds was made with the same settings and data."""
+    import yaml
+
+    config = directory / "config.yaml"
+    return config.is_file() and yaml.safe_load(config.read_text(encoding="utf-8")) == description
+
+
+def is_done(directory: Path, description: dict[str, Any]) -> bool:
+    """Whether this very run is finished."""
+    return (directory / "summary.json").is_file() and is_ours(directory, description)
+
+
+@contextlib.contextmanager
+def working_in(directory: Path, description: dict[str, Any]) -> Iterator[None]:
+    """Hold a run's directory while the block runs; clear first what another configuration left there.
+
+    Enter it only when all settings have been understood: a mistake in them must not cost an older run. The other
+    processes of a distributed run share the first one's hold.
+
+    Raises SeqkdError when another run holds it.
+    """
+    import yaml
+
+    with contextlib.ExitStack() as held:
+        if "LOCAL_RANK" not in os.environ:
+            held.enter_context(lock(directory.parent / f".{directory.name}.lock", str(directory)))
+        if not is_ours(directory, description):
+            if directory.exists():
+                log.info("%s was made with other settings or data: training anew", directory)
+                shutil.rmtree(directory)
+            write_text(directory / "config.yaml", yaml.safe_dump(description, sort_keys=False))
+        yield

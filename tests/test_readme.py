@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from seqkd.cli.main import main
-from seqkd.cli.settings import CONF, compose, parse, parser
+from seqkd.cli.settings import CONF, TASKS, compose, parse, parser
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -58,13 +58,17 @@ def test_recipes_are_listed(recipe):
     assert f"`{recipe.relative_to(ROOT)}`" in README
 
 
-def test_systems_are_listed_with_their_controls():
-    args = parse(parser("test", ""), [])
+@pytest.mark.parametrize("task", TASKS)
+def test_systems_are_listed_with_their_controls(task):
+    args = parse(parser("test", ""), ["--task", task])
+    _, _, section = README.partition(f"\n### {task}: ")
     rows = {}
-    for names, control in re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| [^|]+ \| ?([^|]*)\|$", README, re.MULTILINE):
-        controls = re.findall(r"`(\w+)`", control) or [None]
-        rows |= dict(zip(re.findall(r"`(\w+)`", names), controls, strict=True))
-    known = [path.stem for path in (CONF / "ctc_kd" / "system").glob("*.yaml")]
+    for names, control in re.findall(
+        r"^\| (`\w+`(?:, `\w+`)*) \| [^|]+ \| ?([^|]*)\|$", section.partition("\n##")[0], re.MULTILINE
+    ):
+        listed, controls = re.findall(r"`(\w+)`", names), re.findall(r"`(\w+)`", control) or [None]
+        rows |= dict(zip(listed, controls if len(controls) > 1 else controls * len(listed), strict=True))
+    known = [path.stem for path in (CONF / task / "system").glob("*.yaml")]
     assert rows == {name: compose(args, f"system={name}").system.control for name in known}
 
 

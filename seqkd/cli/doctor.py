@@ -27,11 +27,17 @@ LIBRARIES = [
     ("safetensors", "safetensors", "models and features on disk", "pip install 'seqkd[recipes]'"),
     ("matplotlib", "matplotlib", "figures", "pip install 'seqkd[recipes]'"),
     ("tensorboard", "tensorboard", "training logs", "pip install 'seqkd[recipes]'"),
+    ("sacrebleu", "sacrebleu", "BLEU and chrF", "pip install 'seqkd[recipes]'"),
+    ("librosa", "librosa", "features of music", "pip install 'seqkd[recipes]'"),
     ("espeakng-loader", "espeakng_loader", "the espeak_voices corpus", "pip install 'seqkd[synth]'"),
+    ("babel", "babel", "the dates_en_de corpus", "pip install 'seqkd[synth]'"),
+    ("num2words", "num2words", "the dates_en_de corpus", "pip install 'seqkd[synth]'"),
+    ("opentimelineio", "opentimelineio", "seqkd shots, for .otio and .fcpxml", "pip install 'seqkd[edit]'"),
+    ("otio-fcpx-xml-adapter", "otio_fcpx_xml_adapter", "seqkd shots, for .fcpxml", "pip install 'seqkd[edit]'"),
 ]
 PROGRAMS = [
-    ("apt-get", "the asterisk_prompts corpus (without it, its upstream tarball is tried)"),
-    ("dpkg", "the asterisk_prompts corpus (without it, its upstream tarball is tried)"),
+    ("apt-get", "the corpora asterisk_prompts (without it, an upstream tarball is tried) and manpages_en_de"),
+    ("dpkg", "the corpora asterisk_prompts (without it, an upstream tarball is tried) and manpages_en_de"),
 ]
 
 
@@ -46,13 +52,13 @@ def main(argv: list[str]) -> int:
     print("\nlibraries")
     for distribution, module, purpose, remedy in LIBRARIES:
         if importlib.util.find_spec(module):
-            print(f"  {distribution:<16}{importlib.metadata.version(distribution)}")
+            print(f"  {distribution:<22}{importlib.metadata.version(distribution)}")
         else:
             missing_base |= distribution in ("torch", "numpy", "jiwer", "rapidfuzz")
-            print(f"  {distribution:<16}MISSING: {purpose} needs it; {remedy}")
+            print(f"  {distribution:<22}MISSING: {purpose} needs it; {remedy}")
     print("\nprograms")
     for program, purpose in PROGRAMS:
-        print(f"  {program:<16}{shutil.which(program) or f'not found: used by {purpose}'}")
+        print(f"  {program:<22}{shutil.which(program) or f'not found: used by {purpose}'}")
     if importlib.util.find_spec("torch"):
         devices()
     return int(missing_base)
@@ -63,10 +69,10 @@ def devices() -> None:
     import torch
 
     print("\ndevices")
-    print(f"  CPU             {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}")
+    print(f"  CPU                   {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}")
     for index in range(torch.cuda.device_count()):
         memory = torch.cuda.get_device_properties(index).total_memory / 2**30
-        print(f"  cuda:{index}          {torch.cuda.get_device_name(index)}, {memory:.0f} GiB")
+        print(f"  cuda:{index}                {torch.cuda.get_device_name(index)}, {memory:.0f} GiB")
     if not torch.cuda.is_available():
         print("  no usable GPU: training runs on the CPU")
     if importlib.util.find_spec("torchaudio"):
@@ -79,4 +85,4 @@ def devices() -> None:
     for name, backend in (("CPU", cpu), ("CUDA", cuda)):
         here, why = backend.available()
         kernels = "our kernels" + (f", {cpu.kernels()}" if here and backend is cpu else "")
-        print(f"  {name:<16}" + (kernels if here else f"torch's own operator: {why}"))
+        print(f"  {name:<22}" + (kernels if here else f"torch's own operator: {why}"))

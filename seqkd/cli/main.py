@@ -10,13 +10,15 @@ from seqkd import __version__
 from seqkd.errors import SeqkdError
 
 COMMANDS = {
-    "prepare": "get the corpus, check it and make features, train the tokenizer",
+    "prepare": "get the corpus, check it, make features, units, books",
     "train": "train the systems of a recipe, or one of them",
+    "book": "stored teacher outputs: what a book holds, whether it is whole, several as one",
     "tune": "train variants of systems and rank them by dev WER",
     "check-teacher": "teacher WER, blank share, entropy and spike offsets before anyone learns from it",
-    "decode": "turn audio into hypotheses with trained models",
-    "score": "WER and CER of hypotheses, with error bars",
+    "decode": "hypotheses of the test sets from trained models",
+    "score": "WER and CER of hypotheses, with error bars; or a recipe's decodings",
     "report": "write RESULTS.md and its figures",
+    "shots": "a song in, a sequence of camera shots out: edit list, timeline or storyboard",
     "doctor": "versions, devices, compiled parts, what is missing and how to get it",
 }
 

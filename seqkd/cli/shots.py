@@ -170,11 +170,10 @@ def cut(song: Path, paths: list[Path], model: ShotModel, settings: CutSettings, 
     from seqkd.shots.drafts import make_drafts
     from seqkd.shots.export_files import write_drafts
     from seqkd.shots.export_text import readable
-    from seqkd.shots.features import FeatureSettings, analyse
+    from seqkd.shots.features import analyse
 
-    bands = sum(name.startswith("mel_") for name in model.names)  # as many as the model hears
     with Progress(song.name) as tell:
-        track = analyse(song, settings=FeatureSettings(mel_bands=bands), tagger=tagger, progress=tell)
+        track = analyse(song, settings=model.settings, tagger=tagger, progress=tell)
         tell("cutting", 0.0)
         drafts = make_drafts(readable(song.stem), song, track, model.posteriors(track), model.language, settings)
         tell("writing", 0.0)

@@ -22,10 +22,10 @@ from typing import Any
 
 from seqkd.errors import ConfigError
 from seqkd.files import write_json
+from seqkd.layout import is_done, working_in
 from seqkd.shots.fusion import FusedTeacher, load_teacher, save_teacher
 from seqkd.shots.model import ShotModel, directory_hash, save_shot_model
 from seqkd.shots.rates import RATES
-from seqkd.shots.runs import is_done, working_in
 from seqkd.shots.study import Study, finished, least, plain
 from seqkd.shots.systems import believe, done, finish, teacher_error
 from seqkd.shots.targets import has_targets, read_targets, write_targets
@@ -129,20 +129,21 @@ def assistant_error(study: Study, seconds: int) -> float:
 
 def student_beliefs(study: Study, student: ShotModel, place: Path) -> dict[str, Any]:
     """What the student believes of the training songs, (T, C) by song id, from disk where it is there."""
-    songs = study.train.fingerprint
+    songs = study.train
     name = f"student of {place.parent.name}"
     if not has_targets(place, teacher=name, songs=songs):
-        beliefs = {key: student.posteriors(frames) for key, frames in study.train.frames.items()}
+        beliefs = {key: student.posteriors(frames) for key, frames in songs.frames.items()}
         write_targets(place, beliefs, teacher=name, songs=songs)
     return read_targets(place, teacher=name, songs=songs)
 
 
 def teacher_beliefs(study: Study, teacher: FusedTeacher, place: Path) -> dict[str, Any]:
     """What a teacher believes of the training songs, (T, C) by song id; the teacher and its targets are saved."""
-    if not (place / "targets" / "targets.json").is_file():
-        save_teacher(place / "teacher", teacher)
-        believe(teacher, place / "teacher", study.train, place / "targets")
-    return read_targets(place / "targets", teacher=directory_hash(place / "teacher"), songs=study.train.fingerprint)
+    home, targets, songs = place / "teacher", place / "targets", study.train
+    if not (home.is_dir() and has_targets(targets, teacher=directory_hash(home), songs=songs)):
+        save_teacher(home, teacher)
+        believe(teacher, home, songs, targets)
+    return read_targets(targets, teacher=directory_hash(home), songs=songs)
 
 
 def copy_of(study: Study, model: ShotModel) -> ShotModel:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from seqkd.errors import ConfigError, DataError
 from seqkd.files import atomic_path, write_text
 from seqkd.shots.classes import SHOTS
+from seqkd.shots.features import FeatureSettings
 from seqkd.shots.language import FilmLanguage
 from seqkd.shots.rates import averaged, repeated
 
@@ -99,12 +100,14 @@ class ShotModel:
         names: of the F features it hears, in order.
         language: the film language of its training songs.
         seconds: length of its frames, 1 for a student; 1, 2 or 4 for an assistant.
+        settings: how its features are made of a song.
     """
 
     network: ShotNetwork
     names: tuple[str, ...]
     language: FilmLanguage
     seconds: int = 1
+    settings: FeatureSettings = field(default_factory=FeatureSettings)
 
     @torch.no_grad()
     def logits(self, frames: np.ndarray) -> np.ndarray:
@@ -164,6 +167,8 @@ def save_shot_model(directory: Path, model: ShotModel) -> None:
         "seconds": model.seconds,
         "classes": list(SHOTS),
         "features": {
+            # Not the directory of a tagger's output, which belongs to a corpus.
+            "settings": {k: v for k, v in asdict(model.settings).items() if k != "tagger"},
             "names": list(model.names),
             "mean": [float(f"{x:.6g}") for x in model.network.feature_mean.tolist()],  # to read; the weights have all
             "scale": [float(f"{x:.6g}") for x in model.network.feature_scale.tolist()],
@@ -192,6 +197,7 @@ def load_shot_model(directory: Path | str) -> ShotModel:
         described: dict[str, Any] = yaml.safe_load((directory / "model.yaml").read_text(encoding="utf-8"))
         architecture = Architecture(**described["architecture"])
         names, seconds = tuple(described["features"]["names"]), int(described["seconds"])
+        settings = FeatureSettings(**described["features"]["settings"])
         classes = tuple(described["classes"])
     except (yaml.YAMLError, KeyError, TypeError, ValueError, UnicodeDecodeError, ConfigError) as error:
         reason = " ".join(str(error).split())
@@ -207,7 +213,7 @@ def load_shot_model(directory: Path | str) -> ShotModel:
     except (SafetensorError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{directory}/model.safetensors cannot be loaded ({reason}); train again") from error
-    return ShotModel(network.eval(), names, FilmLanguage.load(directory / "language.json"), seconds)
+    return ShotModel(network.eval(), names, FilmLanguage.load(directory / "language.json"), seconds, settings)
 
 
 def directory_hash(directory: Path) -> str:

@@ -12,6 +12,7 @@ import torch
 
 from seqkd.errors import ConfigError
 from seqkd.layout import run_directory
+from seqkd.shots.features import FeatureSettings
 from seqkd.shots.language import FilmLanguage
 from seqkd.shots.lessons import Corpus, lessons, load_corpus
 from seqkd.shots.model import Architecture, ShotModel, ShotNetwork
@@ -98,7 +99,7 @@ class Study:
         network = ShotNetwork(self.architecture, len(self.train.names))
         frames = np.concatenate([averaged(frames, seconds) for frames in self.train.frames.values()]).astype(float)
         network.normalise(frames.mean(0), frames.std(0))
-        return ShotModel(network, self.train.names, self.language, seconds)
+        return ShotModel(network, self.train.names, self.language, seconds, FeatureSettings(**self.cfg.features))
 
     def phase(
         self,

@@ -20,12 +20,11 @@ import numpy as np
 
 from seqkd.errors import ConfigError
 from seqkd.files import write_json
-from seqkd.layout import run_directory
+from seqkd.layout import is_done, run_directory, working_in
 from seqkd.shots.fusion import CoOccurrence, FusedTeacher, load_teacher, save_teacher
 from seqkd.shots.lessons import Corpus
 from seqkd.shots.model import ShotModel, directory_hash, load_shot_model, save_shot_model
 from seqkd.shots.rates import RATES
-from seqkd.shots.runs import is_done, working_in
 from seqkd.shots.study import Study, finished, least, plain
 from seqkd.shots.targets import read_targets, write_targets
 
@@ -131,7 +130,7 @@ def train_student(study: Study, *, taught: bool) -> None:
     with working_in(study.directory, description):
         soft = None
         if taught:
-            soft = read_targets(study.of("teacher") / "targets", teacher=more["teacher"], songs=study.train.fingerprint)
+            soft = read_targets(study.of("teacher") / "targets", teacher=more["teacher"], songs=study.train)
         model = study.fresh_model()
         history = train_in_phases(study, model, soft, phases)
         save_shot_model(study.directory / "model", model)
@@ -159,7 +158,7 @@ def train_in_phases(
 def believe(teacher: FusedTeacher, home: Path, songs: Corpus, directory: Path) -> None:
     """Write the soft targets of a teacher, saved in ``home``, for every song."""
     beliefs = {key: teacher.posteriors(frames) for key, frames in songs.frames.items()}
-    write_targets(directory, beliefs, teacher=directory_hash(home), songs=songs.fingerprint)
+    write_targets(directory, beliefs, teacher=directory_hash(home), songs=songs)
 
 
 def teacher_error(teacher: FusedTeacher, songs: Corpus) -> float:

@@ -1,61 +1,71 @@
-"""Soft targets on disk: what a teacher believes of every second of every training song, written once.
-
-``targets.safetensors`` holds (T, C) float32 probabilities by song id, not tempered; ``targets.json`` says whose they
-are: the hash of the teacher's directory and the fingerprint of the songs. Training refuses those of another.
+"""Soft targets on disk: a book of what a teacher believes of every second of every training song.
 
 Legend: T seconds, C shot classes.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+import hashlib
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from seqkd.errors import DataError
-from seqkd.files import atomic_path, write_json
+from seqkd.errors import ConfigError, DataError
+from seqkd.knowledge import Answer, Book, Manifest, TeacherId, write_book
 from seqkd.shots.classes import SHOTS
+from seqkd.shots.lessons import Corpus
+
+UNITS = hashlib.sha256(" ".join(SHOTS).encode()).hexdigest()[:16]
 
 
-def write_targets(directory: Path, beliefs: Mapping[str, np.ndarray], *, teacher: str, songs: str) -> None:
-    """Write the probabilities (T, C) of each song; ``teacher`` and ``songs`` are hashes of what they come from."""
-    from safetensors.numpy import save_file
+def write_targets(directory: Path, beliefs: Mapping[str, np.ndarray], *, teacher: str, songs: Corpus) -> None:
+    """Write the probabilities (T, C) of each of the songs; ``teacher`` is a hash of whose they are."""
+    if directory.exists() and not has_targets(directory, teacher=teacher, songs=songs):
+        shutil.rmtree(directory)
+    manifest = Manifest(
+        teachers=(TeacherId(directory.parent.name, teacher),),
+        units=UNITS,
+        classes=len(SHOTS),
+        frame_shift_ms=1000.0,
+        features={"songs": songs.fingerprint},
+    )
 
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "targets.json").unlink(missing_ok=True)  # written last: it says that the others are whole
-    with atomic_path(directory / "targets.safetensors") as path:
-        save_file({key: np.ascontiguousarray(rows, np.float32) for key, rows in beliefs.items()}, path)
-    about = {"teacher": teacher, "songs": songs, "classes": list(SHOTS), "frame_seconds": 1.0, "tempered": False}
-    write_json(directory / "targets.json", about)
+    def answers(missing: list[tuple[str, int]]) -> Iterator[Answer]:
+        for key, _ in missing:
+            yield Answer(key, torch.from_numpy(np.log(np.maximum(beliefs[key], 1e-30))).float())
+
+    write_book(directory, manifest, list(beliefs), answers)
 
 
-def has_targets(directory: Path, *, teacher: str, songs: str) -> bool:
+def has_targets(directory: Path, *, teacher: str, songs: Corpus) -> bool:
     """Whether the directory holds this teacher's targets for these songs."""
-    file = directory / "targets.json"
-    if not file.is_file():
+    try:
+        _opened(directory, teacher, songs)
+    except (ConfigError, DataError):
         return False
-    about = json.loads(file.read_text(encoding="utf-8"))
-    return (about["teacher"], about["songs"]) == (teacher, songs)
+    return True
 
 
-def read_targets(directory: Path, *, teacher: str, songs: str) -> dict[str, np.ndarray]:
-    """(T, C) probabilities by song id.
+def read_targets(directory: Path, *, teacher: str, songs: Corpus) -> dict[str, np.ndarray]:
+    """(T, C) probabilities by song id, to the precision of 16 bits.
 
     Raises:
-        DataError: there are none, they are damaged, or they are another teacher's or of other songs.
+        ConfigError: they are another teacher's or of other songs.
+        DataError: there are none, or they are damaged.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    book = _opened(directory, teacher, songs)
+    return {key: book.read(key).probs().numpy() for key in songs.shots}
 
-    if not (directory / "targets.json").is_file():
-        raise DataError(f"{directory} holds no finished soft targets; run stage 3 (teacher) first.")
-    if not has_targets(directory, teacher=teacher, songs=songs):
-        raise DataError(f"{directory} holds the soft targets of another teacher or other songs; run stage 3 again.")
-    try:
-        return load_file(directory / "targets.safetensors")
-    except (OSError, SafetensorError) as error:
-        raise DataError(
-            f"{directory}/targets.safetensors is damaged ({error}); delete {directory} and run stage 3 again."
-        ) from error
+
+def _opened(directory: Path, teacher: str, songs: Corpus) -> Book:
+    return Book.open(directory).require(
+        teachers=[teacher],
+        units=UNITS,
+        classes=len(SHOTS),
+        frame_shift_ms=1000.0,
+        features={"songs": songs.fingerprint},
+        utterances=songs.shots,
+    )

@@ -1,33 +1,29 @@
-"""A training run on disk: where it resumes, what stops it, which weights it keeps.
+"""A run of the Trainer: where it resumes, what stops it, which weights it keeps.
 
-``exp/<system>/seed<k>/`` receives ``config.yaml`` (all that decides the result), ``checkpoints/``, ``history.json``,
-``model/`` and, last, ``summary.json``: a run with a summary is done.
+In the run's directory (see `seqkd.layout`) are ``checkpoints/`` while it lasts, then ``history.json``.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import shutil
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
-import yaml
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig
 from torch.utils.data import DataLoader
 
 from seqkd.errors import SeqkdError
-from seqkd.files import lock, write_json, write_text
+from seqkd.files import write_json
 from seqkd.training.base import Distillation
 from seqkd.training.checkpoints import ResumePoint, average_weights, newest_resume_point
 
@@ -48,36 +44,6 @@ class Batches:
 
     training: Callable[[int, int, int], DataLoader]
     dev: Callable[[int, int], DataLoader]
-
-
-@contextlib.contextmanager
-def held(directory: Path) -> Iterator[None]:
-    """Keep other runs out of ``directory``; the other processes of a distributed run share the first one's hold."""
-    with contextlib.ExitStack() as stack:
-        if "LOCAL_RANK" not in os.environ:
-            stack.enter_context(lock(directory.parent / f".{directory.name}.lock", str(directory)))
-        yield
-
-
-def is_ours(directory: Path, description: dict[str, Any]) -> bool:
-    """Whether what the directory holds was made with the same settings and data."""
-    config = directory / "config.yaml"
-    return config.is_file() and yaml.safe_load(config.read_text(encoding="utf-8")) == description
-
-
-def is_done(directory: Path, description: dict[str, Any]) -> bool:
-    """Whether this very run is finished."""
-    return (directory / "summary.json").is_file() and is_ours(directory, description)
-
-
-def prepare_directory(directory: Path, description: dict[str, Any]) -> None:
-    """Write ``config.yaml``; clear what another configuration left."""
-    if is_ours(directory, description):
-        return
-    if directory.exists():
-        log.info("%s was made with other settings or data: training anew", directory)
-        shutil.rmtree(directory)
-    write_text(directory / "config.yaml", yaml.safe_dump(description, sort_keys=False))
 
 
 def fit(

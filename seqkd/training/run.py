@@ -17,21 +17,11 @@ from seqkd.data.specaugment import SpecAugment
 from seqkd.data.tokens import Tokenizer
 from seqkd.errors import ConfigError, DataError
 from seqkd.files import write_text
-from seqkd.layout import run_directory, teacher_directory
+from seqkd.layout import is_done, run_directory, teacher_directory, working_in
 from seqkd.models.ctc import CtcModel, save_model
 from seqkd.models.storage import model_hash
 from seqkd.teachers import CheckpointTeacher, check_compatible
-from seqkd.training.loop import (
-    Batches,
-    Monitor,
-    choose_weights,
-    device_name,
-    finish,
-    fit,
-    held,
-    is_done,
-    prepare_directory,
-)
+from seqkd.training.loop import Batches, Monitor, choose_weights, device_name, finish, fit
 from seqkd.training.module import CtcDistillation
 from seqkd.training.objective import Objective
 from seqkd.training.self_knowledge import SelfKnowledge
@@ -77,8 +67,7 @@ def train(cfg: DictConfig) -> Path:
         knowledge=knowledge,
         dev=dev,
     )
-    with held(directory):
-        prepare_directory(directory, description)  # not before: a mistake in the settings must not cost an older run
+    with working_in(directory, description):
         report_dropped(directory, corpus)
         trainer, best = fit(
             cfg, module, batches(cfg, settings, corpus, dev), directory, MONITOR, [knowledge] if knowledge else []

@@ -18,21 +18,11 @@ from seqkd.data.text_batches import TextBatch, TextCorpus, encode_pairs, evaluat
 from seqkd.data.tokens import Tokenizer
 from seqkd.decoding.seq2seq import read_written
 from seqkd.errors import ConfigError, DataError
-from seqkd.layout import run_directory
+from seqkd.layout import is_done, run_directory, working_in
 from seqkd.models.seq2seq import Seq2SeqModel, load_seq2seq, save_seq2seq
 from seqkd.models.storage import model_hash
 from seqkd.teachers import seq2seq_book
-from seqkd.training.loop import (
-    Batches,
-    Monitor,
-    choose_weights,
-    device_name,
-    finish,
-    fit,
-    held,
-    is_done,
-    prepare_directory,
-)
+from seqkd.training.loop import Batches, Monitor, choose_weights, device_name, finish, fit
 from seqkd.training.self_knowledge import SelfKnowledge
 from seqkd.training.seq2seq import Seq2SeqDistillation
 from seqkd.training.token_objective import TokenObjective
@@ -82,8 +72,7 @@ def train(cfg: DictConfig) -> Path:
     module = Seq2SeqDistillation(
         model, objective, settings, seed=cfg.seed, knowledge=knowledge, teacher=load_teacher(cfg, teacher, tokenizer)
     )
-    with held(directory):
-        prepare_directory(directory, description)  # not before: a mistake in the settings must not cost an older run
+    with working_in(directory, description):
         callbacks = [knowledge] if knowledge else []
         trainer, best = fit(cfg, module, batches(cfg, settings, corpus, dev), directory, MONITOR, callbacks)
         if trainer.is_global_zero:
