@@ -9,16 +9,24 @@ from typing import Any
 import pytest
 import torch
 from torch.nn import functional
+from torchaudio.functional import forced_align
 
 from seqkd.data.batches import Batch, Corpus, load_corpus, training_batches
 from seqkd.data.specaugment import SpecAugment
 from seqkd.data.tokens import Tokenizer
-from seqkd.losses import best_path_ctc_loss, delayed_kd_loss, guided_ctc_loss, inter_ctc_kd_loss
+from seqkd.losses import (
+    adaptive_label_smoothing_loss,
+    best_path_ctc_loss,
+    delayed_kd_loss,
+    guided_ctc_loss,
+    inter_ctc_kd_loss,
+)
 from seqkd.models.ctc import CtcModel
 from seqkd.teachers import CheckpointTeacher
 from seqkd.training.checkpoints import average_weights, newest_resume_point, resume_points
 from seqkd.training.module import CtcDistillation
 from seqkd.training.objective import Objective
+from seqkd.training.self_knowledge import SelfKnowledge
 
 SETTINGS = {"updates": 100, "warmup": 10, "lr": 1e-2, "final_lr": 0.1, "weight_decay": 0.05}
 NO_MASKS = SpecAugment(freq_masks=0, time_masks=0)
@@ -117,6 +125,48 @@ def test_the_loss_is_the_sum_of_its_weighted_terms(
     assert kept == pytest.approx({"total": expected / 5, **{k: v / 5 for k, v in terms.items()}}, rel=1e-4)
     loss.backward()
     assert all(p.grad is not None for p in module.model.parameters())
+
+
+@pytest.mark.parametrize("past", [False, True])
+def test_smoothing_at_spikes_and_the_attention_decoder(
+    teacher: CheckpointTeacher, tokenizer: Tokenizer, batch: Batch, past: bool
+) -> None:
+    """Utterance by utterance, by hand: both terms, from a uniform prior and from a past self."""
+    objective = Objective(aligned_smoothing_weight=0.3, attention_weight=0.6, attention_form="adaptive")
+    module = made(teacher, tokenizer, objective)
+    architecture = module.model.architecture | {"decoder_layers": 1}
+    older = CtcModel(architecture, teacher.features, teacher.classes).eval()
+    module.model = CtcModel(architecture, teacher.features, teacher.classes)
+    module.knowledge = SelfKnowledge("best")
+    module.knowledge.past, module.knowledge.refreshes = older, [1] * past
+    loss = module.training_step(batch, 0)
+
+    features = lambda row: batch.features[row : row + 1, : batch.feature_lengths[row]]  # noqa: E731
+    total, aligned, attention = 0.0, 0.0, 0.0
+    for row in [row for row in range(len(batch.ids)) if batch.labelled[row]]:
+        length = batch.feature_lengths[row : row + 1]
+        units = batch.targets[row, : batch.target_lengths[row]]
+        now, before = module.model(features(row), length), older(features(row), length)
+        log_probs = now.logits.log_softmax(-1)
+        total += functional.ctc_loss(log_probs[0], units, [log_probs.shape[1]], [len(units)], reduction="sum").item()
+        path = forced_align(log_probs.detach(), units[None], blank=0)[0][0]
+        spikes = path != 0
+        prior = before.logits[:, spikes] if past else None
+        aligned += adaptive_label_smoothing_loss(
+            now.logits[:, spikes], path[spikes][None], prior, reduction="sum"
+        ).total.item()
+        inputs, ended = torch.cat([units.new_zeros(1), units])[None], torch.cat([units, units.new_zeros(1)])[None]
+        attention += adaptive_label_smoothing_loss(
+            module.model.attend(now, inputs), ended, older.attend(before, inputs) if past else None, reduction="sum"
+        ).total.item()
+    assert loss.item() == pytest.approx((total + 0.3 * aligned + 0.6 * attention) / len(batch.ids), rel=1e-4)
+    kept = {name: float(value) for name, value in module._sums.items()}
+    assert kept["aligned"] == pytest.approx(aligned / len(batch.ids), rel=1e-4)
+    assert kept["attention"] == pytest.approx(attention / len(batch.ids), rel=1e-4)
+    assert 0 <= kept["aligned_alpha"] <= 1 and 0 <= kept["attention_alpha"] <= 1
+    loss.backward()
+    assert all(p.grad is not None for p in module.model.parameters())
+    assert all(p.grad is None for p in older.parameters())
 
 
 def test_processes_share_one_mean(teacher: CheckpointTeacher, tokenizer: Tokenizer, batch: Batch) -> None:
