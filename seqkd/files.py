@@ -6,12 +6,13 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from seqkd.errors import SeqkdError
+from seqkd.errors import DataError, SeqkdError
 
 
 @contextlib.contextmanager
@@ -31,6 +32,36 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_directory(directory: Path) -> Iterator[Path]:
+    """Yield a temporary directory; it takes the place of ``directory`` if the block succeeds, else it is removed."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".tmp-{directory.name}-"))
+    try:
+        temporary.chmod(0o755)  # mkdtemp makes private directories
+        yield temporary
+        if directory.exists():
+            old = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".old-{directory.name}-"))
+            directory.replace(old / directory.name)  # a directory cannot be renamed onto one that is not empty
+            temporary.replace(directory)
+            shutil.rmtree(old)
+        else:
+            temporary.replace(directory)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def decode_line(raw: bytes, where: str) -> str:
+    """UTF-8 to text. Raises DataError that names ``where`` and the byte."""
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{where}: byte {error.start + 1} (0x{raw[error.start]:02x}) is not valid UTF-8; "
+            "convert the file to UTF-8, for instance with iconv."
+        ) from error
 
 
 @contextlib.contextmanager

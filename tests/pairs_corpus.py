@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import random
-import signal
 import subprocess
-import sys
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from seqkd.cli.settings import compose, parse, parser
 from seqkd.data.pairs import Pair, write_pairs
+from tests.runs import start_training
 
 WORDS = dict(zip("one two three four five six".split(), "eins zwei drei vier fünf sechs".split(), strict=True))  # noqa: SIM905
 
@@ -64,12 +63,4 @@ def train_here(exp: Path, data: Path, system: str, *overrides: str) -> Path:
 
 def train_process(exp: Path, data: Path, system: str, *overrides: str) -> subprocess.Popen[str]:
     """Start training in a process of its own."""
-    command = [sys.executable, "-m", "seqkd.cli.main", "train", "--one"]
-    return subprocess.Popen(
-        [*command, *arguments(exp, data, f"system={system}", *overrides)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        # Tests that themselves run in the background have been told to ignore Ctrl-C, and would pass that on.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    return start_training(arguments(exp, data, f"system={system}", *overrides))

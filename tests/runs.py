@@ -46,9 +46,13 @@ def train_here(exp: Path, data: Path, system: str, *overrides: str) -> Path:
 
 def train_process(exp: Path, data: Path, system: str, *overrides: str) -> subprocess.Popen[str]:
     """Start training in a process of its own."""
-    command = [sys.executable, "-m", "seqkd.cli.main", "train", "--one"]
+    return start_training(arguments(exp, data, f"system={system}", *overrides))
+
+
+def start_training(options: list[str]) -> subprocess.Popen[str]:
+    """Start ``seqkd train --one`` with these arguments."""
     return subprocess.Popen(
-        [*command, *arguments(exp, data, f"system={system}", *overrides)],
+        [sys.executable, "-m", "seqkd.cli.main", "train", "--one", *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

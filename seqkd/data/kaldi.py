@@ -20,8 +20,6 @@ from __future__ import annotations
 import itertools
 import math
 import os
-import shutil
-import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +28,7 @@ from pathlib import Path
 
 from seqkd.data.kaldi_tables import Entry, Table, number, one_field, read_table, same_ids
 from seqkd.errors import DataError
+from seqkd.files import atomic_directory
 
 _SLACK = 0.01  # seconds a segment may reach past its recording: tables round times to hundredths
 
@@ -312,18 +311,6 @@ def write_data_dir(
     if durations is not None:
         tables["utt2dur"] = [f"{key} {durations[key]:.4f}" for key in ids]
 
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".tmp-{directory.name}-"))
-    try:
-        temporary.chmod(0o755)  # mkdtemp makes private directories
+    with atomic_directory(directory) as temporary:
         for name, lines in tables.items():
             (temporary / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        if directory.exists():
-            old = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".old-{directory.name}-"))
-            directory.replace(old / directory.name)  # a directory cannot be renamed onto one that is not empty
-            temporary.replace(directory)
-            shutil.rmtree(old)
-        else:
-            temporary.replace(directory)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seqkd.errors import DataError
+from seqkd.files import decode_line
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,7 @@ def read_table(file: Path, expected: str, empty_value: str = "") -> Table:
     previous = ""
     for number, raw in enumerate(content.removesuffix(b"\n").split(b"\n"), start=1):
         where = f"{file}, line {number}"
-        try:
-            line = raw.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"{where}: byte {error.start + 1} (0x{raw[error.start]:02x}) is not valid UTF-8; "
-                "convert the file to UTF-8, for instance with iconv."
-            ) from error
+        line = decode_line(raw, where)
         if line.endswith("\r"):
             raise DataError(
                 f"{where} ends in a carriage return; expected Unix line ends, convert the file with dos2unix."

@@ -14,8 +14,6 @@ Runs of white space count as one space. A word is what stands between spaces.
 from __future__ import annotations
 
 import hashlib
-import shutil
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +21,7 @@ from pathlib import Path
 from seqkd.data.corpus import number
 from seqkd.data.parallel_files import read_text
 from seqkd.errors import DataError
+from seqkd.files import atomic_directory
 
 _TABLES = ("src", "tgt")
 
@@ -143,21 +142,9 @@ def write_pairs(directory: Path | str, pairs: Iterable[Pair]) -> None:
         for name, content in tables.items()
     ):
         return
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".tmp-{directory.name}-"))
-    try:
-        temporary.chmod(0o755)  # mkdtemp makes private directories
+    with atomic_directory(directory) as temporary:
         for name, content in tables.items():
             (temporary / name).write_text(content, encoding="utf-8")
-        if directory.exists():
-            old = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".old-{directory.name}-"))
-            directory.replace(old / directory.name)  # a directory cannot be renamed onto one that is not empty
-            temporary.replace(directory)
-            shutil.rmtree(old)
-        else:
-            temporary.replace(directory)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def filter_pairs(

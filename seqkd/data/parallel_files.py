@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seqkd.errors import DataError
+from seqkd.files import decode_line
 
 _COLUMNS = ("source", "target", "id", "group")
 _NAMED = 5  # line numbers in a message
@@ -48,13 +49,7 @@ def read_lines(file: Path) -> Iterator[str]:
         return
     for number, raw in enumerate(content.removesuffix(b"\n").split(b"\n"), start=1):
         where = f"{file}, line {number}"
-        try:
-            line = raw.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"{where}: byte {error.start + 1} (0x{raw[error.start]:02x}) is not valid UTF-8; "
-                "convert the file to UTF-8, for instance with iconv."
-            ) from error
+        line = decode_line(raw, where)
         if "\0" in line:
             raise DataError(
                 f"{where}: character {line.index(chr(0)) + 1} is a NUL; expected text: "
