@@ -12,16 +12,24 @@ import numpy as np
 import pytest
 
 from seqkd.cli.main import main
-from tests.pairs_corpus import arguments, make_corpus
+from seqkd.tasks.seq2seq_ls import GROUPS
+from tests.pairs_corpus import arguments, make_corpus, settings
 
 SYSTEMS = ["none", "adaptive", "tf_kd_self", "word_kd", "sequence_kd"]
 OPTIONS = [f"systems=[{','.join(SYSTEMS)}]", "report.replicates=100", "book.k=4", "decode.beam=2"]
+
+
+def train(*systems: str) -> list[list[str]]:
+    """In this process, one after the other: ``train --group`` would start one for each."""
+    return [["train", "--one", f"system={system}"] for system in systems]
+
+
 STAGES = [
     ["prepare", "pairs"],
     ["prepare", "tokens"],
-    ["train", "--group", "alone"],
+    *train("teacher", "none", "adaptive"),
     ["prepare", "book"],
-    ["train", "--group", "taught"],
+    *train("tf_kd_self", "word_kd", "sequence_kd"),
     ["decode"],
     ["score", "--recipe"],
     ["report"],
@@ -34,12 +42,22 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     root = tmp_path_factory.mktemp("pipeline")
     exp, data = root / "exp", make_corpus(root / "data")
     for stage in STAGES:
-        assert main([*stage, *arguments(exp, data, *OPTIONS), "--nj", "2"]) == 0, stage
+        assert main([*stage, *arguments(exp, data, *OPTIONS)]) == 0, stage
     return exp, data
 
 
 def changes(*roots: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for root in roots for path in root.rglob("*") if path.is_file()}
+
+
+def test_who_learns_alone_and_who_from_others(tmp_path: Path) -> None:
+    cfg = settings(tmp_path, tmp_path, *OPTIONS, "seeds=2")
+    alone = {("none", 0), ("none", 1), ("adaptive", 0), ("adaptive", 1), ("teacher", 0)}
+    assert set(GROUPS["alone"](cfg)) == alone  # one teacher for all seeds
+    taught = {(system, seed) for system in ("tf_kd_self", "word_kd", "sequence_kd") for seed in (0, 1)}
+    assert set(GROUPS["taught"](cfg)) == taught
+    only = settings(tmp_path, tmp_path, "systems=[tf_kd_self]", "seeds=2")
+    assert GROUPS["alone"](only) == [("none", 0), ("none", 1)]  # a copy of the same seed
 
 
 @pytest.mark.timeout(400)
