@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -65,7 +66,7 @@ def draw_reliability(
         )  # fmt: skip
         panel.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle="--")
         panel.plot(confidence, accuracy, "o-", color=colour, markersize=3, linewidth=1.2)
-        panel.set_title(experiment.systems[name].label, loc="left", fontsize=9)
+        panel.set_title(textwrap.fill(experiment.systems[name].label, 28), loc="left", fontsize=9)
         panel.annotate(f"ECE {measure.show(estimates[name][measure.key].value)} %", (0.05, 0.9), fontsize=9)
         panel.set_xlim(0, 1.07)
         panel.set_ylim(0, 1.02)
