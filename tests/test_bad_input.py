@@ -390,7 +390,7 @@ def unknown_preset(place: Place) -> None:
     pass
 
 
-@fault("train", "systems=[sudent]", says="there is no system 'sudent'; known: best_path, *, teacher")
+@fault("train", "systems=[sudent]", says="there is no system 'sudent'; known: aligned_smoothing, *, teacher")
 def unknown_system(place: Place) -> None:
     pass
 
@@ -405,7 +405,7 @@ def unknown_group(place: Place) -> None:
     pass
 
 
-@fault("train --one", "system=sudent", says="there is no system/sudent; known: best_path, *, teacher")
+@fault("train --one", "system=sudent", says="there is no system/sudent; known: aligned_smoothing, *, teacher")
 def unknown_single_system(place: Place) -> None:
     pass
 
