@@ -1,3 +1,5 @@
+#!/usr/bin/env bash
+# shellcheck disable=SC2154 # what recipes/<task>.sh has set
 # Options, settings and stages that all recipes share; sourced by recipes/<task>.sh, which has set
 #   task          name of the recipe's kind: settings are in seqkd/conf/<task>
 #   stages        text for --help: the stages
