@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -137,17 +138,28 @@ def encoder(cfg: DictConfig) -> Callable[[str], list[int]]:
 
 
 def check(cfg: DictConfig) -> None:
-    """Raise SeqkdError when a system misses the BLEU its preset says it must reach (report.expect)."""
-    for system, least in cfg.report.expect.items():
+    """Raise SeqkdError when a system misses the number its preset says it must reach (report.expect)."""
+    metric = cfg.report.expect_metric
+    if metric not in EXPECTED:
+        raise ConfigError(f"report.expect_metric is {metric!r}; expected one of {', '.join(EXPECTED)}")
+    unit, bound, reached = EXPECTED[metric]
+    for system, limit in cfg.report.expect.items():
         for name in cfg.sets.test:
             path = run_directory(cfg, system, 0) / f"decode_{name}" / "score.json"
             if not path.is_file():
                 raise SeqkdError(f"{path} is missing; run stage 7 (score) first")
-            bleu = json.loads(path.read_text(encoding="utf-8"))["scores"]["bleu"]["value"]
-            if not bleu >= least:
-                raise SeqkdError(f"{system} has {bleu:.1f} BLEU on {name}; this preset must reach {least:g}")
-            print(f"{system} on {name}: {bleu:.1f} BLEU, must be at least {least:g}: reached")
+            value = json.loads(path.read_text(encoding="utf-8"))["scores"][metric]["value"]
+            found = f"{value:.2f} {unit}"
+            if not reached(value, limit):
+                raise SeqkdError(f"{system} has {found} on {name}; this preset must reach {bound} {limit:g}")
+            print(f"{system} on {name}: {found}, must be {bound} {limit:g}: reached")
 
 
+# What report.expect can be about: its unit, the side of the limit to be on, and whether a value is.
+EXPECTED = {
+    "bleu": ("BLEU", "at least", operator.ge),
+    "chrf": ("chrF", "at least", operator.ge),
+    "nll": ("nats a token", "at most", operator.le),
+}
 PREPARE = {"pairs": check_pairs, "tokens": make_tokens, "book": make_book}
 GROUPS = {"alone": alone_runs, "taught": taught_runs}
