@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Learn to cut made-up concerts: songs by a made-up band, shots by a director whose taste is known exactly.
-#   ./run.sh                      a quarter of an hour on two cores: every system, five seeds
+#   ./run.sh                      twelve minutes on two cores: every system, five seeds: the table in RESULTS.md
 #   ./run.sh --preset smoke       a minute and a half: does everything work here?
 #   ./run.sh --help               stages and options
 # Afterwards:  seqkd shots SONG -o cut.otio --model egs/synthetic_concerts/music2shot/exp/default/model
