@@ -15,7 +15,11 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+import tests.runs
+from seqkd.data.kaldi import read_data_dir
+from seqkd.decoding.run import decode
 from seqkd.errors import ConfigError
+from seqkd.models.ctc import load_model
 from seqkd.training.checkpoints import resume_points
 from seqkd.training.self_knowledge import SelfKnowledge
 from tests.pairs_corpus import make_corpus, train_here, train_process
@@ -135,3 +139,22 @@ def test_a_killed_run_keeps_its_prior(data: Path, tmp_path: Path, prior: str) ->
     assert resumed_history == history
     for name, value in whole.items():
         torch.testing.assert_close(resumed[name], value, rtol=0, atol=0)
+
+
+def test_speech_has_a_past_self_too(tones: Path, tmp_path: Path) -> None:
+    """The attention decoder and the spikes learn from it; the saved model decodes without a thought of either."""
+    run = tests.runs.train_here(
+        tmp_path,
+        tones,
+        "joint_adaptive",
+        "system.objective.aligned_smoothing_weight=0.2",
+        "student.training.updates=12",
+    )
+    rows = json.loads((run / "history.json").read_text())["rows"]
+    terms = ("attention", "attention_alpha", "aligned", "aligned_alpha", "ctc")
+    assert all(row["train"][name] >= 0 for row in rows for name in terms)
+    assert rows[-1]["train"]["attention_alpha"] != rows[0]["train"]["attention_alpha"]
+    model, _ = load_model(run / "model")
+    assert model.architecture["decoder_layers"] == 1
+    decoded = decode(run / "model", tones, "dev", beam=1, max_duration=100.0, gpu=False)
+    assert set(decoded) == {utterance.id for utterance in read_data_dir(tones / "dev")}
