@@ -32,6 +32,20 @@ def teacher_directory(cfg: DictConfig) -> Path:
     return Path(cfg.teacher.import_from or run_directory(cfg, "teacher", 0) / "model")
 
 
+def teacher_run(system: DictConfig, seed: int) -> tuple[str, int] | None:
+    """The run that teaches a system trained with ``seed``: same seed or ``teacher_seed``; None if it learns alone."""
+    if system.teacher is None:
+        return None
+    return system.teacher, seed if system.teacher_seed is None else system.teacher_seed
+
+
+def plain(settings: DictConfig) -> dict[str, Any]:
+    """Settings as plain Python values, for a run's description."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_container(settings, resolve=True)
+
+
 def is_ours(directory: Path, description: dict[str, Any]) -> bool:
     """Whether what the directory holds was made with the same settings and data."""
     import yaml

@@ -17,10 +17,10 @@ CONF = Path(__file__).resolve().parent.parent / "conf"
 TASKS = tuple(sorted(path.parent.name for path in CONF.glob("*/config.yaml")))
 
 
-def parser(command: str, description: str) -> argparse.ArgumentParser:
-    """Build a parser with the options that all recipe commands share."""
+def parser(command: str, description: str, tasks: tuple[str, ...] = TASKS) -> argparse.ArgumentParser:
+    """Build a parser with the options that all recipe commands share; ``tasks`` are those that the command serves."""
     made = argparse.ArgumentParser(prog=f"seqkd {command}", description=description)
-    made.add_argument("--task", choices=TASKS, default="ctc_kd", help="kind of recipe (default: ctc_kd)")
+    made.add_argument("--task", choices=tasks, default="ctc_kd", help="kind of recipe (default: ctc_kd)")
     made.add_argument("--conf", type=Path, help="a recipe's conf directory, with preset/*.yaml")
     made.add_argument("--preset", help="a preset of that directory: smoke, default, study, full")
     made.add_argument("--exp", type=Path, default=Path("exp"), help="experiment directory (default: exp)")

@@ -13,7 +13,8 @@ from seqkd.files import write_text
 
 def main(argv: list[str]) -> int:
     """Entry point."""
-    made = parser("tune", "Train variants of systems and rank them by dev WER; needs stages 0 to 3.")
+    about = "Train variants of systems and rank them by dev WER; needs stages 0 to 3."
+    made = parser("tune", about, tasks=("ctc_kd",))
     made.add_argument("--variants", type=Path, required=True, help="YAML: name: [system=NAME, key=value, ...]")
     made.add_argument("--out", type=Path, help="write the table here (Markdown)")
     args = parse(made, argv)

@@ -19,7 +19,8 @@ from typing import Any
 
 from seqkd.data.corpus import bar_interval, check_keys, fingerprint, plain
 from seqkd.data.dates_phrases import Phrase, draw_phrase
-from seqkd.data.parallel import Pair, is_made, whole, write_corpus
+from seqkd.data.pairs import Pair
+from seqkd.data.parallel import is_made, whole, write_corpus
 from seqkd.errors import ConfigError, DataError
 from seqkd.files import write_text
 

@@ -21,7 +21,8 @@ from seqkd.data.corpus import bar_interval, fingerprint
 from seqkd.data.debian import fetch, packages_of
 from seqkd.data.manpages_align import Limits, page_pairs
 from seqkd.data.manpages_roff import parse_page
-from seqkd.data.parallel import Pair, is_made, whole, write_corpus
+from seqkd.data.pairs import Pair
+from seqkd.data.parallel import is_made, whole, write_corpus
 from seqkd.data.parallel_split import split_groups
 from seqkd.errors import ConfigError, DataError
 

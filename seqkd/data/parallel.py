@@ -10,26 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from seqkd.data.corpus import check_keys, plain
-from seqkd.data.pairs import Dropped, Pair, check_pairs, filter_pairs, pairs_fingerprint, read_pairs, write_pairs
+from seqkd.data.pairs import Pair, filter_pairs, pairs_fingerprint, read_pairs, write_pairs
 from seqkd.data.parallel_files import Row, empty_sides, read_rows
 from seqkd.data.parallel_split import split_groups
 from seqkd.errors import ConfigError, DataError
 from seqkd.files import write_json
-
-__all__ = [
-    "Dropped",
-    "Pair",
-    "check_pairs",
-    "filter_pairs",
-    "is_made",
-    "make_corpus",
-    "pairs_fingerprint",
-    "read_pairs",
-    "remove_repeats",
-    "whole",
-    "write_corpus",
-    "write_pairs",
-]
 
 
 def whole(what: str, value: Any) -> int:

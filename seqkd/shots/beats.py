@@ -10,6 +10,7 @@ import itertools
 import numpy as np
 
 from seqkd.shots.chain import most_likely
+from seqkd.shots.compiled import load_librosa
 from seqkd.shots.spectrum import HOP, HOPS, RATE
 
 BAR = 4  # beats; Chosen: concert songs are in four nearly always, and no metre is estimated
@@ -27,7 +28,7 @@ def track_beats(onsets: np.ndarray) -> np.ndarray:
     Args:
         onsets: (N,), onset strength; a song of more than four minutes is tracked in overlapping windows.
     """
-    import librosa
+    librosa = load_librosa()
     from scipy.ndimage import maximum_filter1d
 
     # Where nothing rises for two seconds on either side there is no beat to cut on, whatever the tracker bridges.

@@ -22,11 +22,11 @@ from typing import Any
 
 from seqkd.errors import ConfigError
 from seqkd.files import write_json
-from seqkd.layout import is_done, working_in
+from seqkd.layout import is_done, plain, working_in
 from seqkd.shots.fusion import FusedTeacher, load_teacher, save_teacher
 from seqkd.shots.model import ShotModel, directory_hash, save_shot_model
 from seqkd.shots.rates import RATES
-from seqkd.shots.study import Study, finished, least, plain
+from seqkd.shots.study import Study, finished, least
 from seqkd.shots.systems import believe, done, finish, teacher_error
 from seqkd.shots.targets import has_targets, read_targets, write_targets
 

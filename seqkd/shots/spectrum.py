@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from seqkd.errors import DataError
+from seqkd.shots.compiled import load_librosa
 from seqkd.shots.data import frame_count
 
 RATE = 22050  # Hz
@@ -69,7 +70,7 @@ def measure(audio: Path, mel_bands: int, progress: Progress | None = None) -> Sp
     Raises:
         DataError: It cannot be read, breaks off, has values that are no numbers, or is shorter than a second.
     """
-    import librosa
+    librosa = load_librosa()
 
     mel_filters = librosa.filters.mel(sr=RATE, n_fft=N_FFT, n_mels=mel_bands)  # (M, bins)
     chroma_filters = librosa.filters.chroma(sr=RATE, n_fft=N_FFT, tuning=0.0)  # (12, bins)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from seqkd.errors import ConfigError
-from seqkd.layout import run_directory
+from seqkd.layout import plain, run_directory
 from seqkd.shots.features import FeatureSettings
 from seqkd.shots.language import FilmLanguage
 from seqkd.shots.lessons import Corpus, lessons, load_corpus
@@ -107,7 +107,6 @@ class Study:
         directory: Path,
         *,
         soft: Mapping[str, np.ndarray] | None = None,
-        settings: TrainingSettings | None = None,
         number: int = 0,
     ) -> list[dict[str, Any]]:
         """Train a model in place, on hard labels and, if given, on ``soft`` beliefs (T, C) by song id.
@@ -119,19 +118,12 @@ class Study:
             lessons(self.train, model.seconds, soft),
             lessons(self.dev, model.seconds),
             directory,
-            settings=settings or self.training,
+            settings=self.training,
             distillation=self.distillation,
             seconds=model.seconds,
             seed=self.seed + 1000 * number,
             label=f"{self.directory.parent.name}/{self.directory.name} {directory.relative_to(self.directory)}",
         )
-
-
-def plain(node: DictConfig) -> dict[str, Any]:
-    """Settings as plain Python values."""
-    from omegaconf import OmegaConf
-
-    return OmegaConf.to_container(node, resolve=True)
 
 
 def finished(directory: Path, stage: str) -> Path:

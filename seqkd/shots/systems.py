@@ -20,12 +20,12 @@ import numpy as np
 
 from seqkd.errors import ConfigError
 from seqkd.files import write_json
-from seqkd.layout import is_done, run_directory, working_in
+from seqkd.layout import is_done, plain, run_directory, working_in
 from seqkd.shots.fusion import CoOccurrence, FusedTeacher, load_teacher, save_teacher
 from seqkd.shots.lessons import Corpus
 from seqkd.shots.model import ShotModel, directory_hash, load_shot_model, save_shot_model
 from seqkd.shots.rates import RATES
-from seqkd.shots.study import Study, finished, least, plain
+from seqkd.shots.study import Study, finished, least
 from seqkd.shots.targets import read_targets, write_targets
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from seqkd.cli.settings import CONF, student_runs
 from seqkd.errors import ConfigError, SeqkdError
-from seqkd.layout import run_directory
+from seqkd.layout import run_directory, teacher_run
 
 
 def check_pairs(cfg: DictConfig) -> None:
@@ -49,7 +49,7 @@ def make_book(cfg: DictConfig) -> None:
     if not students:
         print("no system learns from another: there is no book to make")
     for system, seed in alone_runs(cfg):
-        mine = [one for one, its_seed in students if teacher_of(one, its_seed) == (system, seed)]
+        mine = [one for one, its_seed in students if teacher_run(one, its_seed) == (system, seed)]
         if any(one.targets == "beam" for one in mine):
             decode(cfg, system, seed, cfg.sets.train)
         if any(one.knowledge == "book" for one in mine):
@@ -64,22 +64,15 @@ def about(cfg: DictConfig, system: str) -> DictConfig:
     return OmegaConf.merge(OmegaConf.load(files / "none.yaml"), OmegaConf.load(files / f"{system}.yaml"))
 
 
-def teacher_of(system: DictConfig, seed: int) -> tuple[str, int] | None:
-    """The run that teaches a system trained with ``seed``; None if it learns alone."""
-    if system.teacher is None:
-        return None
-    return system.teacher, seed if system.teacher_seed is None else system.teacher_seed
-
-
 def alone_runs(cfg: DictConfig) -> list[tuple[str, int]]:
     """Systems that learn from nobody, and the teachers of the others."""
-    taught_by = {run: teacher_of(about(cfg, run[0]), run[1]) for run in student_runs(cfg)}
+    taught_by = {run: teacher_run(about(cfg, run[0]), run[1]) for run in student_runs(cfg)}
     return list(dict.fromkeys(teacher or run for run, teacher in taught_by.items()))
 
 
 def taught_runs(cfg: DictConfig) -> list[tuple[str, int]]:
     """Systems that learn from another."""
-    return [run for run in student_runs(cfg) if teacher_of(about(cfg, run[0]), run[1])]
+    return [run for run in student_runs(cfg) if teacher_run(about(cfg, run[0]), run[1])]
 
 
 def train(cfg: DictConfig) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import lightning
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor, nn
 
 from seqkd.errors import SeqkdError
@@ -18,7 +20,7 @@ class Distillation(lightning.LightningModule):
     """Trains ``model``. Everything random at update k depends on the seed, k and the process alone.
 
     ``training`` are the settings of that name. Those who derive from it write ``training_step``, and call
-    ``seed_update``, ``remember`` and ``share`` in it, and ``add_row`` at the end of a validation.
+    ``seed_update``, ``remember`` and ``share`` in it; and ``tally``, with ``add_row`` at the end of a validation.
     """
 
     def __init__(self, model: nn.Module, training: dict[str, Any], *, seed: int) -> None:
@@ -52,6 +54,25 @@ class Distillation(lightning.LightningModule):
     def on_fit_start(self) -> None:
         """Start the clock."""
         self._clock = time.monotonic()
+
+    @torch.no_grad()
+    def measure(self, batches: Iterable[Any]) -> float:
+        """What a validation of these batches finds, on this process alone: others need not be there."""
+        self.eval()
+        self.on_validation_epoch_start()
+        for batch in batches:
+            self.validation_step(move_data_to_device(batch, self.device), 0)
+        total, count = self.tally()
+        return total / count
+
+    def measured(self) -> float:
+        """The number that dev is judged by, of what the validation has added up on all processes."""
+        total, count = self.tally()
+        return float(self.over_processes(total) / self.over_processes(count))
+
+    def tally(self) -> tuple[float, float]:
+        """What the validation has added up on this process, and of how many things."""
+        raise NotImplementedError
 
     def add_row(self, **measured: Any) -> None:
         """Add what was measured on dev, and the mean of each term since the last time, to the history.

@@ -181,9 +181,13 @@ class CtcDistillation(Distillation):
             self.errors += Levenshtein.distance(reference, self.tokenizer.decode(ids).split())
             self.words += len(reference)
 
+    def tally(self) -> tuple[float, float]:
+        """Word errors, and words."""
+        return self.errors, self.words
+
     def on_validation_epoch_end(self) -> None:
         """Log dev WER over all processes and add a row to the history."""
-        wer = float(self.over_processes(self.errors) / self.over_processes(self.words))
+        wer = self.measured()
         self.log("dev_wer", wer, prog_bar=True)
         self.add_row(dev_wer=wer)
 

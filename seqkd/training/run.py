@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch.utils.data import DataLoader
 
 from seqkd.data.batches import Corpus, evaluation_batches, load_corpus, training_batches
@@ -17,7 +17,7 @@ from seqkd.data.specaugment import SpecAugment
 from seqkd.data.tokens import Tokenizer
 from seqkd.errors import ConfigError, DataError
 from seqkd.files import write_text
-from seqkd.layout import is_done, run_directory, teacher_directory, working_in
+from seqkd.layout import is_done, plain, run_directory, teacher_directory, working_in
 from seqkd.models.ctc import CtcModel, save_model
 from seqkd.models.storage import model_hash
 from seqkd.teachers import CheckpointTeacher, check_compatible
@@ -41,14 +41,14 @@ def train(cfg: DictConfig) -> Path:
         log.info("%s is done", directory)
         return directory
     role = cfg[cfg.system.role]
-    settings = OmegaConf.to_container(role.training, resolve=True)
+    settings = plain(role.training)
     unlabelled = list(cfg.unlabelled) if cfg.system.use_unlabelled else []
     corpus = load_corpus(Path(cfg.data), [role.train_set], tokenizer, unlabelled)
     dev = load_corpus(Path(cfg.data), [cfg.sets.dev], tokenizer)
 
     torch.set_num_threads(settings["threads"])
     torch.manual_seed(cfg.seed)
-    architecture = OmegaConf.to_container(role.model, resolve=True)
+    architecture = plain(role.model)
     if objective.attention_weight:
         architecture["decoder_layers"] = objective.attention_layers
     model = CtcModel(architecture, FeatureSettings(**cfg.features), len(tokenizer))
@@ -73,7 +73,7 @@ def train(cfg: DictConfig) -> Path:
             cfg, module, batches(cfg, settings, corpus, dev), directory, MONITOR, [knowledge] if knowledge else []
         )
         if trainer.is_global_zero:
-            weights, wers = choose_weights(module, best, lambda: corpus_wer(module, dev))
+            weights, wers = choose_weights(module, best, lambda: module.measure(evaluation_batches(dev, 400.0)))
             chosen = {"weights": weights, "best_dev_wer": wers[weights], "dev_wer": wers}
             save_model(directory / "model", model, tokenizer)
             finish(directory, module, summary(cfg, module, corpus, objective, settings, chosen))
@@ -102,7 +102,6 @@ def describe(cfg: DictConfig, tokenizer: Tokenizer, objective: Objective) -> dic
     """Everything that decides a run's result: if any of it changes, the run is trained anew."""
     role = cfg[cfg.system.role]
     names = [role.train_set, *(cfg.unlabelled if cfg.system.use_unlabelled else []), cfg.sets.dev]
-    plain = lambda node: OmegaConf.to_container(node, resolve=True)  # noqa: E731
     features = {name: finished_features(Path(cfg.data) / name) for name in names}
     for name, made in features.items():
         if made["settings"] != plain(cfg.features):
@@ -155,18 +154,6 @@ def load_teacher(cfg: DictConfig, student: CtcModel, tokenizer: Tokenizer) -> Ch
         features=student.features,
     )
     return teacher
-
-
-@torch.no_grad()
-def corpus_wer(module: CtcDistillation, corpus: Corpus) -> float:
-    """Greedy WER of the module's model on a corpus."""
-    module.eval()
-    module.on_validation_epoch_start()
-    for batch in evaluation_batches(corpus, 400.0):
-        batch.features = batch.features.to(module.device)
-        batch.feature_lengths = batch.feature_lengths.to(module.device)
-        module.validation_step(batch, 0)
-    return module.errors / module.words
 
 
 def summary(

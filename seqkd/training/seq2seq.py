@@ -62,8 +62,12 @@ class Seq2SeqDistillation(Distillation):
         self.nll += float(nll)
         self.tokens += int((batch.targets != IGNORE).sum())
 
+    def tally(self) -> tuple[float, float]:
+        """NLL in nats, and tokens."""
+        return self.nll, self.tokens
+
     def on_validation_epoch_end(self) -> None:
         """Log it a token over all processes, and add a row to the history."""
-        nll = float(self.over_processes(self.nll) / self.over_processes(self.tokens))
+        nll = self.measured()
         self.log("dev_nll", nll, prog_bar=True)
         self.add_row(dev_nll=nll, prior_step=self.knowledge.refreshed if self.knowledge else None)

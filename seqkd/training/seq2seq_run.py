@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -18,7 +18,7 @@ from seqkd.data.text_batches import TextBatch, TextCorpus, encode_pairs, evaluat
 from seqkd.data.tokens import Tokenizer
 from seqkd.decoding.seq2seq import read_written
 from seqkd.errors import ConfigError, DataError
-from seqkd.layout import is_done, run_directory, working_in
+from seqkd.layout import is_done, plain, run_directory, teacher_run, working_in
 from seqkd.models.seq2seq import Seq2SeqModel, load_seq2seq, save_seq2seq
 from seqkd.models.storage import model_hash
 from seqkd.teachers import seq2seq_book
@@ -38,9 +38,8 @@ def train(cfg: DictConfig) -> Path:
     objective = TokenObjective(**cfg.system.objective)
     check_system(cfg, objective)
     pairs = {name: read_pairs(Path(cfg.data) / cfg.sets[name]) for name in ("train", "dev")}
-    teacher = teacher_directory(cfg)
+    teacher = finished_teacher(cfg)
     role = cfg[cfg.system.role]
-    plain = lambda node: OmegaConf.to_container(node, resolve=True)  # noqa: E731
     description = {
         "system": cfg.system.name,
         "objective": objective.chosen(),
@@ -74,9 +73,10 @@ def train(cfg: DictConfig) -> Path:
     )
     with working_in(directory, description):
         callbacks = [knowledge] if knowledge else []
+        measure = lambda: module.measure(evaluation_text(dev, cfg.decode.max_tokens))  # noqa: E731
         trainer, best = fit(cfg, module, batches(cfg, settings, corpus, dev), directory, MONITOR, callbacks)
         if trainer.is_global_zero:
-            weights, nlls = choose_weights(module, best, lambda: corpus_nll(module, dev, cfg.decode.max_tokens))
+            weights, nlls = choose_weights(module, best, measure)
             save_seq2seq(directory / "model", model, tokenizer)
             finish(
                 directory,
@@ -114,12 +114,12 @@ def check_system(cfg: DictConfig, objective: TokenObjective) -> None:
         raise ConfigError(f"system {system.name}: the book is of the references, but system.targets is beam; use live")
 
 
-def teacher_directory(cfg: DictConfig) -> Path | None:
-    """The finished run that teaches the system, with the same seed unless ``system.teacher_seed`` says which."""
-    if not cfg.system.teacher:
+def finished_teacher(cfg: DictConfig) -> Path | None:
+    """The run that teaches the system, if any. Raises ConfigError if it is not finished."""
+    run = teacher_run(cfg.system, cfg.seed)
+    if run is None:
         return None
-    seed = cfg.seed if cfg.system.teacher_seed is None else cfg.system.teacher_seed
-    directory = run_directory(cfg, cfg.system.teacher, seed)
+    directory = run_directory(cfg, *run)
     if not (directory / "model" / "model.safetensors").is_file():
         raise ConfigError(
             f"{directory}: no finished model here; {cfg.system.name} learns from {cfg.system.teacher}, train it first"
@@ -131,7 +131,7 @@ def describe_knowledge(cfg: DictConfig) -> dict[str, Any] | str | None:
     """Where the teacher's distributions come from: part of what decides a run's result."""
     if not cfg.system.teacher or cfg.system.knowledge == "live":
         return "live" if cfg.system.teacher else None
-    return OmegaConf.to_container(cfg.book, resolve=True)
+    return plain(cfg.book)
 
 
 def load_teacher(cfg: DictConfig, directory: Path | None, tokenizer: Tokenizer) -> Callable[[TextBatch], Tensor] | None:
@@ -167,13 +167,3 @@ def batches(cfg: DictConfig, settings: dict[str, Any], corpus: TextCorpus, dev: 
         return training_text(corpus, sampler, settings["workers"])
 
     return Batches(training, lambda rank, world: evaluation_text(dev, cfg.decode.max_tokens, rank, world))
-
-
-@torch.no_grad()
-def corpus_nll(module: Seq2SeqDistillation, corpus: TextCorpus, max_tokens: int) -> float:
-    """NLL a token, in nats, of the module's model on a corpus."""
-    module.eval()
-    module.on_validation_epoch_start()
-    for batch in evaluation_text(corpus, max_tokens):
-        module.validation_step(batch.to(module.device), 0)
-    return module.nll / module.tokens

@@ -12,7 +12,7 @@ import pytest
 
 from seqkd.data.dates import draw_phrases, make_corpus, split_of
 from seqkd.data.dates_phrases import KINDS, Phrase, draw_phrase
-from seqkd.data.parallel import read_pairs
+from seqkd.data.pairs import read_pairs
 from seqkd.errors import ConfigError, DataError
 
 SETS = {"train": {"pairs": 300}, "dev": {"pairs": 40}, "test": {"pairs": 60}}

@@ -27,7 +27,7 @@ from seqkd.data.manpages import (
 )
 from seqkd.data.manpages_align import Limits, align, fault, page_pairs, sentences
 from seqkd.data.manpages_roff import Block, arguments, parse_page, plain_text
-from seqkd.data.parallel import Pair, read_pairs
+from seqkd.data.pairs import Pair, read_pairs
 from seqkd.errors import ConfigError, DataError
 
 ENGLISH = r""".\" A licence that is nobody's sentence

@@ -9,17 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from seqkd.data.parallel import (
-    Dropped,
-    Pair,
-    check_pairs,
-    is_made,
-    make_corpus,
-    pairs_fingerprint,
-    read_pairs,
-    remove_repeats,
-    write_pairs,
-)
+from seqkd.data.pairs import Dropped, Pair, check_pairs, pairs_fingerprint, read_pairs, write_pairs
+from seqkd.data.parallel import is_made, make_corpus, remove_repeats
 from seqkd.data.parallel_split import split_groups
 from seqkd.errors import ConfigError, DataError
 

@@ -13,6 +13,7 @@ import soundfile
 from seqkd.errors import DataError
 from seqkd.shots import beats as beats_module
 from seqkd.shots.beats import beat_columns, find_downbeats, tempo_of, track_beats
+from seqkd.shots.compiled import load_librosa
 from seqkd.shots.data import Song, write_songs
 from seqkd.shots.features import FeatureSettings, Track, analyse, load_track, make_features, read_features, save_track
 from seqkd.shots.spectrum import HOPS, RATE, measure
@@ -88,7 +89,7 @@ def test_blocks_leave_no_seam(song: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_librosa_agrees(song: Path) -> None:
     """The block-wise spectrum is librosa's own."""
-    import librosa
+    librosa = load_librosa()
 
     samples, _ = soundfile.read(song, dtype="float32")
     mel = librosa.feature.melspectrogram(y=samples, sr=RATE, n_fft=2048, hop_length=441, n_mels=40)
