@@ -17,11 +17,14 @@ stages='   0  get the corpus                     6  train students
 if at 0 "corpus"; then ./local/data.sh "${common[@]}"; fi
 if at 1 "features"; then seqkd prepare features "${common[@]}"; fi
 if at 2 "tokenizer"; then seqkd prepare tokens "${common[@]}"; fi
-if at 3 "teacher"; then seqkd train --group teacher "${common[@]}"; fi
+if at 3 "teacher"; then
+  seqkd train --group teacher "${common[@]}"
+  seqkd train --group further_teachers "${common[@]}"
+fi
 if at 4 "check the teacher"; then seqkd check-teacher "${common[@]}"; fi
-if at 5 "book"; then echo "the teacher runs live beside its students: there is no book to make yet"; fi
+if at 5 "book"; then seqkd book make "${common[@]}"; fi
 if at 6 "students"; then seqkd train --group students "${common[@]}"; fi
 if at 7 "decode"; then seqkd decode "${common[@]}"; fi
 if at 8 "score"; then seqkd score --recipe "${common[@]}"; fi
 if at 9 "report"; then seqkd report "${common[@]}"; fi
-if at 10 "export"; then echo "export is not there yet: the trained models are in $exp/<system>/seed<k>/model"; fi
+if at 10 "export"; then seqkd export "${common[@]}"; fi

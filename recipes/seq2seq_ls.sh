@@ -17,7 +17,7 @@ if at 0 "corpus"; then ./local/data.sh "${common[@]}"; fi
 if at 1 "validate"; then seqkd prepare pairs "${common[@]}"; fi
 if at 2 "sentencepiece"; then seqkd prepare tokens "${common[@]}"; fi
 if at 3 "train"; then seqkd train --group alone "${common[@]}"; fi
-if at 4 "book"; then seqkd prepare book "${common[@]}"; fi
+if at 4 "book"; then seqkd book make "${common[@]}"; fi
 if at 5 "train those who learn from others"; then seqkd train --group taught "${common[@]}"; fi
 if at 6 "decode"; then seqkd decode "${common[@]}"; fi
 if at 7 "score"; then seqkd score --recipe "${common[@]}"; fi

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seqkd.errors import DataError
 from seqkd.files import lock, write_text
+from seqkd.processes import rank
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -27,9 +29,20 @@ def run_directory(cfg: DictConfig, system: str | None = None, seed: int | None =
     return Path(cfg.exp) / (system or cfg.system.name) / f"seed{cfg.seed if seed is None else seed}"
 
 
-def teacher_directory(cfg: DictConfig) -> Path:
-    """The model directory that teaches: imported, or trained in stage 3."""
-    return Path(cfg.teacher.import_from or run_directory(cfg, "teacher", 0) / "model")
+def teacher_runs(cfg: DictConfig) -> list[tuple[str, int]]:
+    """The (system, seed) of every teacher of CTC students that stage 3 trains, in order; none if they are imported."""
+    if cfg.teacher.import_from:
+        return []
+    further = "teacher_guided" if cfg.teacher.guided else "teacher"
+    return [("teacher", 0), *((further, seed) for seed in range(1, cfg.teacher.seeds))]
+
+
+def teacher_sources(cfg: DictConfig) -> list[str]:
+    """All that teach: model directories trained in stage 3, or what ``teacher.import_from`` names."""
+    named = cfg.teacher.import_from
+    if named:
+        return [named] if isinstance(named, str) else list(named)
+    return [str(run_directory(cfg, *run) / "model") for run in teacher_runs(cfg)]
 
 
 def teacher_run(system: DictConfig, seed: int) -> tuple[str, int] | None:
@@ -64,18 +77,32 @@ def working_in(directory: Path, description: dict[str, Any]) -> Iterator[None]:
     """Hold a run's directory while the block runs; clear first what another configuration left there.
 
     Enter it only when all settings have been understood: a mistake in them must not cost an older run. The other
-    processes of a distributed run share the first one's hold.
+    processes of a distributed run share the first one's hold, and wait until it has cleared and described it.
 
-    Raises SeqkdError when another run holds it.
+    Raises SeqkdError when another run holds it, and DataError when the first process' description does not appear.
     """
     import yaml
 
-    with contextlib.ExitStack() as held:
-        if "LOCAL_RANK" not in os.environ:
-            held.enter_context(lock(directory.parent / f".{directory.name}.lock", str(directory)))
+    if rank() > 0:
+        wait_until_ours(directory, description)
+        yield
+        return
+    with lock(directory.parent / f".{directory.name}.lock", str(directory)):
         if not is_ours(directory, description):
             if directory.exists():
                 log.info("%s was made with other settings or data: training anew", directory)
                 shutil.rmtree(directory)
             write_text(directory / "config.yaml", yaml.safe_dump(description, sort_keys=False))
         yield
+
+
+def wait_until_ours(directory: Path, description: dict[str, Any], seconds: float = 120.0) -> None:
+    """Wait for what another process writes; DataError when it does not."""
+    deadline = time.monotonic() + seconds
+    while not is_ours(directory, description):
+        if time.monotonic() > deadline:
+            raise DataError(
+                f"{directory / 'config.yaml'} does not say within {seconds:.0f} s what the first process of this run "
+                "writes there; every node must see the experiment directory under the same path, and the same data"
+            )
+        time.sleep(0.1)

@@ -17,6 +17,7 @@ SETTINGS = [
     "features.num_mel_bins=20",
     "tokens.type=word",
     "unlabelled=[extra]",
+    "book=live",
     "sets.test=[dev]",
     *(f"{role}.model.{size}" for role in ("teacher", "student") for size in ("width=24", "layers=2", "hidden=32")),
     *(f"{role}.training.{s}" for role in ("teacher", "student") for s in ("updates=12", "validate_every=4")),

@@ -390,7 +390,7 @@ def unknown_preset(place: Place) -> None:
     pass
 
 
-@fault("train", "systems=[sudent]", says="there is no system 'sudent'; known: aligned_smoothing, *, teacher")
+@fault("train", "systems=[sudent]", says="there is no system 'sudent'; known: aligned_smoothing, *, teacher_guided")
 def unknown_system(place: Place) -> None:
     pass
 
@@ -400,12 +400,12 @@ def unknown_step(place: Place) -> None:
     pass
 
 
-@fault("train --group pupils", says="ctc_kd has no group 'pupils' to train; known: teacher, students")
+@fault("train --group pupils", says="ctc_kd has no group 'pupils' to train; known: teacher, further_teachers, students")
 def unknown_group(place: Place) -> None:
     pass
 
 
-@fault("train --one", "system=sudent", says="there is no system/sudent; known: aligned_smoothing, *, teacher")
+@fault("train --one", "system=sudent", says="there is no system/sudent; known: aligned_smoothing, *, teacher_guided")
 def unknown_single_system(place: Place) -> None:
     pass
 

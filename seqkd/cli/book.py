@@ -1,4 +1,4 @@
-"""``seqkd book``: what is in a book, whether it is whole, and several made one. Recipes make them (stage 5)."""
+"""``seqkd book``: make books of what teachers know, see what is in one and whether it is whole, and join several."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seqkd.errors import DataError
+from seqkd.cli.jobs import Job, run_jobs
+from seqkd.cli.settings import compose, parse, system_overrides
+from seqkd.cli.settings import parser as recipe_parser
+from seqkd.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from seqkd.knowledge import Fault, Info
@@ -17,6 +20,8 @@ NAMED = 10  # utterances of a fault that are printed without --all
 
 def main(argv: list[str]) -> int:
     """Entry point; a damaged book is an error."""
+    if argv[:1] == ["make"]:
+        return make(argv[1:])
     args = parser().parse_args(argv)
     return args.run(args)
 
@@ -26,7 +31,8 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="seqkd book", description="Look after books: what teachers know about each utterance, written once."
     )
-    actions = made.add_subparsers(metavar="info|verify|merge", required=True)
+    actions = made.add_subparsers(metavar="make|info|verify|merge", required=True)
+    actions.add_parser("make", help="write the books that a recipe's students learn from", add_help=False)
     one = actions.add_parser("info", help="teachers, form, size, bits per frame, retained mass, content hash")
     one.add_argument("book", type=Path, help="directory of the book")
     one.add_argument("--json", action="store_true", help="print JSON")
@@ -40,6 +46,40 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("parts", type=Path, nargs="+", help="books to join: one manifest, no utterance in two of them")
     one.set_defaults(run=run_merge)
     return made
+
+
+def make(argv: list[str]) -> int:
+    """``seqkd book make``: in ``--nj`` processes, or with ``--shard`` one process' share, on whatever machine."""
+    about = "Write the books that the students of systems=[...] learn from."
+    made = recipe_parser("book make", about, ("ctc_kd", "seq2seq_ls"))
+    made.add_argument("--shard", type=int, metavar="I", help="write only this share, from 0")
+    made.add_argument("--shards", type=int, metavar="N", help="of how many")
+    args = parse(made, argv)
+    if (args.shard is None) != (args.shards is None) or (args.shards and not 0 <= args.shard < args.shards):
+        raise ConfigError("--shard I and --shards N go together, with I from 0 to N - 1")
+    cfg = compose(args)
+    if cfg.book.form == "live":
+        print("book=live: the teacher runs beside its students, there is no book to make")
+        return 0
+    from seqkd.tasks import task_of
+
+    task = task_of(cfg)
+    systems = [compose(args, *system_overrides(cfg, system, 0)) for system in cfg.systems]
+    shards = args.shards or (1 if cfg.ngpu or args.task != "ctc_kd" else cfg.nj)
+    if args.shards is None and args.task == "ctc_kd":
+        missing = task.pages_to_make(cfg, systems)
+        if not missing:
+            print("there is no page to write: the books are finished, or no system learns from a teacher")
+            return 0
+    if args.shards or shards == 1:
+        task.make_book(cfg, systems, args.shard or 0, shards)
+        return 0
+    jobs = []
+    for shard in range(shards):
+        share = ["--shard", str(shard), "--shards", str(shards)]
+        jobs.append(Job(f"book, shard {shard}", ["book", "make", *argv, *share], Path(cfg.exp) / f"book.{shard}.log"))
+    run_jobs(jobs, shards)
+    return 0
 
 
 def show_info(args: argparse.Namespace) -> int:

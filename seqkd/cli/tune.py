@@ -6,14 +6,14 @@ import json
 from pathlib import Path
 
 from seqkd.cli.jobs import Job, run_jobs
-from seqkd.cli.settings import compose, parse, parser
+from seqkd.cli.settings import compose, parse, parser, quoted
 from seqkd.errors import ConfigError
 from seqkd.files import write_text
 
 
 def main(argv: list[str]) -> int:
     """Entry point."""
-    about = "Train variants of systems and rank them by dev WER; needs stages 0 to 3."
+    about = "Train variants of systems and rank them by dev WER; needs stages 0 to 5."
     made = parser("tune", about, tasks=("ctc_kd",))
     made.add_argument("--variants", type=Path, required=True, help="YAML: name: [system=NAME, key=value, ...]")
     made.add_argument("--out", type=Path, help="write the table here (Markdown)")
@@ -21,7 +21,7 @@ def main(argv: list[str]) -> int:
     import yaml
 
     cfg = compose(args)
-    from seqkd.layout import run_directory, teacher_directory
+    from seqkd.layout import run_directory, teacher_sources
 
     variants = yaml.safe_load(args.variants.read_text(encoding="utf-8"))
     if not isinstance(variants, dict) or not all(isinstance(v, list) for v in variants.values()):
@@ -32,7 +32,8 @@ def main(argv: list[str]) -> int:
         *("--data", str(args.data), "--ngpu", str(args.ngpu)),
         *args.overrides,
         f"tokens.directory={cfg.tokens.directory}",
-        f"teacher.import_from={teacher_directory(cfg)}",
+        f"teacher.import_from=[{','.join(map(quoted, teacher_sources(cfg)))}]",
+        f"book.directory={quoted(cfg.book.directory)}",
     ]
     jobs, where = [], {}
     for name, overrides in variants.items():

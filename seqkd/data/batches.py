@@ -1,11 +1,12 @@
 """Data directories to batches.
 
-Letters: B batch, T frames, F feature bins, S units.
+Letters: B batch, T frames, F feature bins, S units; V views, T' encoder frames, C classes; N hypotheses, U their units.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +23,33 @@ from seqkd.models.layers import subsampled_length
 
 
 @dataclass
+class Pages:
+    """What teachers say of a batch, frame by frame: ``logits`` (V, B, T', C) and ``lengths`` (B,).
+
+    ``seeds``, V lists of B, are those of the augmentation that they heard; None if they heard the audio as it is.
+    """
+
+    logits: Tensor
+    lengths: Tensor
+    seeds: list[list[int]] | None = None
+
+
+@dataclass
+class Hypotheses:
+    """What teachers transcribed: ``targets`` (B, N, U), ``lengths`` (B, N) and log ``scores`` (B, N), -inf for none."""
+
+    targets: Tensor
+    lengths: Tensor
+    scores: Tensor
+
+
+# What is known about the utterances of one update: from their ids and the number of the update.
+Knowledge = Callable[[list[str], int], Pages | Hypotheses]
+
+
+@dataclass
 class Batch:
-    """Padded utterances and their transcripts.
+    """Padded utterances and their transcripts, and what is known about them.
 
     ``features`` (B, T, F), ``feature_lengths`` (B,), ``targets`` (B, S), ``target_lengths`` (B,), ``labelled`` (B,).
     """
@@ -34,6 +60,8 @@ class Batch:
     targets: Tensor
     target_lengths: Tensor
     labelled: Tensor
+    pages: Pages | None = None
+    hypotheses: Hypotheses | None = None
 
 
 @dataclass
@@ -98,14 +126,16 @@ def load_corpus(data: Path, labelled: list[str], tokenizer: Tokenizer, unlabelle
 
 
 class _Utterances(Dataset):
-    """Turns a list of utterance ids into a Batch."""
+    """Turns a list of utterance ids into a Batch; with the number of the update, if something is known about them."""
 
-    def __init__(self, corpus: Corpus) -> None:
-        self.corpus = corpus
+    def __init__(self, corpus: Corpus, knowledge: Knowledge | None = None) -> None:
+        self.corpus, self.knowledge = corpus, knowledge
 
-    def __getitem__(self, ids: list[str]) -> Batch:
+    def __getitem__(self, update: tuple[int, list[str]]) -> Batch:
+        step, ids = update
         features = [self.corpus.store[u] for u in ids]
         targets = [torch.tensor(self.corpus.targets[u], dtype=torch.long) for u in ids]
+        known = self.knowledge(ids, step) if self.knowledge else None
         return Batch(
             ids=ids,
             features=torch.nn.utils.rnn.pad_sequence(features, batch_first=True),
@@ -113,15 +143,33 @@ class _Utterances(Dataset):
             targets=torch.nn.utils.rnn.pad_sequence(targets, batch_first=True),
             target_lengths=torch.tensor([len(x) for x in targets]),
             labelled=torch.tensor([self.corpus.transcripts[u] is not None for u in ids]),
+            pages=known if isinstance(known, Pages) else None,
+            hypotheses=known if isinstance(known, Hypotheses) else None,
         )
 
 
-def training_batches(corpus: Corpus, sampler: StepSampler, workers: int) -> DataLoader:
+class _Numbered:
+    """Batches of a sampler with their numbers."""
+
+    def __init__(self, batches: StepSampler | list[list[str]], start: int = 0) -> None:
+        self.batches, self.start = batches, start
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[tuple[int, list[str]]]:
+        return enumerate(self.batches, start=self.start)
+
+
+def training_batches(
+    corpus: Corpus, sampler: StepSampler, workers: int, knowledge: Knowledge | None = None
+) -> DataLoader:
     """Yield one Batch an update."""
-    return DataLoader(_Utterances(corpus), sampler=sampler, batch_size=None, num_workers=workers)
+    numbered = _Numbered(sampler, getattr(sampler, "start", 0))
+    return DataLoader(_Utterances(corpus, knowledge), sampler=numbered, batch_size=None, num_workers=workers)
 
 
 def evaluation_batches(corpus: Corpus, max_duration: float, rank: int = 0, world: int = 1) -> DataLoader:
     """Every utterance once, longest first; processes take turns at the batches."""
     batches = longest_first(corpus.seconds(), max_duration, rank, world)
-    return DataLoader(_Utterances(corpus), sampler=batches, batch_size=None)
+    return DataLoader(_Utterances(corpus), sampler=_Numbered(batches), batch_size=None)

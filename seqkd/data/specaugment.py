@@ -1,14 +1,29 @@
 """SpecAugment (Park et al., arXiv:1904.08779) on padded batches, on the batch's device.
 
-torchaudio's masks ignore utterance lengths; these never look past an utterance's end. Letters: B, T, F.
+torchaudio's masks ignore utterance lengths; these never look past an utterance's end.
+Letters: B utterances, T frames, F mel bins, M masks.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The numbers in [0, 1) that decide what happens to each utterance of a batch.
+
+    ``warp`` (B, 2), ``freq`` and ``time`` (B, M, 2): where a point or span is, and how far or wide.
+    """
+
+    warp: Tensor
+    freq: Tensor
+    time: Tensor
 
 
 @dataclass(frozen=True)
@@ -31,27 +46,39 @@ class SpecAugment:
             self, time_masks=round(self.time_masks * factor), time_fraction=min(1.0, self.time_fraction * factor)
         )
 
-    def mask(self, features: Tensor, lengths: Tensor, fill: Tensor) -> Tensor:
-        """Mask (B, T, F) features, (B,) lengths, with ``fill`` (F,), usually the mean: what the model sees as zero."""
+    def draw(self, batch: int, device: torch.device | str) -> Draws:
+        """What torch's generator of the device says."""
+        uniform = lambda *shape: torch.stack([torch.rand(shape, device=device) for _ in range(2)], -1)  # noqa: E731
+        warp = uniform(batch) if self.warp else torch.zeros(batch, 2, device=device)
+        return Draws(warp, uniform(batch, self.freq_masks), uniform(batch, self.time_masks))
+
+    def replay(self, ids: Sequence[str], seeds: Sequence[int], device: torch.device | str) -> Draws:
+        """The draws of augmentation seeds: those of an utterance's seed are the same in every batch and process."""
+        count = 2 * (1 + self.freq_masks + self.time_masks)
+        rows = torch.stack([_uniform(f"{u}\0{seed}", count) for u, seed in zip(ids, seeds, strict=True)]).to(device)
+        pairs = rows.unflatten(1, (-1, 2))  # (B, 1 + M + M, 2)
+        return Draws(pairs[:, 0], pairs[:, 1 : 1 + self.freq_masks], pairs[:, 1 + self.freq_masks :])
+
+    def hidden(self, features: Tensor, lengths: Tensor, draws: Draws) -> Tensor:
+        """What of the features (B, T, F), lengths (B,), is masked: bool, (B, T, F)."""
         batch, frames, bins = features.shape
-        device = features.device
-        total = torch.full((batch,), bins, device=device)
-        hidden = spans(self.freq_masks, torch.full_like(total, self.freq_width), total, bins)[:, None, :]  # (B, 1, F)
+        total = torch.full((batch,), bins, device=features.device)
+        masked = spans(draws.freq, torch.full_like(total, self.freq_width), total, bins)[:, None, :]  # (B, 1, F)
         if self.time_masks:
             widest = (lengths * self.time_fraction / self.time_masks).long().clamp(max=self.time_width)
-            hidden = hidden | spans(self.time_masks, widest, lengths, frames)[:, :, None]  # (B, T, F)
-        return torch.where(hidden, fill, features)
+            masked = masked | spans(draws.time, widest, lengths, frames)[:, :, None]  # (B, T, F)
+        return masked.expand(batch, frames, bins)
 
-    def warp_time(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Move a random inner point of each utterance by up to ``warp`` frames, stretching both sides linearly."""
+    def warp_time(self, features: Tensor, lengths: Tensor, draws: Draws) -> Tensor:
+        """Move a drawn inner point of each utterance by up to ``warp`` frames, stretching both sides linearly."""
         if not self.warp:
             return features
-        batch, frames, bins = features.shape
+        frames, bins = features.shape[1:]
         device = features.device
         last = (lengths - 1).clamp_min(0).float()
         margin = torch.minimum(torch.full_like(last, float(self.warp)), last / 2 - 1).clamp_min(0)
-        source = margin + 1 + torch.rand(batch, device=device) * (last - 2 * margin - 2).clamp_min(0)
-        goal = source + (2 * torch.rand(batch, device=device) - 1) * margin
+        source = margin + 1 + draws.warp[:, 0] * (last - 2 * margin - 2).clamp_min(0)
+        goal = source + (2 * draws.warp[:, 1] - 1) * margin
         t = torch.arange(frames, device=device).float()[None]  # (1, T)
         source, goal, last = source[:, None], goal[:, None], last[:, None]
         before = t * source / goal.clamp_min(1e-3)
@@ -65,11 +92,15 @@ class SpecAugment:
         return take(low) * (1 - share) + take(high) * share
 
 
-def spans(count: int, widest: Tensor, total: Tensor, size: int) -> Tensor:
-    """``count`` random spans a row, each up to ``widest`` (B,) long inside [0, ``total`` (B,)): (B, size) bool."""
-    shape = (len(total), count, 1)
-    device = total.device
-    width = (torch.rand(shape, device=device) * (widest[:, None, None] + 1)).floor()
-    start = (torch.rand(shape, device=device) * (total[:, None, None] - width + 1)).floor()
-    position = torch.arange(size, device=device)
+def spans(draws: Tensor, widest: Tensor, total: Tensor, size: int) -> Tensor:
+    """Spans, one a pair of ``draws`` (B, M, 2), up to ``widest`` (B,) long in [0, ``total`` (B,)): (B, size) bool."""
+    width = (draws[..., :1] * (widest[:, None, None] + 1)).floor()  # (B, M, 1)
+    start = (draws[..., 1:] * (total[:, None, None] - width + 1)).floor()
+    position = torch.arange(size, device=draws.device)
     return ((position >= start) & (position < start + width)).any(1)
+
+
+def _uniform(key: str, count: int) -> Tensor:
+    """Numbers in [0, 1) that a key decides."""
+    seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big", signed=True)
+    return torch.rand(count, generator=torch.Generator().manual_seed(seed))

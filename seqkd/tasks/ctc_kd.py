@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from seqkd.cli.settings import student_runs
 from seqkd.errors import ConfigError, DataError, SeqkdError
-from seqkd.layout import run_directory
+from seqkd.layout import run_directory, teacher_runs
 
 
 def make_features(cfg: DictConfig) -> None:
@@ -40,9 +40,14 @@ def make_tokens(cfg: DictConfig) -> None:
     print(f"{len(tokenizer)} {settings['type']} units from {len(texts)} transcripts of {settings['set']}")
 
 
-def teacher_runs(cfg: DictConfig) -> list[tuple[str, int]]:
+def first_teacher(cfg: DictConfig) -> list[tuple[str, int]]:
     """The teacher, unless it is imported."""
-    return [] if cfg.teacher.import_from else [("teacher", 0)]
+    return teacher_runs(cfg)[:1]
+
+
+def further_teachers(cfg: DictConfig) -> list[tuple[str, int]]:
+    """Those that may be guided by the first."""
+    return teacher_runs(cfg)[1:]
 
 
 def train(cfg: DictConfig) -> None:
@@ -60,7 +65,21 @@ def decode(cfg: DictConfig, system: str, seed: int, name: str) -> None:
 
 
 PREPARE = {"features": make_features, "tokens": make_tokens}
-GROUPS = {"teacher": teacher_runs, "students": student_runs}
+GROUPS = {"teacher": first_teacher, "further_teachers": further_teachers, "students": student_runs}
+
+
+def make_book(cfg: DictConfig, systems: Sequence[DictConfig], shard: int, shards: int) -> None:
+    """What teachers know of all that their students hear."""
+    from seqkd.teachers.ctc_book import make_books
+
+    make_books(cfg, systems, shard, shards)
+
+
+def pages_to_make(cfg: DictConfig, systems: Sequence[DictConfig]) -> int:
+    """How many pages are still to be written; books of other settings are removed."""
+    from seqkd.teachers import ctc_book
+
+    return ctc_book.pages_to_make(cfg, systems)
 
 
 def score(cfg: DictConfig, system: str, seed: int, name: str) -> None:
@@ -117,3 +136,19 @@ def check(cfg: DictConfig) -> None:
             if rate > limit:
                 raise SeqkdError(f"{system} has {found} on {name}; this preset must reach {limit:g} %")
             print(f"{system} on {name}: {found}, must be at most {limit:g} %: reached")
+
+
+def export(cfg: DictConfig) -> None:
+    """``export/`` in the run of the settings' system and seed: files to deploy, checked on the test sets."""
+    from seqkd.data.tokens import Tokenizer
+    from seqkd.deploy.export import TestSets, export_model
+    from seqkd.deploy.origin import recipe_origin
+
+    run = run_directory(cfg)
+    model, out = run / "model", run / "export"
+    if not (model / "model.safetensors").is_file():
+        raise DataError(f"{run} has no finished model; run stage {3 if cfg.system.name == 'teacher' else 6} first")
+    origin = recipe_origin(cfg, Tokenizer.load(model).hash)
+    tests = TestSets(Path(cfg.data), list(cfg.sets.test), cfg.decode.max_duration)
+    fresh = export_model(model, out, origin=origin, tests=tests)
+    print(f"{out}: {'written' if fresh else 'is up to date'}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +43,11 @@ def make_tokens(cfg: DictConfig) -> None:
     print(f"{len(tokenizer)} {cfg.tokens.type} units from {len(lines)} lines of {cfg.sets.train}")
 
 
-def make_book(cfg: DictConfig) -> None:
-    """What teachers know of the training set, for the systems that ask for it: distributions, or written targets."""
+def make_book(cfg: DictConfig, systems: Sequence[DictConfig], shard: int, shards: int) -> None:
+    """What teachers know of the training set, for the systems that ask for it: distributions, or written targets.
+
+    A book lies in its teacher's run, and goes with it. One process: the pages of so little text are soon written.
+    """
     students = [(about(cfg, system), seed) for system, seed in taught_runs(cfg)]
     if not students:
         print("no system learns from another: there is no book to make")
@@ -154,5 +157,5 @@ EXPECTED = {
     "chrf": ("chrF", "at least", operator.ge),
     "nll": ("nats a token", "at most", operator.le),
 }
-PREPARE = {"pairs": check_pairs, "tokens": make_tokens, "book": make_book}
+PREPARE = {"pairs": check_pairs, "tokens": make_tokens}
 GROUPS = {"alone": alone_runs, "taught": taught_runs}

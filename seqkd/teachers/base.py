@@ -21,6 +21,7 @@ class Teacher(Protocol):
     frame_shift_ms: float
     tokenizer_hash: str
     features: FeatureSettings
+    fill: Tensor  # (F,) what it hears where a mask hides something
 
     def logits(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, T, F) and lengths (B,) to logits (B, T', C), blank 0, and their lengths (B,)."""

@@ -10,20 +10,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rapidfuzz.distance import Levenshtein
 from torch import Tensor
 
 from seqkd.data.batches import evaluation_batches, load_corpus
-from seqkd.data.features import FeatureSettings
 from seqkd.data.tokens import Tokenizer
 from seqkd.decoding.greedy import greedy_decode
 from seqkd.errors import ConfigError
 from seqkd.files import atomic_path, write_json
-from seqkd.layout import run_directory, teacher_directory
+from seqkd.layout import run_directory
 from seqkd.models.ctc import CtcModel, load_model
-from seqkd.teachers.base import align_frames, check_compatible
-from seqkd.teachers.checkpoint import CheckpointTeacher
+from seqkd.teachers.base import Teacher, align_frames
+from seqkd.teachers.own import check_student, teacher_of
 
 WIDEST_OFFSET = 6  # frames; spikes further apart are counted as unmatched
 
@@ -48,19 +47,9 @@ def check_teacher(cfg: DictConfig) -> str:
 
     Raises ConfigError when teacher and student do not share units or frame rate.
     """
-    directory = teacher_directory(cfg)
-    teacher = CheckpointTeacher.from_directory(directory)
+    teacher = teacher_of(cfg)
     tokenizer = Tokenizer.load(Path(cfg.tokens.directory))
-    student = CtcModel(
-        OmegaConf.to_container(cfg.student.model, resolve=True), FeatureSettings(**cfg.features), len(tokenizer)
-    )
-    check_compatible(
-        teacher,
-        classes=student.classes,
-        frame_shift_ms=student.frame_shift_ms,
-        tokenizer_hash=tokenizer.hash,
-        features=student.features,
-    )
+    check_student(cfg, teacher, tokenizer)
     reference_path = run_directory(cfg, "student", 0) / "model"
     reference = load_model(reference_path)[0] if (reference_path / "model.safetensors").is_file() else None
     statistics = measure(teacher, reference, Path(cfg.data), cfg.sets.dev, tokenizer, cfg.decode.max_duration)
@@ -76,7 +65,7 @@ def check_teacher(cfg: DictConfig) -> str:
 
 @torch.no_grad()
 def measure(
-    teacher: CheckpointTeacher,
+    teacher: Teacher,
     reference: CtcModel | None,
     data: Path,
     name: str,
@@ -133,7 +122,7 @@ def spike_offsets(teacher: Tensor, student: Tensor, blank: int) -> tuple[list[in
     return offsets, unmatched
 
 
-def summarise(found: TeacherStatistics, teacher: CheckpointTeacher, tokenizer: Tokenizer, compared: bool) -> dict:
+def summarise(found: TeacherStatistics, teacher: Teacher, tokenizer: Tokenizer, compared: bool) -> dict:
     """Numbers for ``check.json``."""
     if not found.words:
         raise ConfigError("the dev set has no words to measure the teacher on")

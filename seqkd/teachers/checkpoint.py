@@ -21,6 +21,11 @@ class CheckpointTeacher(torch.nn.Module):
         self.tokenizer_hash, self.name = tokenizer_hash, name
         self.classes, self.frame_shift_ms, self.features = model.classes, model.frame_shift_ms, model.features
 
+    @property
+    def fill(self) -> Tensor:
+        """See Teacher."""
+        return self.model.feature_mean
+
     @classmethod
     def from_directory(cls, directory: Path) -> CheckpointTeacher:
         """Load a directory written by ``seqkd train``."""

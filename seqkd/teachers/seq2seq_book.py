@@ -22,7 +22,7 @@ from seqkd.models.storage import model_hash
 
 
 def make_book(cfg: DictConfig, run: Path) -> None:
-    """Write ``<run>/book`` with what the model of ``run`` gives to the references of the training set."""
+    """Write ``<run>/book``: what the model of ``run`` gives to the references of the training set."""
     model, tokenizer = load_seq2seq(run / "model")
     model.to("cuda" if cfg.ngpu else "cpu")
     pairs = {pair.id: pair for pair in read_pairs(Path(cfg.data) / cfg.sets.train)}

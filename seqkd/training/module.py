@@ -1,6 +1,7 @@
 """The training step of every CTC system: student, KD, Cons-KD and their controls.
 
-Letters: P passes, B utterances, T feature frames, T' encoder frames, F feature bins, C classes.
+Letters: P passes, V views (P if each pass hears its own, else 1), B utterances, T feature frames, T' encoder frames,
+F feature bins, C classes.
 """
 
 from __future__ import annotations
@@ -58,12 +59,13 @@ class CtcDistillation(Distillation):
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """One update: P views of a batch, one pass each, the objective, normalised over all processes."""
         self.seed_update()
-        views = self.views(batch)  # (P, B, T, F)
-        passes = len(views)
+        features, hidden = self.augmented(batch)  # (B, T, F), (V, B, T, F)
+        passes = self.objective.passes
+        views = torch.where(hidden, self.model.feature_mean, features).expand(passes, -1, -1, -1)
         output = self.model(views.flatten(0, 1), batch.feature_lengths.repeat(passes), self.objective.tap)
         logits = output.logits.unflatten(0, (passes, -1))  # (P, B, T', C)
         lengths = output.lengths[: len(batch.ids)]
-        teacher_logits = self.teacher_logits(views, batch, logits.shape[2], lengths)
+        teacher_logits = self.teacher_logits(features, hidden, batch, logits.shape[2], lengths)
         loss = self.loss(logits, lengths, batch, teacher_logits, output.intermediate)
         loss = self.with_tokens(loss, output, views[0], batch)
         self.remember(loss, len(batch.ids))
@@ -86,6 +88,8 @@ class CtcDistillation(Distillation):
         one_pass = (logits[0], teacher_logits, batch.targets, lengths, batch.target_lengths)
         shared = {"kd_weight": o.kd_weight, "labelled": batch.labelled, "reduction": "sum"}
         distances = {"distance": o.distance, "temperature": o.temperature}
+        if batch.hypotheses is not None:
+            return self.sequence_loss(logits, lengths, batch)
         if o.form == "guided":
             return guided_ctc_loss(*one_pass, **shared)
         if o.form == "best_path":
@@ -136,27 +140,35 @@ class CtcDistillation(Distillation):
             terms |= {f"attention_{name}": terms_of * utterances for name, terms_of in attended.terms.items()}
         return DistillationLoss(total, terms)
 
-    def views(self, batch: Batch) -> Tensor:
-        """(P, B, T, F): warped once, then masked alike or independently."""
-        features = self.augment.warp_time(batch.features, batch.feature_lengths)
-        batch.features = features  # what a teacher with a clean view hears: warped, not masked
-        mask = lambda: self.augment.mask(features, batch.feature_lengths, self.model.feature_mean)  # noqa: E731
-        if self.objective.views == "same":
-            return mask().expand(self.objective.passes, -1, -1, -1)
-        return torch.stack([mask() for _ in range(self.objective.passes)])
-
-    def teacher_logits(self, views: Tensor, batch: Batch, frames: int, lengths: Tensor) -> Tensor | None:
-        """The teacher's logits on the student's frames: (B, T', C), or (P, B, T', C) if each pass heard its own."""
-        if not self.objective.needs_teacher:
-            return None
-        if self.objective.teacher_view == "clean":
-            heard = [batch.features]
+    def augmented(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Features (B, T, F), warped, and what each view of them hides, (V, B, T, F): as a book replays it, or new."""
+        features, lengths = batch.features, batch.feature_lengths
+        if batch.pages is not None and batch.pages.seeds is not None:
+            draws = [self.augment.replay(batch.ids, seeds, features.device) for seeds in batch.pages.seeds]
         else:
-            heard = views if self.objective.views == "independent" else views[:1]
-        logits, teacher_lengths = self.teacher.logits(torch.cat(list(heard)), batch.feature_lengths.repeat(len(heard)))
-        logits, off = align_frames(logits, teacher_lengths, frames, lengths.repeat(len(heard)))
+            views = self.objective.passes if self.objective.views == "independent" else 1
+            draws = [self.augment.draw(len(batch.ids), features.device) for _ in range(views)]
+        features = self.augment.warp_time(features, lengths, draws[0])
+        return features, torch.stack([self.augment.hidden(features, lengths, drawn) for drawn in draws])
+
+    def teacher_logits(
+        self, features: Tensor, hidden: Tensor, batch: Batch, frames: int, lengths: Tensor
+    ) -> Tensor | None:
+        """The teacher's logits on the student's frames: (B, T', C), or (V, B, T', C) if each pass heard its own."""
+        if not self.objective.needs_teacher or batch.hypotheses is not None:
+            return None
+        if batch.pages is not None:
+            logits, teacher_lengths = batch.pages.logits, batch.pages.lengths  # (V, B, T', C), (B,)
+        else:
+            heard = features[None]  # (V, B, T, F)
+            if self.objective.teacher_view == "student":
+                heard = torch.where(hidden, self.teacher.fill, features)
+            logits, teacher_lengths = self.teacher.logits(heard.flatten(0, 1), batch.feature_lengths.repeat(len(heard)))
+            logits, teacher_lengths = logits.unflatten(0, (len(heard), -1)), teacher_lengths[: len(batch.ids)]
+        views = len(logits)
+        logits, off = align_frames(logits.flatten(0, 1), teacher_lengths.repeat(views), frames, lengths.repeat(views))
         self.off_by_one += off
-        return logits if len(heard) == 1 else logits.unflatten(0, (len(heard), -1))
+        return logits if views == 1 else logits.unflatten(0, (views, -1))
 
     @property
     def teacher(self) -> Teacher:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +12,19 @@ import torch
 from omegaconf import DictConfig
 from torch.utils.data import DataLoader
 
-from seqkd.data.batches import Corpus, evaluation_batches, load_corpus, training_batches
+from seqkd.data.batches import Corpus, Knowledge, evaluation_batches, load_corpus, training_batches
 from seqkd.data.features import FeatureSettings, finished_features
 from seqkd.data.sampling import StepSampler
 from seqkd.data.specaugment import SpecAugment
 from seqkd.data.tokens import Tokenizer
-from seqkd.errors import ConfigError, DataError
+from seqkd.errors import DataError
 from seqkd.files import write_text
-from seqkd.layout import is_done, plain, run_directory, teacher_directory, working_in
+from seqkd.layout import is_done, plain, run_directory, working_in
 from seqkd.models.ctc import CtcModel, save_model
 from seqkd.models.storage import model_hash
-from seqkd.teachers import CheckpointTeacher, check_compatible
+from seqkd.teachers import CheckpointTeacher, Teacher, check_compatible
+from seqkd.teachers.ctc_book import book_id, open_book, pages_of
+from seqkd.teachers.own import teacher_ids, teacher_of
 from seqkd.training.loop import Batches, Monitor, choose_weights, device_name, finish, fit
 from seqkd.training.module import CtcDistillation
 from seqkd.training.objective import Objective
@@ -63,15 +67,18 @@ def train(cfg: DictConfig) -> Path:
         SpecAugment(**role.augment),
         settings,
         seed=cfg.seed,
-        teacher=load_teacher(cfg, model, tokenizer) if objective.needs_teacher else None,
+        teacher=load_teacher(cfg, objective, model, tokenizer),
         knowledge=knowledge,
         dev=dev,
     )
+    source = lambda rank: None  # noqa: E731
+    if reads(cfg, objective):
+        book = open_book(cfg, objective, tokenizer, model.frame_shift_ms, corpus.transcripts)
+        source = partial(pages_of, cfg, book, objective)
+    given = batches(cfg, settings, corpus, dev, source)
     with working_in(directory, description):
         report_dropped(directory, corpus)
-        trainer, best = fit(
-            cfg, module, batches(cfg, settings, corpus, dev), directory, MONITOR, [knowledge] if knowledge else []
-        )
+        trainer, best = fit(cfg, module, given, directory, MONITOR, [knowledge] if knowledge else [])
         if trainer.is_global_zero:
             weights, wers = choose_weights(module, best, lambda: module.measure(evaluation_batches(dev, 400.0)))
             chosen = {"weights": weights, "best_dev_wer": wers[weights], "dev_wer": wers}
@@ -80,8 +87,14 @@ def train(cfg: DictConfig) -> Path:
     return directory
 
 
-def batches(cfg: DictConfig, settings: dict[str, Any], corpus: Corpus, dev: Corpus) -> Batches:
-    """Of the training set, shuffled, and of dev."""
+def batches(
+    cfg: DictConfig,
+    settings: dict[str, Any],
+    corpus: Corpus,
+    dev: Corpus,
+    knowledge: Callable[[int], Knowledge | None],
+) -> Batches:
+    """Of the training set, shuffled, with what ``knowledge(rank)`` says of them, and of dev."""
 
     def training(start: int, rank: int, world: int) -> DataLoader:
         sampler = StepSampler(
@@ -93,7 +106,7 @@ def batches(cfg: DictConfig, settings: dict[str, Any], corpus: Corpus, dev: Corp
             rank=rank,
             world=world,
         )
-        return training_batches(corpus, sampler, settings["workers"])
+        return training_batches(corpus, sampler, settings["workers"], knowledge(rank))
 
     return Batches(training, lambda rank, world: evaluation_batches(dev, cfg.decode.max_duration, rank, world))
 
@@ -118,7 +131,7 @@ def describe(cfg: DictConfig, tokenizer: Tokenizer, objective: Objective) -> dic
         "augment": plain(role.augment),
         "features": plain(cfg.features),
         "tokenizer": tokenizer.hash,
-        "teacher": model_hash(finished_teacher(cfg)) if objective.needs_teacher else None,
+        **learned_from(cfg, objective),
         "data": {name: made["data"] for name, made in features.items()},
     }
 
@@ -135,17 +148,30 @@ def report_dropped(directory: Path, corpus: Corpus) -> None:
         )
 
 
-def finished_teacher(cfg: DictConfig) -> Path:
-    """``teacher_directory``, or ConfigError if there is no teacher in it."""
-    directory = teacher_directory(cfg)
-    if not (directory / "model.safetensors").is_file():
-        raise ConfigError(f"{directory}: no teacher here; run stage 3 first, or name one by teacher.import_from=DIR")
-    return directory
+def reads(cfg: DictConfig, objective: Objective) -> bool:
+    """Whether what is learned from a teacher stands in a book; else, if anything is, the teacher runs beside."""
+    return objective.needs_teacher and cfg.system.role == "student" and cfg.book.form != "live"
 
 
-def load_teacher(cfg: DictConfig, student: CtcModel, tokenizer: Tokenizer) -> CheckpointTeacher:
-    """Load the teacher and check that student and teacher speak of the same units and frames."""
-    teacher = CheckpointTeacher.from_directory(finished_teacher(cfg))
+def learned_from(cfg: DictConfig, objective: Objective) -> dict[str, Any]:
+    """Of a run's description: whose knowledge it is trained on, and in what form."""
+    if not objective.needs_teacher:
+        return {"teacher": None}
+    if cfg.system.role == "teacher":  # one of several, guided by the first
+        return {"teacher": model_hash(run_directory(cfg, "teacher", 0) / "model")}
+    teachers = teacher_ids(cfg)
+    named = {"teacher": teachers[0].hash if len(teachers) == 1 else {one.hash: one.weight for one in teachers}}
+    return named | (book_id(cfg, objective) if reads(cfg, objective) else {})
+
+
+def load_teacher(cfg: DictConfig, objective: Objective, student: CtcModel, tokenizer: Tokenizer) -> Teacher | None:
+    """Load the teacher, if it is to run beside the student, and check that both speak of the same units and frames."""
+    if not objective.needs_teacher or reads(cfg, objective):
+        return None
+    if cfg.system.role == "teacher":
+        teacher = CheckpointTeacher.from_directory(run_directory(cfg, "teacher", 0) / "model")
+    else:
+        teacher = teacher_of(cfg, objective.temperature)
     check_compatible(
         teacher,
         classes=student.classes,

@@ -20,13 +20,15 @@ SYSTEMS = ["student", "cons_kd"]
 
 
 def stages(exp: Path, data: Path) -> list[list[str]]:
-    options = arguments(exp, data, "systems=[student,cons_kd]", "report.replicates=200", "decode.beam=1")
+    book = ["book=dense", "book.seeds=2"]
+    options = arguments(exp, data, "systems=[student,cons_kd]", "report.replicates=200", "decode.beam=1", *book)
     two = ["--nj", "2"]
     return [
         ["prepare", "features", *options],
         ["prepare", "tokens", *options],
         ["train", "--group", "teacher", *options],
         ["check-teacher", *options],
+        ["book", "make", *options, *two],
         ["train", *options, *two],
         ["decode", *options],
         ["score", "--recipe", *options],

@@ -28,7 +28,7 @@ STAGES = [
     ["prepare", "pairs"],
     ["prepare", "tokens"],
     *train("teacher", "none", "adaptive"),
-    ["prepare", "book"],
+    ["book", "make"],
     *train("tf_kd_self", "word_kd", "sequence_kd"),
     ["decode"],
     ["score", "--recipe"],
@@ -195,7 +195,7 @@ def nothing_to_score(exp: Path, data: Path) -> None:
     pass
 
 
-@fault("prepare book", "systems=[word_kd]", "book.form=torn", says="book.form is 'torn'; expected one of dense, *")
+@fault("book make", "systems=[word_kd]", "book.form=torn", says="book.form is 'torn'; expected one of dense, *")
 def unknown_form(exp: Path, data: Path) -> None:
     from tests.pairs_corpus import train_here
 

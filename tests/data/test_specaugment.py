@@ -9,6 +9,16 @@ LENGTHS = torch.tensor([80, 53, 20, 3, 1])
 FILL = torch.linspace(-1, 1, 16)
 
 
+def mask(augment: SpecAugment, x: torch.Tensor, lengths: torch.Tensor = LENGTHS) -> torch.Tensor:
+    """Masked with the fill, as torch's generator says."""
+    return torch.where(augment.hidden(x, lengths, augment.draw(len(x), "cpu")), FILL, x)
+
+
+def warp(augment: SpecAugment, x: torch.Tensor, lengths: torch.Tensor = LENGTHS) -> torch.Tensor:
+    """Warped as torch's generator says."""
+    return augment.warp_time(x, lengths, augment.draw(len(x), "cpu"))
+
+
 def features(padding: float = 7.0) -> torch.Tensor:
     """(5, 80, 16), no valid value equal to the fill."""
     made = torch.randn(5, 80, 16, generator=torch.Generator().manual_seed(1)) + 100.0
@@ -20,14 +30,14 @@ def features(padding: float = 7.0) -> torch.Tensor:
 def test_nothing_to_do_is_identity() -> None:
     x = features(float("nan"))
     augment = SpecAugment(freq_masks=0, time_masks=0, warp=0)
-    torch.testing.assert_close(augment.mask(x, LENGTHS, FILL), x, rtol=0, atol=0, equal_nan=True)
-    assert augment.warp_time(x, LENGTHS) is x
+    torch.testing.assert_close(mask(augment, x), x, rtol=0, atol=0, equal_nan=True)
+    assert warp(augment, x) is x
 
 
 def test_masked_values_are_the_fill_and_others_untouched() -> None:
     torch.manual_seed(0)
     x = features()
-    masked = SpecAugment().mask(x, LENGTHS, FILL)
+    masked = mask(SpecAugment(), x)
     hidden = masked == FILL
     assert hidden.any()
     assert masked[~hidden].equal(x[~hidden])
@@ -35,7 +45,7 @@ def test_masked_values_are_the_fill_and_others_untouched() -> None:
 
 def time_hidden(augment: SpecAugment, x: torch.Tensor) -> torch.Tensor:
     """(B, T) frames that are hidden altogether."""
-    return (augment.mask(x, LENGTHS, FILL) == FILL).all(-1)
+    return (mask(augment, x) == FILL).all(-1)
 
 
 def test_time_masks_lie_inside_and_keep_to_the_fraction() -> None:
@@ -73,7 +83,7 @@ def test_frequency_masks_span_the_utterance() -> None:
     torch.manual_seed(0)
     widths = set()
     for _ in range(200):
-        hidden = augment.mask(features(), LENGTHS, FILL) == FILL
+        hidden = mask(augment, features()) == FILL
         assert hidden.equal(hidden[:, :1].expand_as(hidden))
         widths |= set(hidden[:, 0].sum(1).tolist())
     assert widths == {0, 1, 2, 3, 4, 5}
@@ -83,7 +93,7 @@ def test_frequency_masks_span_the_utterance() -> None:
 def test_padding_changes_nothing(augment: SpecAugment) -> None:
     def augmented(x: torch.Tensor) -> torch.Tensor:
         torch.manual_seed(3)
-        return augment.mask(augment.warp_time(x, LENGTHS), LENGTHS, FILL)
+        return mask(augment, warp(augment, x))
 
     expected = augmented(features())
     garbage = augmented(features(float("nan")))
@@ -102,7 +112,7 @@ def test_warping_keeps_length_endpoints_and_order() -> None:
     torch.manual_seed(0)
     moved = []
     for _ in range(200):
-        warped = SpecAugment(warp=8).warp_time(ramp(), LENGTHS)
+        warped = warp(SpecAugment(warp=8), ramp())
         assert warped.shape == (5, 80, 16)
         for row, length in enumerate(LENGTHS):
             inside = warped[row, :length, 0]
@@ -118,7 +128,7 @@ def test_warping_keeps_length_endpoints_and_order() -> None:
 
 def test_warping_is_linear_on_both_sides_of_one_point() -> None:
     torch.manual_seed(1)
-    warped = SpecAugment(warp=8).warp_time(ramp(), LENGTHS)[0, :, 0]
+    warped = warp(SpecAugment(warp=8), ramp())[0, :, 0]
     bends = (warped.diff().diff().abs() > 1e-3).nonzero()[:, 0]
     assert len(bends) <= 2
     assert len(bends) == 1 or bends[1] == bends[0] + 1
@@ -128,9 +138,9 @@ def test_each_utterance_gets_its_own() -> None:
     torch.manual_seed(0)
     same = features()[:1].expand(5, -1, -1)
     lengths = torch.full((5,), 80)
-    for result in (SpecAugment().mask(same, lengths, FILL), SpecAugment(warp=8).warp_time(same, lengths)):
+    for result in (mask(SpecAugment(), same, lengths), warp(SpecAugment(warp=8), same, lengths)):
         assert not any(result[0].equal(other) for other in result[1:])
-    moved = SpecAugment(warp=8).warp_time(ramp(), lengths)[..., 0] - torch.arange(80.0)
+    moved = warp(SpecAugment(warp=8), ramp(), lengths)[..., 0] - torch.arange(80.0)
     assert {bool(row.sum() > 0) for row in moved} == {True, False}  # not all the same way
 
 
@@ -138,7 +148,7 @@ def test_seeds_decide() -> None:
     def augmented(seed: int) -> torch.Tensor:
         torch.manual_seed(seed)
         augment = SpecAugment(warp=8)
-        return augment.mask(augment.warp_time(features(), LENGTHS), LENGTHS, FILL)
+        return mask(augment, warp(augment, features()))
 
     assert augmented(4).equal(augmented(4))
     assert not augmented(4).equal(augmented(5))
@@ -152,8 +162,34 @@ def test_stronger_time_masks() -> None:
 
 
 def test_spans_by_hand() -> None:
+    draws = torch.tensor([[[0.99, 0.0], [0.3, 0.99]], [[0.99, 0.5], [0.0, 0.0]]])  # (B, M, 2): how wide, and where
+    hidden = spans(draws, torch.tensor([3, 0]), torch.tensor([5, 5]), 6)
+    # Row 0: 3 of [0, 5) at 0, and 1 at the last place.
+    assert hidden.tolist() == [[True, True, True, False, True, False], [False] * 6]
+
+
+def test_a_seed_is_replayed_in_any_batch() -> None:
+    augment = SpecAugment(warp=8, time_masks=3)
+    x, ids = features(), ["a", "b", "c", "d", "e"]
+
+    def heard(rows: list[int], seeds: list[int]) -> torch.Tensor:
+        draws = augment.replay([ids[row] for row in rows], seeds, "cpu")
+        warped = augment.warp_time(x[rows], LENGTHS[rows], draws)
+        return torch.where(augment.hidden(warped, LENGTHS[rows], draws), FILL, warped)
+
     torch.manual_seed(0)
-    hidden = spans(1, torch.tensor([3, 0]), torch.tensor([3, 5]), 6)
-    assert hidden.shape == (2, 6)
-    assert not hidden[0, 3:].any()
-    assert not hidden[1].any()
+    together = heard([0, 1, 2, 3, 4], [0, 1, 2, 3, 4])
+    torch.manual_seed(1)  # torch's generator has no part in it
+    for row in range(5):
+        assert heard([row], [row])[0].equal(together[row])
+    assert not heard([0], [1])[0].equal(together[0])
+    same = torch.arange(2)
+    draws = augment.replay(["a", "b"], [0, 0], "cpu")
+    assert not draws.time[same[0]].equal(draws.time[same[1]])
+
+
+def test_replayed_draws_are_uniform() -> None:
+    draws = SpecAugment(freq_masks=1, time_masks=1).replay([str(k) for k in range(2000)], [0] * 2000, "cpu")
+    for numbers in (draws.warp, draws.freq, draws.time):
+        assert 0 <= numbers.min() and numbers.max() < 1
+        assert abs(float(numbers.mean()) - 0.5) < 0.02

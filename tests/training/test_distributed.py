@@ -56,7 +56,7 @@ WORKER = textwrap.dedent(
     # Which share is this process's? Its rank is in the environment from the second process on.
     import os
     loader = torch.utils.data.DataLoader(
-        _Utterances(corpus), sampler=[shares[int(os.environ.get("LOCAL_RANK", 0))]], batch_size=None
+        _Utterances(corpus), sampler=[(0, shares[int(os.environ.get("LOCAL_RANK", 0))])], batch_size=None
     )
     trainer.fit(module, loader)
     """

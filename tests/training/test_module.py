@@ -252,14 +252,12 @@ def test_updates_depend_on_seed_and_number_alone(
 def test_views(teacher: CheckpointTeacher, tokenizer: Tokenizer, batch: Batch, views: str) -> None:
     module = made(teacher, tokenizer, Objective(passes=2, views=views), SpecAugment(warp=5))
     original = batch.features.clone()
-    made_views = module.views(batch)
-    assert made_views.shape == (2, *original.shape)
-    assert made_views[0].equal(made_views[1]) == (views == "same")
-    assert not made_views[0].equal(batch.features)  # masked ...
-    assert not batch.features.equal(original)  # ... after one warp that both views, and the teacher's, share
-    seen = made_views == batch.features
-    hidden = made_views == module.model.feature_mean
-    assert (seen | hidden).all()
+    features, hidden = module.augmented(batch)
+    assert hidden.shape == (1 if views == "same" else 2, *original.shape)
+    assert hidden.any(dim=(1, 2, 3)).all()
+    assert views == "same" or not hidden[0].equal(hidden[1])
+    assert batch.features.equal(original)
+    assert not features.equal(original)  # one warp that all views, and the teacher's, share
 
 
 @pytest.mark.parametrize("view", ["clean", "student"])
@@ -274,18 +272,18 @@ def test_what_the_teacher_hears(
     module.training_step(batch, 0)
     assert heard[0].equal(original) == (view == "clean")
     hidden = heard[0] != original
-    assert (heard[0] == module.model.feature_mean)[hidden].all()
+    assert (heard[0] == teacher.fill)[hidden].all()
 
 
 def test_passes_that_hear_differently_have_a_teacher_each(
     teacher: CheckpointTeacher, tokenizer: Tokenizer, batch: Batch
 ) -> None:
     module = made(teacher, tokenizer, Objective(passes=2, kd_weight=1.0, views="independent"), SpecAugment())
-    views = module.views(batch)
+    features, hidden = module.augmented(batch)
     output = module.model(batch.features, batch.feature_lengths)
-    theirs = module.teacher_logits(views, batch, output.logits.shape[1], output.lengths)
+    theirs = module.teacher_logits(features, hidden, batch, output.logits.shape[1], output.lengths)
     assert theirs.shape == (2, *output.logits.shape)
-    for view, logits in zip(views, theirs, strict=True):
+    for view, logits in zip(torch.where(hidden, teacher.fill, features), theirs, strict=True):
         torch.testing.assert_close(logits, teacher.logits(view, batch.feature_lengths)[0])
     assert not theirs[0].equal(theirs[1])
 

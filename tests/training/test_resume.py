@@ -10,22 +10,26 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from seqkd.teachers.ctc_book import make_books
 from seqkd.training.checkpoints import newest_resume_point, resume_points
-from tests.runs import train_here, train_process
+from tests.runs import settings, train_here, train_process
 
-SYSTEM = ("cons_kd_unlabelled", "student.training.updates=160", "student.training.validate_every=10")
+UPDATES = ("student.training.updates=160", "student.training.validate_every=10")
+SYSTEM = ("cons_kd_unlabelled", *UPDATES, "book=dense", "book.seeds=3")
 
 
-def prepared(tone_exp: Path, exp: Path) -> Path:
-    """A copy of the shared experiment directory: same tokenizer, same teacher."""
+def prepared(tone_exp: Path, exp: Path, tones: Path) -> Path:
+    """A copy of the shared experiment directory: same tokenizer, same teacher, and its book."""
     shutil.copytree(tone_exp, exp)
+    cfg = settings(exp, tones, f"system={SYSTEM[0]}", *SYSTEM[1:])
+    make_books(cfg, [cfg])
     return exp
 
 
 @pytest.mark.timeout(170)
 def test_kill_and_resume_is_bit_for_bit(tones: Path, tone_exp: Path, tmp_path: Path) -> None:
-    whole = train_here(prepared(tone_exp, tmp_path / "whole"), tones, *SYSTEM)
-    killed = prepared(tone_exp, tmp_path / "killed") / "cons_kd_unlabelled" / "seed0"
+    whole = train_here(prepared(tone_exp, tmp_path / "whole", tones), tones, *SYSTEM)
+    killed = prepared(tone_exp, tmp_path / "killed", tones) / "cons_kd_unlabelled" / "seed0"
     kills = 0
     for wanted in (20, 80):
         process = train_process(tmp_path / "killed", tones, *SYSTEM)
@@ -60,7 +64,7 @@ def test_a_damaged_resume_point_is_passed_over(tmp_path: Path) -> None:
 
 
 def test_a_finished_run_is_skipped_and_a_changed_one_trained_anew(tones: Path, tone_exp: Path, tmp_path: Path) -> None:
-    exp = prepared(tone_exp, tmp_path / "exp")
+    exp = prepared(tone_exp, tmp_path / "exp", tones)
     run = train_here(exp, tones, "student")
     stamp = (run / "model" / "model.safetensors").stat().st_mtime_ns
     train_here(exp, tones, "student")

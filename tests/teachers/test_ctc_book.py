@@ -1,0 +1,260 @@
+"""Students that read the book learn what students beside a live teacher learn."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import DictConfig
+
+from seqkd.cli.main import main
+from seqkd.data.batches import load_corpus, training_batches
+from seqkd.data.specaugment import SpecAugment
+from seqkd.data.tokens import Tokenizer
+from seqkd.errors import ConfigError, DataError
+from seqkd.knowledge import Book, info
+from seqkd.teachers import CheckpointTeacher, EnsembleTeacher
+from seqkd.teachers.ctc_book import make_books, open_book, pages_of, plans
+from seqkd.teachers.own import dev_losses, teacher_ids, teacher_of, weights_of
+from seqkd.training.objective import Objective
+from tests.runs import arguments, settings, train_here
+from tests.training.test_module import made
+
+SHIFT = 40.0  # ms
+
+
+@pytest.fixture
+def exp(tone_exp: Path, tmp_path: Path) -> Path:
+    shutil.copytree(tone_exp, tmp_path / "exp")
+    return tmp_path / "exp"
+
+
+def configured(exp: Path, tones: Path, *overrides: str) -> DictConfig:
+    return settings(exp, tones, "book=dense", "book.seeds=3", "system=kd", *overrides)
+
+
+def opened(cfg: DictConfig, utterances: list[str] = ()) -> Book:
+    return open_book(
+        cfg, Objective(**cfg.system.objective), Tokenizer.load(Path(cfg.tokens.directory)), SHIFT, utterances
+    )
+
+
+def gradient(module: Any, batch: Any) -> torch.Tensor:
+    module.training_step(batch, 0).backward()
+    return torch.cat([p.grad.flatten() for p in module.model.parameters() if p.grad is not None])
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        {"kd_weight": 1.0},
+        {"kd_weight": 1.0, "teacher_view": "clean", "distance": "kl", "temperature": 2.0},
+        {"kd_weight": 1.0, "passes": 2, "consistency_weight": 0.5, "views": "independent"},
+        {"kd_weight": 0.5, "form": "guided"},
+        {"kd_weight": 0.5, "distance": "kl", "select": "nonblank"},
+    ],
+)
+def test_the_book_gives_the_gradient_of_the_live_teacher(exp: Path, tones: Path, objective: dict[str, Any]) -> None:
+    overrides = [f"+system.objective.{name}={value}" for name, value in objective.items()]
+    cfg = configured(exp, tones, *(one.lstrip("+") for one in overrides), "student.augment.warp=0")
+    make_books(cfg, [cfg])
+    chosen, tokenizer = Objective(**cfg.system.objective), Tokenizer.load(exp / "tokens")
+    corpus = load_corpus(tones, ["train"], tokenizer)
+    knowledge = pages_of(cfg, opened(cfg, list(corpus.transcripts)), chosen, rank=0)
+    ids = list(corpus.transcripts)[:5]
+    batch = next(iter(training_batches(corpus, [ids], 0, knowledge)))
+    augment, teacher = SpecAugment(**cfg.student.augment), teacher_of(cfg)
+    read = gradient(made(teacher, tokenizer, chosen, augment), batch)
+
+    live = made(teacher, tokenizer, chosen, augment)
+    pages = batch.pages
+    batch.pages = None
+    if pages.seeds is not None:  # the live teacher hears the very masks that the book replays
+        draws = iter([augment.replay(ids, seeds, "cpu") for seeds in pages.seeds])
+        live.augment = Drawn(augment, draws)
+    heard = gradient(live, batch)
+    assert heard.norm() > 0
+    torch.testing.assert_close(read, heard, rtol=2e-3, atol=2e-3 * float(heard.abs().max()))
+
+
+class Drawn(SpecAugment):
+    """Masks as it is told to."""
+
+    def __init__(self, augment: SpecAugment, draws: Any) -> None:
+        super().__init__(**augment.__dict__)
+        object.__setattr__(self, "draws", draws)
+
+    def draw(self, *_: Any) -> Any:
+        """Return the next one."""
+        return next(self.draws)
+
+
+def test_a_book_of_moved_frames_is_replayed_by_its_seeds(exp: Path, tones: Path) -> None:
+    cfg = configured(exp, tones)
+    assert cfg.student.augment.warp == 5
+    make_books(cfg, [cfg])
+    book = opened(cfg)
+    utterance, teacher = book.utterances[0], teacher_of(cfg)
+    features = load_corpus(tones, ["train"], Tokenizer.load(exp / "tokens")).store[utterance][None]
+    augment, length = SpecAugment(**cfg.student.augment), torch.tensor([features.shape[1]])
+    for seed in range(3):
+        draws = augment.replay([utterance], [seed], "cpu")
+        warped = augment.warp_time(features, length, draws)
+        heard = torch.where(augment.hidden(warped, length, draws), teacher.fill, warped)
+        log_probs = teacher.logits(heard, length)[0][0].log_softmax(-1)
+        torch.testing.assert_close(book.read(utterance, seed).log_probs(), log_probs, rtol=2e-3, atol=2e-3)
+
+
+def test_one_and_three_processes_make_the_same_book(exp: Path, tones: Path) -> None:
+    one, three = (configured(exp, tones, f"book.directory={exp}/{name}") for name in ("one", "three"))
+    make_books(one, [one])
+    for shard in (2, 0, 1):
+        make_books(three, [three], shard, 3)
+    assert info(exp / "one" / "masked").content == info(exp / "three" / "masked").content
+    assert info(exp / "one" / "masked").pages == 24 * 3
+
+
+def test_seeds_depend_on_run_update_and_rank(exp: Path, tones: Path) -> None:
+    cfg = configured(exp, tones)
+    make_books(cfg, [cfg])
+    book, objective = opened(cfg), Objective(**cfg.system.objective)
+    ids = list(book.utterances)
+
+    def seeds(step: int, rank: int = 0, run: int = 0) -> list[list[int]]:
+        return pages_of(configured(exp, tones, f"seed={run}"), book, objective, rank)(ids, step).seeds
+
+    assert seeds(3) == seeds(3)
+    assert len({str(seeds(3)), str(seeds(4)), str(seeds(3, rank=1)), str(seeds(3, run=1))}) == 4
+    assert {seed for row in seeds(3) for seed in row} == {0, 1, 2}
+
+
+def test_stage_5_and_6(exp: Path, tones: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = arguments(exp, tones, "systems=[kd,kd_unlabelled]", "book=top_k", "book.k=2", "book.seeds=2")
+    assert main(["book", "make", *options]) == 0
+    assert "144 pages written" not in capsys.readouterr().out
+    assert info(exp / "book" / "masked").pages == 36 * 2  # with the unlabelled
+    written = {path: path.stat().st_mtime_ns for path in (exp / "book").rglob("*.safetensors")}
+    assert main(["book", "make", *options]) == 0
+    assert written == {path: path.stat().st_mtime_ns for path in (exp / "book").rglob("*.safetensors")}
+    for system in ("kd", "kd_unlabelled"):
+        train_here(exp, tones, system, "book=top_k", "book.k=2", "book.seeds=2", f"system={system}")
+        description = (exp / system / "seed0" / "config.yaml").read_text()
+        assert f"book: {Book.open(exp / 'book' / 'masked').manifest.hash}" in description
+    # Another form: the book is made anew, and what was trained on the other no longer counts.
+    assert main(["book", "make", *options, "book=dense"]) == 0
+    assert info(exp / "book" / "masked").manifest.form.name == "dense"
+
+
+def test_live_there_is_no_book(exp: Path, tones: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["book", "make", *arguments(exp, tones, "systems=[kd]", "book=live")]) == 0
+    assert "there is no book to make" in capsys.readouterr().out
+    assert not (exp / "book").exists()
+
+
+def test_systems_share_a_book(exp: Path, tones: Path) -> None:
+    kd, clean = configured(exp, tones), configured(exp, tones, "system.objective.teacher_view=clean")
+    more = configured(exp, tones, "system=kd_unlabelled")
+    alone = configured(exp, tones, "system=student")
+    found = plans([kd, more, clean, alone])
+    assert [(plan.view, plan.unlabelled, plan.augment is None) for plan in found] == [
+        ("student", True, False),
+        ("clean", False, True),
+    ]
+    other = configured(exp, tones, "system.objective.time_mask_factor=2")
+    with pytest.raises(ConfigError, match="system kd masks its features otherwise than the systems before it"):
+        plans([kd, other])
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            ["student.augment.time_width=7"],
+            r"was made with masks \(.*time_width 20.*\) and the student is trained",
+        ),
+        (["system.objective.temperature=3", "book=sampled"], r"was made at temperature 1 and the student wants 3"),
+        (["student.augment.warp=0"], r"was made with time-warp \(frames 5\), which moves frames, and the student"),
+        (["features.num_mel_bins=24"], r"has features num_mel_bins 20 and the student num_mel_bins 24"),
+        (["system=cons_kd_specaugment"], r"passes that are masked independently share one time-warp"),
+    ],
+)
+def test_a_book_that_does_not_fit_is_refused(exp: Path, tones: Path, change: list[str], sentence: str) -> None:
+    made_as = [one for one in change if one.startswith("book=")]
+    cfg = configured(exp, tones, *made_as)
+    make_books(cfg, [cfg])
+    with pytest.raises(ConfigError, match=sentence):
+        opened(configured(exp, tones, *change))
+
+
+def test_another_teacher_tokenizer_clock_or_set_is_refused(exp: Path, tones: Path) -> None:
+    cfg = configured(exp, tones)
+    make_books(cfg, [cfg])
+    objective, tokenizer = Objective(**cfg.system.objective), Tokenizer.load(exp / "tokens")
+    with pytest.raises(ConfigError, match=r"has frame shift in ms 40 and the student 20"):
+        open_book(cfg, objective, tokenizer, 20.0, [])
+    with pytest.raises(DataError, match=r"has no utterance 's1-dev001'"):
+        open_book(cfg, objective, tokenizer, SHIFT, ["s1-dev001"])
+    train_here(exp, tones, "teacher", "seed=1")
+    other = configured(exp, tones, f"teacher.import_from={exp}/teacher/seed1/model")
+    with pytest.raises(ConfigError, match=r"has teachers teacher \(\w+\) and the student \w+; name the book"):
+        opened(other)
+    with pytest.raises(ConfigError, match=r"clean: no book here; run stage 5 first, or let the teacher run by book="):
+        train_here(exp, tones, "kd", "book=dense", "system=kd", "system.objective.teacher_view=clean")
+
+
+def test_a_regularised_book_needs_transcripts(exp: Path, tones: Path) -> None:
+    cfg = configured(exp, tones, "book.regularisation=0.2", "student.augment.warp=0")
+    make_books(cfg, [cfg])
+    book = opened(configured(exp, tones, "book.regularisation=0.2", "student.augment.warp=0"))
+    plain = configured(exp, tones, "student.augment.warp=0", f"book.directory={exp}/plain")
+    make_books(plain, [plain])
+    for utterance in book.utterances[:3]:
+        mixed, pure = book.read(utterance).probs(), opened(plain).read(utterance).probs()
+        onehot = (mixed - 0.8 * pure) / 0.2  # the forced alignment
+        assert ((onehot - onehot.round()).abs() < 0.02).all()
+        assert onehot.round().sum(-1).eq(1).all()
+    unlabelled = configured(exp, tones, "book.regularisation=0.2", "system=kd_unlabelled", f"book.directory={exp}/u")
+    with pytest.raises(ConfigError, match=r"mixes transcripts in, but utterance '\S+extra\S+' has none"):
+        make_books(unlabelled, [unlabelled])
+
+
+def test_several_teachers_are_averaged(exp: Path, tones: Path) -> None:
+    train_here(exp, tones, "teacher_guided", "seed=1")
+    cfg = configured(exp, tones, "teacher.seeds=2", "student.augment.warp=0")
+    both = [CheckpointTeacher.from_directory(exp / run / "model") for run in ("teacher/seed0", "teacher_guided/seed1")]
+    corpus = load_corpus(tones, ["dev"], Tokenizer.load(exp / "tokens"))
+    batch = next(iter(training_batches(corpus, [list(corpus.transcripts)[:3]], 0)))
+    heard = (batch.features, batch.feature_lengths)
+    expected = sum(one.logits(*heard)[0].softmax(-1) for one in both) / 2
+    logits, lengths = teacher_of(cfg).logits(*heard)
+    torch.testing.assert_close(logits.softmax(-1), expected)
+    assert lengths.equal(both[0].logits(*heard)[1])
+    hot = teacher_of(cfg, temperature=3.0).logits(*heard)[0]
+    expected = sum((one.logits(*heard)[0] / 3).softmax(-1) for one in both) / 2
+    torch.testing.assert_close((hot / 3).softmax(-1), expected)
+    make_books(cfg, [cfg])
+    assert [one.weight for one in Book.open(exp / "book" / "masked").manifest.teachers] == [0.5, 0.5]
+
+    losses = dev_losses(cfg)
+    by_dev = configured(exp, tones, "teacher.seeds=2", "teacher.weights=dev")
+    ratio = weights_of(by_dev)[0] / weights_of(by_dev)[1]
+    assert ratio == pytest.approx(float(torch.tensor(losses[1] - losses[0]).exp()), rel=1e-4)
+    assert [one.weight for one in teacher_ids(configured(exp, tones, "teacher.seeds=2", "teacher.weights=[3,1]"))] == [
+        0.75,
+        0.25,
+    ]
+    for wrong in ("teacher.weights=[1]", "teacher.weights=best"):
+        with pytest.raises(ConfigError, match=r"expected null, dev, or a list of 2 numbers"):
+            weights_of(configured(exp, tones, "teacher.seeds=2", wrong))
+
+
+def test_one_teacher_is_itself_however_often(exp: Path, tones: Path) -> None:
+    teacher = teacher_of(configured(exp, tones))
+    corpus = load_corpus(tones, ["dev"], Tokenizer.load(exp / "tokens"))
+    batch = next(iter(training_batches(corpus, [list(corpus.transcripts)[:3]], 0)))
+    alone = teacher.logits(batch.features, batch.feature_lengths)[0].log_softmax(-1)
+    thrice = EnsembleTeacher([teacher] * 3, [0.2, 0.3, 0.5]).logits(batch.features, batch.feature_lengths)[0]
+    torch.testing.assert_close(thrice.log_softmax(-1), alone)
