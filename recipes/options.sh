@@ -21,7 +21,8 @@ options:
   --exp DIR        experiment directory (default: exp/<preset>); relative to the recipe's directory
   --data DIR       directory of the sets (default: data/<preset>); likewise
   --nj N           parallel jobs (default: all cores)
-  --ngpu N         GPUs of a training run (default 0: the CPU)
+  --ngpu N         GPUs of a training run on each node (default 0: the CPU)
+  --nodes N        nodes of a training run (default 1); where jobs run: local/cmd.sh
   --help           this text
   key=value        any setting of seqkd/conf/$task/config.yaml, for example
                    $example
@@ -38,7 +39,7 @@ fail() {
 SEQKD_COMMAND=$(printf ' %q' ./run.sh "$@")
 export SEQKD_COMMAND=${SEQKD_COMMAND# } # for RESULTS.md
 
-stage=0 stop_stage=$default_stop preset=default exp='' data='' ngpu=0 settings=()
+stage=0 stop_stage=$default_stop preset=default exp='' data='' ngpu=0 nodes=1 settings=()
 nj=$(getconf _NPROCESSORS_ONLN)
 while [ $# -gt 0 ]; do
   case $1 in
@@ -46,13 +47,13 @@ while [ $# -gt 0 ]; do
       usage
       exit 0
       ;;
-    --stage | --stop-stage | --preset | --exp | --data | --nj | --ngpu)
+    --stage | --stop-stage | --preset | --exp | --data | --nj | --ngpu | --nodes)
       case ${2-} in '' | --*) fail "$1 needs a value" ;; esac
       name=${1#--}
       printf -v "${name//-/_}" '%s' "$2"
       shift 2
       ;;
-    -*) fail "unknown option $1; known: --stage --stop-stage --preset --exp --data --nj --ngpu --help key=value" ;;
+    -*) fail "unknown option $1; known: --stage --stop-stage --preset --exp --data --nj --ngpu --nodes --help key=value" ;;
     *=*)
       settings+=("$1")
       shift
@@ -60,10 +61,11 @@ while [ $# -gt 0 ]; do
     *) fail "'$1' is neither an option nor a key=value setting; --help lists the options" ;;
   esac
 done
-for number in stage stop_stage nj ngpu; do
+for number in stage stop_stage nj ngpu nodes; do
   [[ ${!number} =~ ^[0-9]+$ ]] || fail "--${number//_/-} is '${!number}'; expected a whole number"
 done
 [ "$nj" -ge 1 ] || fail "--nj is 0; expected at least 1"
+[ "$nodes" -ge 1 ] || fail "--nodes is 0; expected at least 1"
 [ "$stop_stage" -le "$last_stage" ] || fail "--stop-stage is $stop_stage; the last stage is $last_stage"
 [ "$stage" -le "$stop_stage" ] || fail "--stage $stage comes after --stop-stage $stop_stage: nothing would run"
 [ -f "conf/preset/$preset.yaml" ] || fail "there is no preset $preset; known: $(cd conf/preset && echo *.yaml | sed 's/\.yaml//g')"
@@ -71,10 +73,18 @@ done
 # Only now: a wrong option should not cost the installation first.
 # shellcheck source=local/setup.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../local/setup.sh"
+# shellcheck source=local/cmd.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../local/cmd.sh"
 
 exp=${exp:-exp/$preset}
 data=${data:-data/$preset}
-common=(--task "$task" --conf conf --preset "$preset" --exp "$exp" --data "$data" --nj "$nj" --ngpu "$ngpu")
+common=(--task "$task" --conf conf --preset "$preset" --exp "$exp" --data "$data" --nj "$nj")
+if [ "$SEQKD_BACKEND" = slurm ]; then
+  common+=("ngpu=$ngpu") # a setting is not held against the GPUs of this machine, from which jobs are only submitted
+else
+  common+=(--ngpu "$ngpu")
+fi
+if [ "$nodes" -gt 1 ]; then common+=("nodes=$nodes"); fi
 # bash 3.2 (macOS) takes an empty array for an unset one.
 common+=(${settings[@]+"${settings[@]}"})
 

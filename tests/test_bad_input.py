@@ -324,14 +324,9 @@ def damaged_model_in_decoding(place: Place) -> None:
     damaged_model(place)
 
 
-@fault(
-    "decode",
-    "systems=[student]",
-    "teacher.import_from=/somewhere",
-    says="{exp}/student/seed0 has no finished model; run stage 6 first",
-)
+@fault("decode", "systems=[]", says="{exp}/teacher/seed0 has no finished model; run stage 3 first")
 def decoding_an_untrained_system(place: Place) -> None:
-    pass
+    shutil.rmtree(place.model)
 
 
 @fault("decode", "systems=[]", "sets.test=[other]", says="{data}/other has no finished features; run stage 1 first")

@@ -7,10 +7,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seqkd.cli.jobs import Job, run_jobs
+from seqkd.cli.jobs import on_slurm, run_shards
 from seqkd.cli.settings import compose, parse, system_overrides
 from seqkd.cli.settings import parser as recipe_parser
 from seqkd.errors import ConfigError, DataError
+from seqkd.processes import Needs
 
 if TYPE_CHECKING:
     from seqkd.knowledge import Fault, Info
@@ -65,20 +66,15 @@ def make(argv: list[str]) -> int:
 
     task = task_of(cfg)
     systems = [compose(args, *system_overrides(cfg, system, 0)) for system in cfg.systems]
-    shards = args.shards or (1 if cfg.ngpu or args.task != "ctc_kd" else cfg.nj)
-    if args.shards is None and args.task == "ctc_kd":
-        missing = task.pages_to_make(cfg, systems)
-        if not missing:
-            print("there is no page to write: the books are finished, or no system learns from a teacher")
-            return 0
-    if args.shards or shards == 1:
-        task.make_book(cfg, systems, args.shard or 0, shards)
+    if args.shards or args.task != "ctc_kd":  # the books of sentences are made in one go
+        task.make_book(cfg, systems, args.shard or 0, args.shards or 1)
         return 0
-    jobs = []
-    for shard in range(shards):
-        share = ["--shard", str(shard), "--shards", str(shards)]
-        jobs.append(Job(f"book, shard {shard}", ["book", "make", *argv, *share], Path(cfg.exp) / f"book.{shard}.log"))
-    run_jobs(jobs, shards)
+    if not task.pages_to_make(cfg, systems):
+        print("there is no page to write: the books are finished, or no system learns from a teacher")
+    elif not on_slurm() and (cfg.nj == 1 or cfg.ngpu):
+        task.make_book(cfg, systems, 0, 1)
+    else:
+        run_shards(["book", "make"], argv, cfg.nj, Path(cfg.exp) / "logs", Needs(ngpu=min(1, cfg.ngpu)))
     return 0
 
 

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seqkd.cli.jobs import at_once, on_slurm, run_shards
 from seqkd.cli.settings import compose, parse, parser
+from seqkd.errors import ConfigError
+from seqkd.processes import Needs
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
 def main(argv: list[str]) -> int:
-    """Entry point. On a GPU one model decodes at a time, on the CPU as many as ``--nj`` says."""
-    args = parse(parser("decode", "Decode the test sets with every trained system."), argv)
+    """Entry point. On a GPU one model decodes at a time, on the CPU ``--nj`` do; under Slurm each is a job."""
+    made = parser("decode", "Decode the test sets with every trained system.")
+    made.add_argument("--shard", type=int, metavar="I", help="decode only this share of all, from 0")
+    made.add_argument("--shards", type=int, metavar="N", help="of how many")
+    args = parse(made, argv)
+    if (args.shard is None) != (args.shards is None) or (args.shards and not 0 <= args.shard < args.shards):
+        raise ConfigError("--shard I and --shards N go together, with I from 0 to N - 1")
     cfg = compose(args)
     from seqkd.parallel import in_parallel
     from seqkd.tasks import all_runs
 
     jobs = [(cfg, system, seed, name) for system, seed in all_runs(cfg) for name in cfg.sets.test]
+    if args.shards:
+        jobs = jobs[args.shard :: args.shards]
+    elif on_slurm():
+        shares = min(len(jobs), at_once(cfg.nj))
+        run_shards(["decode"], [*argv, "--nj", "1"], shares, Path(cfg.exp) / "logs", Needs(ngpu=min(1, cfg.ngpu)))
+        return 0
     for _ in in_parallel(decode_one, jobs, 1 if cfg.ngpu else cfg.nj, "decoding"):
         pass
     return 0

@@ -32,6 +32,17 @@ LIBRARIES = [
     ("espeakng-loader", "espeakng_loader", "the espeak_voices corpus", "pip install 'seqkd[synth]'"),
     ("babel", "babel", "the dates_en_de corpus", "pip install 'seqkd[synth]'"),
     ("num2words", "num2words", "the dates_en_de corpus", "pip install 'seqkd[synth]'"),
+    ("transformers", "transformers", "teachers from Hugging Face", "pip install 'seqkd[hf]'"),
+    ("onnx", "onnx", "seqkd export", "pip install 'seqkd[export]'"),
+    ("onnxscript", "onnxscript", "seqkd export", "pip install 'seqkd[export]'"),
+    ("onnxruntime", "onnxruntime", "seqkd export, seqkd transcribe", "pip install 'seqkd[export]'"),
+    ("flashlight-text", "flashlight", "decoding with a language model", "pip install 'seqkd[lm]'"),
+    (
+        "hydra-submitit-launcher",
+        "hydra_plugins.hydra_submitit_launcher",
+        "sweeps on Slurm",
+        "pip install 'seqkd[slurm]'",
+    ),
     ("opentimelineio", "opentimelineio", "seqkd shots, for .otio and .fcpxml", "pip install 'seqkd[edit]'"),
     ("otio-fcpx-xml-adapter", "otio_fcpx_xml_adapter", "seqkd shots, for .fcpxml", "pip install 'seqkd[edit]'"),
 ]

@@ -1,65 +1,79 @@
-"""Run command lines side by side, each with a log file."""
+"""Run command lines side by side, each with a log file: on this machine, or under Slurm (see local/cmd.sh)."""
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Protocol
 
-from seqkd.errors import SeqkdError
+from seqkd.errors import ConfigError, SeqkdError
+from seqkd.processes import Needs
 
 
 @dataclass
 class Job:
-    """A ``seqkd`` command line without the program name, and where its output goes."""
+    """A ``seqkd`` command line without the program name, where its output goes, and what it runs on."""
 
     name: str
     arguments: list[str]
     log: Path
+    needs: Needs = field(default_factory=Needs)
+
+    @property
+    def command(self) -> list[str]:
+        """The whole command line."""
+        return [sys.executable, "-m", "seqkd.cli.main", *self.arguments]
 
 
-def failure(job: Job, status: int) -> str:
-    """Say why a job failed: its own one sentence if it ended in one, else the end of its log."""
-    lines = job.log.read_text(encoding="utf-8", errors="replace").splitlines() or ["(its log is empty)"]
-    said = f"seqkd {job.arguments[0]}: "
-    if lines[-1].startswith(said):
-        return f"{job.name}: {lines[-1].removeprefix(said)} (log: {job.log})"
-    tail = "\n".join(lines[-5:])
-    return f"{job.name} failed with status {status}; {job.log} ends in:\n{tail}"
+class Backend(Protocol):
+    """Where jobs run. A job is known there by what ``start`` returned: its handle."""
+
+    pause: float  # seconds between two looks
+
+    def start(self, job: Job) -> Any:
+        """Start a job, its output going to ``job.log``, or put it into a queue."""
+
+    def ended(self, running: dict[Any, Job]) -> dict[Any, int | str]:
+        """Exit statuses of the jobs that have ended; a word where there is none, such as TIMEOUT."""
+
+    def waiting(self) -> str:
+        """What the jobs that have not begun wait for, if there is anything to say."""
+
+    def stop(self, running: dict[Any, Job]) -> None:
+        """End these jobs."""
 
 
-def run_jobs(jobs: list[Job], limit: int) -> None:
-    """Run up to ``limit`` jobs at a time; print what starts, ends and is left. One failure stops the others.
+class Here:
+    """This machine."""
 
-    Raises SeqkdError with the last lines of the failed job's log.
-    """
-    waiting, running, began, done = list(jobs), {}, time.monotonic(), 0
-    # Without this a plain `kill` would end us and leave the jobs running.
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        while waiting or running:
-            while waiting and len(running) < limit:
-                job = waiting.pop(0)
-                job.log.parent.mkdir(parents=True, exist_ok=True)
-                command = [sys.executable, "-m", "seqkd.cli.main", *job.arguments]
-                with job.log.open("w", encoding="utf-8") as output:
-                    running[subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)] = job
-            for process in [p for p in running if p.poll() is not None]:
-                job = running.pop(process)
-                if process.returncode:
-                    raise SeqkdError(failure(job, process.returncode))
-                done += 1
-                elapsed = time.monotonic() - began
-                left = elapsed / done * (len(jobs) - done) / 60
-                print(
-                    f"{job.name} done ({done}/{len(jobs)}, {elapsed / 60:.1f} min, about {left:.1f} left)", flush=True
-                )
-            time.sleep(0.2)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    pause = 0.2
+
+    def start(self, job: Job) -> subprocess.Popen[bytes]:
+        """Start a process; raises ConfigError if it needs more than one machine."""
+        if job.needs.nodes > 1:
+            raise ConfigError(
+                f"{job.name} is to run on {job.needs.nodes} nodes, but SEQKD_BACKEND=local runs jobs on this machine; "
+                "set SEQKD_BACKEND=slurm (local/cmd.sh), or start 'seqkd train --one' by torchrun on each of them"
+            )
+        with job.log.open("w", encoding="utf-8") as output:
+            return subprocess.Popen(job.command, stdout=output, stderr=subprocess.STDOUT)
+
+    def ended(self, running: dict[Any, Job]) -> dict[Any, int | str]:
+        """Exit statuses, negative for a signal."""
+        return {process: process.returncode for process in running if process.poll() is not None}
+
+    def waiting(self) -> str:
+        """Nothing: a job begins when it is started."""
+        return ""
+
+    def stop(self, running: dict[Any, Job]) -> None:
+        """Ask, and after 20 s insist."""
         for process in running:
             process.terminate()
         for process in running:
@@ -67,3 +81,106 @@ def run_jobs(jobs: list[Job], limit: int) -> None:
                 process.wait(20)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+def on_slurm() -> bool:
+    """Whether jobs go to Slurm. Raises ConfigError when SEQKD_BACKEND names something else than local or slurm."""
+    backend = os.environ.get("SEQKD_BACKEND", "local")
+    if backend not in ("local", "slurm"):
+        raise ConfigError(f"SEQKD_BACKEND is {backend!r}; expected local or slurm (see local/cmd.sh)")
+    return backend == "slurm"
+
+
+def at_once(nj: int) -> int:
+    """How many jobs are to run side by side: ``--nj`` on this machine, SEQKD_MAX_JOBS (50) in Slurm's queue."""
+    if not on_slurm():
+        return nj
+    told = os.environ.get("SEQKD_MAX_JOBS", "50")
+    if not (told.isdecimal() and int(told) > 0):
+        raise ConfigError(f"SEQKD_MAX_JOBS is {told!r}; expected how many jobs may be in Slurm's queue, such as 50")
+    return int(told)
+
+
+def failure(job: Job, status: int | str) -> str:
+    """Say why a job failed: its own one sentence if it ended in one, else the end of its log."""
+    text = job.log.read_text(encoding="utf-8", errors="replace") if job.log.is_file() else ""
+    lines = text.splitlines() or ["(its log is empty)"]
+    if isinstance(status, str):  # the place's own word; what the job said last is not the reason
+        return f"{job.name} {status} (log: {job.log})"
+    said = f"seqkd {job.arguments[0]}: "
+    # torchrun and srun have something to say after it.
+    for line in reversed(lines):
+        if line.startswith(said):
+            return f"{job.name}: {line.removeprefix(said)} (log: {job.log})"
+    tail = "\n".join(lines[-5:])
+    return f"{job.name} failed with status {status}; {job.log} ends in:\n{tail}"
+
+
+def run_jobs(jobs: list[Job], limit: int) -> None:
+    """Run up to ``limit`` jobs at a time (see :func:`at_once`); print what starts, ends and is left.
+
+    One failure stops the others, and so does Ctrl-C or SIGTERM.
+
+    Raises:
+        SeqkdError: a job failed; with its own sentence, or the last lines of its log.
+    """
+    if on_slurm():
+        from seqkd.cli.slurm import Slurm
+
+        place: Backend = Slurm()
+    else:
+        place = Here()
+    waiting, running, began, done = list(jobs), {}, time.monotonic(), 0
+    told = began
+    # Without this a plain `kill` would end us and leave the jobs running.
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        while waiting or running:
+            while waiting and len(running) < limit:
+                job = waiting.pop(0)
+                job.log.parent.mkdir(parents=True, exist_ok=True)
+                running[place.start(job)] = job
+            for handle, status in place.ended(running).items():
+                job = running.pop(handle)
+                if status:
+                    raise SeqkdError(failure(job, status))
+                done += 1
+                elapsed = time.monotonic() - began
+                left = elapsed / done * (len(jobs) - done) / 60
+                print(
+                    f"{job.name} done ({done}/{len(jobs)}, {elapsed / 60:.1f} min, about {left:.1f} left)", flush=True
+                )
+            if (now := time.monotonic()) - told > 60 and place.waiting():
+                told = now
+                print(f"{done}/{len(jobs)} done after {(now - began) / 60:.1f} min; {place.waiting()}", flush=True)
+            time.sleep(place.pause)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        place.stop(running)
+
+
+def run_shards(
+    command: Sequence[str], argv: Sequence[str], shards: int, logs: Path, needs: Needs | None = None
+) -> None:
+    """Run ``seqkd COMMAND --shard i --shards n ARGV`` for every i, side by side.
+
+    Args:
+        command: such as ("decode",) or ("book", "make").
+        argv: its arguments, the same for all.
+        shards: n.
+        logs: directory for ``<command>.<i>.log``.
+        needs: of each.
+    """
+    name = " ".join(command)
+    run_jobs(
+        [
+            Job(
+                f"{name}, shard {shard} of {shards}",
+                [*command, "--shard", str(shard), "--shards", str(shards), *argv],
+                logs / f"{'_'.join(command)}.{shard}.log",
+                needs or Needs(),
+            )
+            for shard in range(shards)
+        ],
+        shards,
+    )

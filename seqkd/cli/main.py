@@ -12,12 +12,15 @@ from seqkd.errors import SeqkdError
 COMMANDS = {
     "prepare": "get the corpus, check it, make features, units, books",
     "train": "train the systems of a recipe, or one of them",
-    "book": "stored teacher outputs: what a book holds, whether it is whole, several as one",
+    "book": "stored teacher outputs: make books, see what one holds and whether it is whole, join several",
     "tune": "train variants of systems and rank them by dev WER",
+    "tune-lm": "choose a language model's weight on dev",
     "check-teacher": "teacher WER, blank share, entropy and spike offsets before anyone learns from it",
     "decode": "hypotheses of the test sets from trained models",
     "score": "WER and CER of hypotheses, with error bars; or a recipe's decodings",
     "report": "write RESULTS.md and its figures",
+    "export": "trained models as ONNX and torch.export files, checked, with a model card",
+    "transcribe": "words, with times, of recordings, by an exported model",
     "shots": "a song in, a sequence of camera shots out: edit list, timeline or storyboard",
     "doctor": "versions, devices, compiled parts, what is missing and how to get it",
 }

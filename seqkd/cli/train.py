@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from seqkd.cli.jobs import Job, run_jobs
-from seqkd.cli.settings import compose, parse, parser, system_overrides
+import os
+import sys
+
+from seqkd.cli.jobs import Job, at_once, on_slurm, run_jobs
+from seqkd.cli.settings import check_gpus, compose, parse, parser, system_overrides
 from seqkd.errors import ConfigError
+from seqkd.processes import Needs, needs_of, place
 
 
 def main(argv: list[str]) -> int:
@@ -12,15 +16,31 @@ def main(argv: list[str]) -> int:
     made = parser(
         "train", "Train every system of systems=[...] with seeds=N seeds; finished, unchanged runs are skipped."
     )
-    made.add_argument("--one", action="store_true", help="train only system= with seed=, in this process")
+    made.add_argument(
+        "--one", action="store_true", help="train only system= with seed=, here; several processes by torchrun"
+    )
     made.add_argument("--group", help="train only this group of the task's systems, such as teacher")
+    made.add_argument(
+        "--multirun",
+        action="store_true",
+        help="a sweep by Hydra: key=v1,v2 tries every combination with system= and seed=; hydra/launcher="
+        "submitit_slurm submits the runs to Slurm",
+    )
     args = parse(made, argv)
+    if args.multirun:
+        from seqkd.cli.sweep import sweep
+
+        return sweep(args)
     cfg = compose(args)
     from seqkd.layout import run_directory
     from seqkd.tasks import task_of
 
-    task = task_of(cfg)
+    task, needs = task_of(cfg), needs_of(cfg)
     if args.one:
+        if cfg.ngpu and not args.ngpu:  # ngpu=N: who started this job may have had no GPU, but here they must be
+            check_gpus(cfg.ngpu)
+        if needs.world > 1 and place() is None:
+            start_processes(needs, argv)
         task.train(cfg)
         return 0
     if args.group not in (None, *task.GROUPS):
@@ -29,13 +49,26 @@ def main(argv: list[str]) -> int:
         chosen = task.GROUPS[group](cfg)
         if not chosen:
             print(f"{group}: nothing to train")
-        elif len(chosen) == 1:  # here, where its progress can be seen
+        elif len(chosen) == 1 and needs.world == 1 and not on_slurm():  # here, where its progress can be seen
             task.train(compose(args, *system_overrides(cfg, *chosen[0])))
         else:
             jobs = []
             for system, seed in chosen:
                 log = run_directory(cfg, system, seed).parent / f"seed{seed}.log"
                 arguments = ["train", "--one", *argv, *system_overrides(cfg, system, seed)]
-                jobs.append(Job(f"{system} seed {seed}", arguments, log))
-            run_jobs(jobs, args.nj)
+                jobs.append(Job(f"{system} seed {seed}", arguments, log, needs))
+            run_jobs(jobs, at_once(args.nj))
     return 0
+
+
+def start_processes(needs: Needs, argv: list[str]) -> None:
+    """Become torchrun with the processes of one run. Raises ConfigError if it needs more than this machine."""
+    if needs.nodes > 1:
+        raise ConfigError(
+            f"nodes is {needs.nodes}, but neither torchrun nor srun started this; on every node run: torchrun "
+            f"--nnodes {needs.nodes} --nproc-per-node {needs.per_node} --rdzv-backend c10d --rdzv-endpoint HOST:PORT "
+            "-m seqkd.cli.main train --one ..., or set SEQKD_BACKEND=slurm (local/cmd.sh)"
+        )
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={needs.per_node}"]
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # torchrun's own choice, without its warning
+    os.execv(sys.executable, [*torchrun, "-m", "seqkd.cli.main", "train", *argv])

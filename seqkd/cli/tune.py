@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from seqkd.cli.jobs import Job, run_jobs
+from seqkd.cli.jobs import Job, at_once, run_jobs
 from seqkd.cli.settings import compose, parse, parser, quoted
 from seqkd.errors import ConfigError
 from seqkd.files import write_text
+from seqkd.processes import needs_of
 
 
 def main(argv: list[str]) -> int:
@@ -38,10 +39,12 @@ def main(argv: list[str]) -> int:
     jobs, where = [], {}
     for name, overrides in variants.items():
         exp = Path(cfg.exp) / "tune" / name
-        jobs.append(Job(name, ["train", "--one", "--exp", str(exp), *shared, *overrides], exp / "train.log"))
+        jobs.append(
+            Job(name, ["train", "--one", "--exp", str(exp), *shared, *overrides], exp / "train.log", needs_of(cfg))
+        )
         system = next((o.split("=")[1] for o in overrides if o.startswith("system=")), cfg.system.name)
         where[name] = run_directory(cfg, system).relative_to(cfg.exp)
-    run_jobs(jobs, args.nj)
+    run_jobs(jobs, at_once(args.nj))
     rows = table(Path(cfg.exp) / "tune", variants, where)
     print(rows)
     if args.out:

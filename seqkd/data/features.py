@@ -148,7 +148,6 @@ class FeatureStore:
     def __init__(self, directories: list[Path]) -> None:
         self._directories = [Path(d) / "feats" for d in directories]
         self._made = [finished_features(feats.parent) for feats in self._directories]
-        self._cache: dict[str, Tensor] = {}
 
     @cached_property
     def _where(self) -> dict[str, Any]:
@@ -165,10 +164,8 @@ class FeatureStore:
         return where
 
     def __getitem__(self, utterance: str) -> Tensor:
-        """(T, F) features, kept in memory after the first look."""
-        if utterance not in self._cache:
-            self._cache[utterance] = self._where[utterance].get_tensor(utterance)
-        return self._cache[utterance]
+        """(T, F) features; the system keeps what is read often in memory, and shares it between processes."""
+        return self._where[utterance].get_tensor(utterance)
 
     @cached_property
     def settings(self) -> FeatureSettings:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 
 import sentencepiece
@@ -14,6 +15,7 @@ from seqkd.errors import ConfigError, DataError
 from seqkd.files import atomic_path, write_json
 
 TYPES = ("unigram", "bpe", "char", "word")
+BOUNDARIES = ("before", "between")
 
 
 class Tokenizer:
@@ -34,6 +36,16 @@ class Tokenizer:
         """Short content hash: two models may exchange posteriors only if theirs agree."""
         return hashlib.sha256(self.model).hexdigest()[:16]
 
+    @cached_property
+    def units(self) -> tuple[str, ...]:
+        """The pieces by id; '▁' stands for a word boundary."""
+        return tuple(self._processor.id_to_piece(i) for i in range(len(self)))
+
+    @cached_property
+    def word_boundary(self) -> str:
+        """``before`` if '▁' stands before every word, ``between`` if not before the first; see `train_tokenizer`."""
+        return "before" if self._processor.encode("a", out_type=str)[0].startswith("▁") else "between"
+
     def encode(self, text: str, where: str = "text", *, unknown: bool = False) -> list[int]:
         """Text to unit ids. Raises DataError naming ``where`` for a character without a unit, unless ``unknown``."""
         ids = self._processor.encode(text)
@@ -48,14 +60,15 @@ class Tokenizer:
 
     def decode(self, ids: Iterable[int]) -> str:
         """Unit ids (blanks already removed) to text."""
-        return self._processor.decode(list(ids))
+        text = self._processor.decode(list(ids))
+        # A boundary at the end says nothing; before the first word sentencepiece expects one, or else keeps it.
+        return text if self.word_boundary == "before" else text.strip(" ")
 
     def save(self, directory: Path) -> None:
         """Write ``tokenizer.model`` and a readable ``tokenizer.json`` with the hash and the units."""
         with atomic_path(directory / "tokenizer.model") as path:
             path.write_bytes(self.model)
-        units = [self._processor.id_to_piece(i) for i in range(len(self))]
-        write_json(directory / "tokenizer.json", {"hash": self.hash, "blank": self.blank, "units": units})
+        write_json(directory / "tokenizer.json", {"hash": self.hash, "blank": self.blank, "units": list(self.units)})
 
     @classmethod
     def load(cls, directory: Path) -> Tokenizer:
@@ -74,14 +87,29 @@ class Tokenizer:
 
 
 def train_tokenizer(
-    texts: Iterable[str], *, type: str, vocab_size: int, special: str = "<blank>", normalization: str = "nmt_nfkc"
+    texts: Iterable[str],
+    *,
+    type: str,
+    vocab_size: int,
+    special: str = "<blank>",
+    normalization: str = "nmt_nfkc",
+    word_boundary: str = "before",
 ) -> Tokenizer:
     """Train a tokenizer. ``vocab_size`` counts special and unknown unit; ``char`` and ``word`` take all they see.
 
     ``special`` names unit 0. ``normalization`` is sentencepiece's; "identity" gives back exactly what was encoded.
+    ``word_boundary`` says where '▁' stands: "before" every word, the first one too, or only "between" words, as in
+    CTC teachers of the wav2vec 2.0 kind, whose timing such a student can share; for characters only.
     """
     if type not in TYPES:
         raise ConfigError(f"tokens.type is {type!r}; expected one of {', '.join(TYPES)}")
+    if word_boundary not in BOUNDARIES:
+        raise ConfigError(f"tokens.word_boundary is {word_boundary!r}; expected one of {', '.join(BOUNDARIES)}")
+    if word_boundary == "between" and type != "char":
+        raise ConfigError(
+            f"tokens.word_boundary is 'between' with tokens.type {type!r}; only characters can do without a boundary "
+            "before the first word, set tokens.type=char or tokens.word_boundary=before"
+        )
     texts = list(texts)
     closed = type in ("char", "word")
     output = io.BytesIO()
@@ -100,6 +128,7 @@ def train_tokenizer(
             bos_id=-1,
             eos_id=-1,
             normalization_rule_name=normalization,
+            add_dummy_prefix=word_boundary == "before",
             minloglevel=2,
             num_threads=1,  # the result must not depend on the machine
         )

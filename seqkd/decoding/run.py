@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import DictConfig
+from torch import Tensor
 
 from seqkd.data.batches import evaluation_batches, load_corpus
 from seqkd.data.features import finished_features
+from seqkd.data.tokens import Tokenizer
 from seqkd.decoding.confidence import token_confidences, word_confidences
+from seqkd.decoding.fusion import Fusion, fusion_of
 from seqkd.decoding.greedy import greedy_decode
 from seqkd.decoding.prefix_beam import prefix_beam_search
+from seqkd.decoding.word_beam import word_beam_search
 from seqkd.errors import DataError
 from seqkd.files import write_json, write_text
 from seqkd.layout import run_directory
-from seqkd.models.ctc import load_model
+from seqkd.models.ctc import CtcModel, load_model
 from seqkd.models.storage import model_hash
 
 log = logging.getLogger("seqkd")
@@ -31,21 +37,17 @@ def decode_run(cfg: DictConfig, system: str, seed: int, name: str) -> None:
         raise DataError(f"{run} has no finished model; run stage {3 if system == 'teacher' else 6} first")
     output = run / f"decode_{name}"
     features = finished_features(Path(cfg.data) / name)
+    fusion = fusion_of(cfg)
     made_by = {"model": model_hash(run / "model"), "beam": cfg.decode.beam, "features": features}
+    made_by |= {"words": fusion.fingerprint()} if fusion else {}
     stamp = output / "decode.json"
     # hyp.jsonl: what an earlier version decoded lacks it.
     if stamp.is_file() and json.loads(stamp.read_text()) == made_by and (output / "hyp.jsonl").is_file():
         return
     hypotheses = recognize(
-        run / "model", Path(cfg.data), name, cfg.decode.beam, cfg.decode.max_duration, bool(cfg.ngpu)
+        run / "model", Path(cfg.data), name, cfg.decode.beam, cfg.decode.max_duration, bool(cfg.ngpu), fusion
     )
-    inside = sorted(hypotheses.items())
-    write_text(output / "text", "".join(f"{u} {one.text}".rstrip() + "\n" for u, one in inside))
-    write_text(output / "hyp.trn", "".join(f"{one.text} ({u})".lstrip() + "\n" for u, one in inside))
-    entries = ({"id": u, "text": one.text, "confidences": [round(c, 5) for c in one.confidences]} for u, one in inside)
-    write_text(output / "hyp.jsonl", "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries))
-    write_json(stamp, made_by)
-    log.info("%s: %d utterances", output, len(hypotheses))
+    write_decoded(output, hypotheses, made_by)
 
 
 @dataclass(frozen=True)
@@ -56,31 +58,77 @@ class Decoded:
     confidences: list[float]
 
 
+def write_decoded(output: Path, hypotheses: Mapping[str, Decoded], made_by: Mapping[str, Any]) -> None:
+    """Write the files of a decoding, last ``decode.json``, which says what it was made by.
+
+    Without confidences (of a teacher that states none) there is no ``hyp.jsonl``.
+    """
+    inside = sorted(hypotheses.items())
+    write_text(output / "text", "".join(f"{u} {one.text}".rstrip() + "\n" for u, one in inside))
+    write_text(output / "hyp.trn", "".join(f"{one.text} ({u})".lstrip() + "\n" for u, one in inside))
+    (output / "hyp.jsonl").unlink(missing_ok=True)
+    if all(len(one.confidences) == len(one.text.split()) for _, one in inside):
+        entries = (
+            {"id": u, "text": one.text, "confidences": [round(c, 5) for c in one.confidences]} for u, one in inside
+        )
+        write_text(output / "hyp.jsonl", "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries))
+    write_json(output / "decode.json", dict(made_by))
+    log.info("%s: %d utterances", output, len(hypotheses))
+
+
 def decode(model_dir: Path, data: Path, name: str, beam: int, max_duration: float, gpu: bool) -> dict[str, str]:
     """Return the transcripts of `recognize`."""
     return {u: one.text for u, one in recognize(model_dir, data, name, beam, max_duration, gpu).items()}
 
 
-@torch.no_grad()
-def recognize(model_dir: Path, data: Path, name: str, beam: int, max_duration: float, gpu: bool) -> dict[str, Decoded]:
-    """Hypotheses by utterance id; ``beam`` 1 is greedy. Features must be those the model was trained on."""
+def recognize(
+    model_dir: Path,
+    data: Path,
+    name: str,
+    beam: int,
+    max_duration: float,
+    gpu: bool,
+    fusion: Fusion | None = None,
+) -> dict[str, Decoded]:
+    """Hypotheses by utterance id; ``beam`` 1 is greedy; with ``fusion`` they are made of a lexicon's words.
+
+    Features must be those the model was trained on.
+    """
     model, tokenizer = load_model(model_dir)
+    search = fusion.word_search(tokenizer, beam) if fusion else None
+    hypotheses = {}
+    for batch in outputs(model, tokenizer, data, name, max_duration, gpu):
+        if search is not None:
+            best = [found[0].tokens for found in word_beam_search(batch.logits, batch.lengths, search)]
+        elif beam == 1:
+            best = greedy_decode(batch.logits, batch.lengths)
+        else:
+            best = [found[0].tokens for found in prefix_beam_search(batch.logits, batch.lengths, beam_size=beam)]
+        for utterance, logits, length, tokens in zip(batch.ids, batch.logits, batch.lengths, best, strict=True):
+            sure = token_confidences(logits[:length], tokens, blank=tokenizer.blank)
+            hypotheses[utterance] = Decoded(tokenizer.decode(tokens), word_confidences(tokens, sure, tokenizer.decode))
+    return hypotheses
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a model says of a batch, on the CPU: ``logits`` (B, T, C), ``lengths`` (B,)."""
+
+    ids: list[str]
+    logits: Tensor
+    lengths: Tensor
+
+
+@torch.no_grad()
+def outputs(
+    model: CtcModel, tokenizer: Tokenizer, data: Path, name: str, max_duration: float, gpu: bool
+) -> Iterator[Outputs]:
+    """Run a model over a set, batch by batch. Raises DataError when the set's features are not the model's."""
     device = torch.device("cuda" if gpu else "cpu")
     model.to(device)
     corpus = load_corpus(data, [], tokenizer, unlabelled=[name])
     if corpus.store.settings != model.features:
-        raise DataError(
-            f"{data / name} has features {corpus.store.settings}, the model of {model_dir} {model.features}"
-        )
-    hypotheses = {}
+        raise DataError(f"{data / name} has features {corpus.store.settings}, the model {model.features}")
     for batch in evaluation_batches(corpus, max_duration):
         output = model(batch.features.to(device), batch.feature_lengths.to(device))
-        if beam == 1:
-            best = greedy_decode(output.logits, output.lengths)
-        else:
-            nbest = prefix_beam_search(output.logits.cpu(), output.lengths.cpu(), beam_size=beam)
-            best = [hypothesis[0].tokens for hypothesis in nbest]
-        for utterance, logits, length, tokens in zip(batch.ids, output.logits, output.lengths, best, strict=True):
-            sure = token_confidences(logits[:length], tokens, blank=tokenizer.blank)
-            hypotheses[utterance] = Decoded(tokenizer.decode(tokens), word_confidences(tokens, sure, tokenizer.decode))
-    return hypotheses
+        yield Outputs(batch.ids, output.logits.float().cpu(), output.lengths.cpu())

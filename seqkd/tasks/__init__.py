@@ -8,6 +8,9 @@ of that name here, which has
 - ``train(cfg)``: train the system and seed that the settings name;
 - ``decode(cfg, system, seed, name)`` and ``score(cfg, system, seed, name)``, for the test set ``name``;
 - ``report(cfg, systems, command)``: write RESULTS.md, ``systems`` being their settings by name;
+- ``make_book(cfg, systems, shard, shards)``: write what teachers know (ctc_kd and seq2seq_ls), or a share of it, for
+  ``systems``, the settings of each; and ``pages_to_make(cfg, systems)``, how much is missing (ctc_kd);
+- ``export(cfg)``: files to deploy, of every trained student (ctc_kd);
 - ``check(cfg)``: raise SeqkdError if a number that the preset promises was not reached.
 """
 

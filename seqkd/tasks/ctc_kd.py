@@ -33,7 +33,9 @@ def make_tokens(cfg: DictConfig) -> None:
     texts = [u.text for u in read_data_dir(source)]
     if None in texts:
         raise DataError(f"{source} has no transcripts; name a labelled set in tokens.set")
-    tokenizer = train_tokenizer(texts, type=cfg.tokens.type, vocab_size=cfg.tokens.vocab_size)
+    tokenizer = train_tokenizer(
+        texts, type=cfg.tokens.type, vocab_size=cfg.tokens.vocab_size, word_boundary=cfg.tokens.word_boundary
+    )
     if not (directory / "tokenizer.json").is_file() or Tokenizer.load(directory).hash != tokenizer.hash:
         tokenizer.save(directory)
     settings = OmegaConf.to_container(cfg.tokens)
@@ -41,8 +43,8 @@ def make_tokens(cfg: DictConfig) -> None:
 
 
 def first_teacher(cfg: DictConfig) -> list[tuple[str, int]]:
-    """The teacher, unless it is imported."""
-    return teacher_runs(cfg)[:1]
+    """The teacher, trained or imported."""
+    return teacher_runs(cfg)[:1] or [("teacher", 0)]
 
 
 def further_teachers(cfg: DictConfig) -> list[tuple[str, int]]:
@@ -51,14 +53,29 @@ def further_teachers(cfg: DictConfig) -> list[tuple[str, int]]:
 
 
 def train(cfg: DictConfig) -> None:
-    """Train the system and seed of the settings."""
+    """Train the system and seed of the settings, or take over an imported teacher."""
+    if is_imported(cfg, cfg.system.name):
+        from seqkd.teachers.importing import import_teacher
+
+        import_teacher(cfg)
+        return
     from seqkd.training import run
 
     run.train(cfg)
 
 
+def is_imported(cfg: DictConfig, system: str) -> bool:
+    """Whether a system is a teacher that was not trained here."""
+    return system == "teacher" and bool(cfg.teacher.import_from)
+
+
 def decode(cfg: DictConfig, system: str, seed: int, name: str) -> None:
     """``decode_<set>/{text,hyp.trn,hyp.jsonl}``."""
+    if is_imported(cfg, system):
+        from seqkd.teachers.importing import decode_imported
+
+        decode_imported(cfg, name)
+        return
     from seqkd.decoding.run import decode_run
 
     decode_run(cfg, system, seed, name)
@@ -70,16 +87,16 @@ GROUPS = {"teacher": first_teacher, "further_teachers": further_teachers, "stude
 
 def make_book(cfg: DictConfig, systems: Sequence[DictConfig], shard: int, shards: int) -> None:
     """What teachers know of all that their students hear."""
-    from seqkd.teachers.ctc_book import make_books
+    from seqkd.teachers.making import make
 
-    make_books(cfg, systems, shard, shards)
+    make(cfg, systems, shard, shards)
 
 
 def pages_to_make(cfg: DictConfig, systems: Sequence[DictConfig]) -> int:
     """How many pages are still to be written; books of other settings are removed."""
-    from seqkd.teachers import ctc_book
+    from seqkd.teachers import making
 
-    return ctc_book.pages_to_make(cfg, systems)
+    return making.pages_to_make(cfg, systems)
 
 
 def score(cfg: DictConfig, system: str, seed: int, name: str) -> None:

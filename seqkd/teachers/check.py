@@ -6,6 +6,7 @@ Letters: B utterances, T' encoder frames, C classes.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,16 +14,21 @@ import torch
 from omegaconf import DictConfig
 from rapidfuzz.distance import Levenshtein
 from torch import Tensor
+from tqdm import tqdm
 
-from seqkd.data.batches import evaluation_batches, load_corpus
 from seqkd.data.tokens import Tokenizer
 from seqkd.decoding.greedy import greedy_decode
 from seqkd.errors import ConfigError
 from seqkd.files import atomic_path, write_json
+from seqkd.knowledge import mix
 from seqkd.layout import run_directory
 from seqkd.models.ctc import CtcModel, load_model
-from seqkd.teachers.base import Teacher, align_frames
-from seqkd.teachers.own import check_student, teacher_of
+from seqkd.models.layers import Subsampling
+from seqkd.teachers.audio import SequenceTeacher
+from seqkd.teachers.listeners import ElsewhereListener, Listener, Sets
+from seqkd.teachers.making import who_teaches
+from seqkd.teachers.own import weights_of
+from seqkd.teachers.sequence import fitted
 
 WIDEST_OFFSET = 6  # frames; spikes further apart are counted as unmatched
 
@@ -41,65 +47,106 @@ class TeacherStatistics:
     unmatched_spikes: int = 0
     entropies: list[float] = field(default_factory=list)
 
+    @property
+    def wer(self) -> float:
+        """Word error rate."""
+        if not self.words:
+            raise ConfigError("the dev set has no words to measure the teacher on")
+        return self.errors / self.words
+
+    def count_words(self, reference: str, hypothesis: str) -> None:
+        """Add one transcript."""
+        words = reference.split()
+        self.errors += Levenshtein.distance(words, hypothesis.split())
+        self.words += len(words)
+
 
 def check_teacher(cfg: DictConfig) -> str:
-    """Measure the teacher on dev, save ``check.json`` and ``check.png`` beside it, and return the summary to print.
+    """Measure the teachers on dev, save ``check.json`` and ``check.png``, and return the summary to print.
 
-    Raises ConfigError when teacher and student do not share units or frame rate.
+    Several are measured each and as the mean that students learn from. One from elsewhere comes with the table of its
+    units; one that cannot teach frames is measured by its transcripts.
+    Raises ConfigError when a teacher and its students do not fit.
     """
-    teacher = teacher_of(cfg)
     tokenizer = Tokenizer.load(Path(cfg.tokens.directory))
-    check_student(cfg, teacher, tokenizer)
-    reference_path = run_directory(cfg, "student", 0) / "model"
-    reference = load_model(reference_path)[0] if (reference_path / "model.safetensors").is_file() else None
-    statistics = measure(teacher, reference, Path(cfg.data), cfg.sets.dev, tokenizer, cfg.decode.max_duration)
-    summary = summarise(statistics, teacher, tokenizer, reference is not None)
+    sets = Sets.of(Path(cfg.data), [cfg.sets.dev], tokenizer)
     out = Path(cfg.exp) / "teacher"
+    teaching = who_teaches(cfg, tokenizer)
+    if isinstance(teaching, SequenceTeacher):
+        wer = transcripts_wer(teaching, sets, tokenizer)
+        write_json(out / "check.json", {"dev_wer": round(wer, 4), "teacher": teaching.name})
+        return f"{teaching.name} teaches by its transcripts; dev WER: {wer:.4f}"
+    answers = all_answers(teaching, sets, weights_of(cfg))
+    model = run_directory(cfg, "student", 0) / "model"
+    reference = load_model(model)[0] if (model / "model.safetensors").is_file() else None
+    found = measure(answers["mean" if len(teaching) > 1 else teaching[0].name], reference, sets, tokenizer)
+    frame_shift_ms = cfg.features.frame_shift_ms * Subsampling.factor
+    summary = summarise(found, tokenizer, frame_shift_ms, reference is not None)
+    if len(teaching) > 1:
+        each = {name: measure(spoken, None, sets, tokenizer) for name, spoken in answers.items()}
+        summary["dev_wer_of"] = {name: round(one.wer, 4) for name, one in each.items()}
+        utterance = max(sets.corpus.transcripts, key=lambda u: (len(sets.corpus.targets[u]), u))
+        draw_posteriors({name: one[utterance] for name, one in answers.items()}, tokenizer, out / "teachers.png")
     write_json(out / "check.json", summary)
-    draw(statistics, out / "check.png", teacher.frame_shift_ms)
-    lines = [f"{name.replace('_', ' ')}: {value}" for name, value in summary.items()]
+    draw(found, out / "check.png", frame_shift_ms)
+    lines = [f"{one.name}\n{one.mapping.table()}" for one in teaching if isinstance(one, ElsewhereListener)]
+    lines += [f"{name.replace('_', ' ')}: {value}" for name, value in summary.items()]
     if reference is None:
         lines.append("spike offsets: no reference student yet (exp/student/seed0); run this stage again after stage 6")
     return "\n".join([*lines, f"figure: {out / 'check.png'}"])
 
 
+def all_answers(teaching: Sequence[Listener], sets: Sets, weights: Sequence[float]) -> dict[str, dict[str, Tensor]]:
+    """(T', C) log-probabilities by teacher and utterance; of several also their ``mean``, as students learn it."""
+    ids = list(sets.corpus.transcripts)
+    names = [one.name for one in teaching]
+    names = [f"{name} {k}" if names.count(name) > 1 else name for k, name in enumerate(names)]
+    spoken = {
+        name: dict(
+            zip(ids, tqdm(one.answers(sets, ids), total=len(ids), desc=f"teacher {name}", disable=None), strict=True)
+        )
+        for name, one in zip(names, teaching, strict=True)
+    }
+    if len(names) > 1:
+        spoken["mean"] = {u: mix([spoken[name][u] for name in names], weights).float() for u in ids}
+    return spoken
+
+
+def transcripts_wer(teacher: SequenceTeacher, sets: Sets, tokenizer: Tokenizer) -> float:
+    """WER of the best hypotheses, in the student's spelling."""
+    found = TeacherStatistics()
+    ids = list(sets.corpus.transcripts)
+    speech = tqdm(sets.speech(ids, teacher.sample_rate), total=len(ids), desc=f"teacher {teacher.name}", disable=None)
+    for utterance, heard in zip(ids, speech, strict=True):
+        best = teacher.transcribe([heard], 1)[0]
+        found.count_words(sets.corpus.transcripts[utterance], fitted(best[0].text, tokenizer) if best else "")
+    return found.wer
+
+
 @torch.no_grad()
 def measure(
-    teacher: Teacher,
-    reference: CtcModel | None,
-    data: Path,
-    name: str,
-    tokenizer: Tokenizer,
-    max_duration: float,
+    answers: Mapping[str, Tensor], reference: CtcModel | None, sets: Sets, tokenizer: Tokenizer
 ) -> TeacherStatistics:
-    """Run the teacher, and the reference student if there is one, over a labelled set."""
-    corpus = load_corpus(data, [name], tokenizer)
+    """Statistics of a teacher's answers (T', C) by utterance, and against the reference student if there is one."""
     found = TeacherStatistics()
-    for batch in evaluation_batches(corpus, max_duration):
-        logits, lengths = teacher.logits(batch.features, batch.feature_lengths)
-        for utterance, ids in zip(batch.ids, greedy_decode(logits, lengths), strict=True):
-            words = corpus.transcripts[utterance].split()
-            found.errors += Levenshtein.distance(words, tokenizer.decode(ids).split())
-            found.words += len(words)
-        log_probs = logits.float().log_softmax(-1)
-        entropy = -(log_probs.exp() * log_probs).sum(-1)  # (B, T')
-        best = logits.argmax(-1)
-        other = None
+    for utterance, log_probs in answers.items():
+        frames = len(log_probs)
+        ids = greedy_decode(log_probs[None], torch.tensor([frames]))[0]
+        found.count_words(sets.corpus.transcripts[utterance], tokenizer.decode(ids))
+        entropy = -(log_probs.exp() * log_probs).sum(-1)  # (T',)
+        best = log_probs.argmax(-1)
+        spikes = best != tokenizer.blank
+        found.frames += frames
+        found.blank_frames += frames - int(spikes.sum())
+        found.entropy += float(entropy.sum())
+        found.nonblank_entropy += float(entropy[spikes].sum())
+        found.entropies += entropy.tolist()
         if reference is not None:
-            output = reference(batch.features, batch.feature_lengths)
-            aligned, _ = align_frames(output.logits, output.lengths, logits.shape[1], lengths)
-            other = aligned.argmax(-1)
-        for row, length in enumerate(lengths.tolist()):
-            spikes = best[row, :length] != tokenizer.blank
-            found.frames += length
-            found.blank_frames += length - int(spikes.sum())
-            found.entropy += float(entropy[row, :length].sum())
-            found.nonblank_entropy += float(entropy[row, :length][spikes].sum())
-            found.entropies += entropy[row, :length].tolist()
-            if other is not None:
-                matched, unmatched = spike_offsets(best[row, :length], other[row, :length], tokenizer.blank)
-                found.offsets.update(matched)
-                found.unmatched_spikes += unmatched
+            features = sets.corpus.store[utterance][None]
+            other = reference(features, torch.tensor([features.shape[1]])).logits[0].argmax(-1)
+            matched, unmatched = spike_offsets(best, other, tokenizer.blank)
+            found.offsets.update(matched)
+            found.unmatched_spikes += unmatched
     return found
 
 
@@ -122,16 +169,14 @@ def spike_offsets(teacher: Tensor, student: Tensor, blank: int) -> tuple[list[in
     return offsets, unmatched
 
 
-def summarise(found: TeacherStatistics, teacher: Teacher, tokenizer: Tokenizer, compared: bool) -> dict:
+def summarise(found: TeacherStatistics, tokenizer: Tokenizer, frame_shift_ms: float, compared: bool) -> dict:
     """Numbers for ``check.json``."""
-    if not found.words:
-        raise ConfigError("the dev set has no words to measure the teacher on")
     spikes = found.frames - found.blank_frames
     summary = {
-        "dev_wer": round(found.errors / found.words, 4),
-        "classes": teacher.classes,
+        "dev_wer": round(found.wer, 4),
+        "classes": len(tokenizer),
         "tokenizer": tokenizer.hash,
-        "frame_shift_ms": teacher.frame_shift_ms,
+        "frame_shift_ms": frame_shift_ms,
         "blank_share": round(found.blank_frames / found.frames, 4),
         "entropy_nats_a_frame": round(found.entropy / found.frames, 4),
         "entropy_nats_a_nonblank_frame": round(found.nonblank_entropy / max(1, spikes), 4),
@@ -164,6 +209,28 @@ def draw(found: TeacherStatistics, path: Path, frame_shift_ms: float) -> None:
     else:
         axes[1].text(0.5, 0.5, "no reference student yet:\nrun stage 4 again after stage 6", ha="center", va="center")
         axes[1].set_axis_off()
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+    pyplot.close(figure)
+
+
+def draw_posteriors(answers: Mapping[str, Tensor], tokenizer: Tokenizer, path: Path) -> None:
+    """What each teacher says of one utterance, and their mean: whether spikes stand together or blur."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(len(answers), 1, figsize=(9, 1.6 * len(answers)), sharex=True, layout="constrained")
+    for axis, (name, log_probs) in zip(axes, answers.items(), strict=True):
+        probs = log_probs.exp()
+        units = [unit for unit in range(probs.shape[1]) if unit != tokenizer.blank and probs[:, unit].max() > 0.2]
+        axis.plot(probs[:, tokenizer.blank], color="0.8", linewidth=1, label="blank")
+        for unit in units:
+            axis.plot(probs[:, unit], linewidth=1.4)
+        axis.set(ylim=(0, 1.02), ylabel=name)
+    axes[-1].set_xlabel("frame of the student's clock")
+    axes[0].legend(loc="upper right", fontsize="small")
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=110)
     pyplot.close(figure)

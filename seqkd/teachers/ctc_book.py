@@ -1,50 +1,47 @@
-"""The book of CTC teachers: made in stage 5, read by students in stage 6.
+"""The book of CTC teachers, frame by frame: made in stage 5, read by students in stage 6.
 
-Letters: V views, B utterances, T feature frames, F feature bins, T' output frames, C classes.
+Letters: V views, B utterances, T feature frames, F feature bins, T' output frames, C classes, K seeds.
 """
 
 from __future__ import annotations
 
-import logging
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from seqkd.data.batches import Corpus, Pages, load_corpus
+from seqkd.data.batches import Pages
 from seqkd.data.specaugment import SpecAugment
 from seqkd.data.tokens import Tokenizer
 from seqkd.decoding.forced import forced_alignment
 from seqkd.errors import ConfigError
-from seqkd.knowledge import Answer, Book, Dense, Manifest, Sampled, TopK, write_book
+from seqkd.knowledge import Answer, Book, Dense, Manifest, Sampled, TopK, mix, write_book
 from seqkd.knowledge.augmentation import of_specaugment
 from seqkd.knowledge.manifest import read_manifest
 from seqkd.layout import plain
 from seqkd.losses.book_kd import densify
-from seqkd.teachers.own import check_student, teacher_ids, teacher_of
+from seqkd.models.layers import Subsampling
+from seqkd.teachers.listeners import Listener, Sets, all_own, device_of
+from seqkd.teachers.own import live_teacher, teacher_ids
 from seqkd.training.objective import Objective
 
-FORMS = ("dense", "top_k", "sampled", "live")
+FRAMES = {"dense": lambda cfg: Dense(), "top_k": lambda cfg: TopK(cfg.book.k)}
+FRAMES |= {"sampled": lambda cfg: Sampled(cfg.book.k, seed=cfg.seed)}
 _LEAST = -80.0  # nats: a class that was not kept has a probability of nearly nothing, and a finite logit
 
-log = logging.getLogger("seqkd")
 
-
-def form_of(cfg: DictConfig) -> Dense | TopK | Sampled:
-    """How distributions are stored."""
-    forms = {"dense": Dense, "top_k": lambda: TopK(cfg.book.k), "sampled": lambda: Sampled(cfg.book.k, seed=cfg.seed)}
-    if cfg.book.form not in forms:
-        raise ConfigError(f"book.form is {cfg.book.form!r}; expected one of {', '.join(FORMS)}")
-    return forms[cfg.book.form]()
+def view_of(cfg: DictConfig, objective: Objective) -> str:
+    """What teachers hear: the masked features of "student", or "clean", as teachers from elsewhere always do."""
+    return objective.teacher_view if all_own(cfg) else "clean"
 
 
 def book_directory(cfg: DictConfig, view: str) -> Path:
-    """Where the book of a view is: of masked features ("student") or of the audio as it is ("clean")."""
+    """Where the book of a view is."""
     return Path(cfg.book.directory) / {"student": "masked", "clean": "clean"}[view]
 
 
@@ -60,22 +57,22 @@ class Plan:
     augment: SpecAugment | None
     unlabelled: bool
 
-    def corpus(self, cfg: DictConfig, tokenizer: Tokenizer) -> Corpus:
+    def sets(self, cfg: DictConfig, tokenizer: Tokenizer) -> Sets:
         """What is heard."""
         unlabelled = list(cfg.unlabelled) if self.unlabelled else []
-        return load_corpus(Path(cfg.data), [cfg.student.train_set], tokenizer, unlabelled)
+        return Sets.of(Path(cfg.data), [cfg.student.train_set], tokenizer, unlabelled)
 
-    def manifest(self, cfg: DictConfig, tokenizer: Tokenizer, frame_shift_ms: float) -> Manifest:
+    def manifest(self, cfg: DictConfig, tokenizer: Tokenizer, teachers: Sequence[Listener]) -> Manifest:
         """What the book says of itself."""
         return Manifest(
-            teachers=teacher_ids(cfg),
+            teachers=teacher_ids(cfg, {one.name: one.hash for one in teachers}),
             units=tokenizer.hash,
             classes=len(tokenizer),
             blank=tokenizer.blank,
-            frame_shift_ms=frame_shift_ms,
+            frame_shift_ms=cfg.features.frame_shift_ms * Subsampling.factor,
             features=plain(cfg.features),
             temperature=cfg.book.temperature,
-            form=form_of(cfg),
+            form=FRAMES[cfg.book.form](cfg),
             augmentation=of_specaugment(self.augment) if self.augment else (),
             seeds=cfg.book.seeds if self.augment else 1,
             regularisation=cfg.book.regularisation,
@@ -89,7 +86,7 @@ def plans(systems: Sequence[DictConfig]) -> list[Plan]:
         objective = Objective(**cfg.system.objective)
         if not objective.needs_teacher or cfg.system.role != "student":
             continue
-        view, augment = objective.teacher_view, None
+        view, augment = view_of(cfg, objective), None
         if view == "student":
             augment = SpecAugment(**cfg.student.augment).stronger_time_masks(objective.time_mask_factor)
         before = found.get(view, Plan(view, augment, False))
@@ -102,85 +99,101 @@ def plans(systems: Sequence[DictConfig]) -> list[Plan]:
     return list(found.values())
 
 
-def make_books(cfg: DictConfig, systems: Sequence[DictConfig], shard: int = 0, shards: int = 1) -> None:
-    """Write all books, or this process' share of them: a page an utterance, or one a seed if features are masked."""
-    tokenizer, teacher = Tokenizer.load(Path(cfg.tokens.directory)), teacher_of(cfg, cfg.book.temperature)
-    check_student(cfg, teacher, tokenizer)
-    teacher.to("cuda" if cfg.ngpu else "cpu")
-    for plan in plans(systems):
-        corpus = plan.corpus(cfg, tokenizer)
-        manifest, directory = plan.manifest(cfg, tokenizer, teacher.frame_shift_ms), book_directory(cfg, plan.view)
-        asked = _Asked(teacher, corpus, plan.augment, manifest)
-        label = f"book ({directory.name})"
-        made = write_book(directory, manifest, corpus.transcripts, asked, shard=shard, shards=shards, label=label)
-        print(f"{directory}: {made} pages written; {len(corpus)} utterances, {manifest.seeds} pages each, in all")
+def missing_pages(cfg: DictConfig, plan: Plan, tokenizer: Tokenizer, teachers: Sequence[Listener]) -> int:
+    """How many pages a book still lacks.
+
+    Raises ConfigError if the book that is there was made with other settings.
+    """
+    wanted, directory = plan.manifest(cfg, tokenizer, teachers), book_directory(cfg, plan.view)
+    pages = [(u, seed) for u in plan.sets(cfg, tokenizer).corpus.transcripts for seed in range(wanted.seeds)]
+    if not (directory / "manifest.json").is_file():
+        return len(pages)
+    read_manifest(directory).require_same(wanted, f"the book {directory}", "what is wanted now")
+    book = Book.open(directory)
+    return sum(page not in book for page in pages)
 
 
-def pages_to_make(cfg: DictConfig, systems: Sequence[DictConfig]) -> int:
-    """How many pages the books still lack; a book of other settings is removed, as every stage does with such."""
-    tokenizer, teacher = Tokenizer.load(Path(cfg.tokens.directory)), teacher_of(cfg)
-    missing = 0
-    for plan in plans(systems):
-        directory = book_directory(cfg, plan.view)
-        wanted = plan.manifest(cfg, tokenizer, teacher.frame_shift_ms)
-        utterances = plan.corpus(cfg, tokenizer).transcripts
-        missing += len(utterances) * wanted.seeds
-        if not (directory / "manifest.json").is_file():
-            continue
-        try:
-            read_manifest(directory).require_same(wanted, f"the book {directory}", "what is wanted now")
-        except ConfigError as different:
-            log.info("%s: making it anew", different)
-            shutil.rmtree(directory)
-        else:
-            book = Book.open(directory)
-            missing -= sum((utterance, seed) in book for utterance in utterances for seed in range(wanted.seeds))
-    return missing
+def make_book(
+    cfg: DictConfig, plan: Plan, tokenizer: Tokenizer, teachers: Sequence[Listener], shard: int, shards: int
+) -> None:
+    """Write a book, or this process' share of it: a page an utterance, or one a seed if features are masked."""
+    sets, manifest = plan.sets(cfg, tokenizer), plan.manifest(cfg, tokenizer, teachers)
+    if plan.augment:
+        teacher = live_teacher(cfg, manifest.temperature).to(device_of(cfg))
+        asked = AskedMasked(teacher, sets, manifest, plan.augment)
+    else:
+        asked = AskedClean(teachers, sets, manifest)
+    directory, label = book_directory(cfg, plan.view), f"book ({plan.view})"
+    made = write_book(directory, manifest, sets.corpus.transcripts, asked, shard=shard, shards=shards, label=label)
+    print(f"{directory}: {made} pages written; {len(sets.corpus)} utterances, {manifest.seeds} pages each, in all")
+    for one in teachers:
+        if getattr(one, "lost", 0):
+            print(f"{one.name}: {one.lost} units of its transcripts share a frame of the student's clock and were lost")
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """Asks the teacher for missing pages. All seeds of an utterance are one batch: answers never depend on the rest."""
+class AskedMasked:
+    """Asks the teacher for pages of masked features. All seeds of an utterance are one batch: always the same one."""
 
     teacher: torch.nn.Module
-    corpus: Corpus
-    augment: SpecAugment | None
+    sets: Sets
+    manifest: Manifest
+    augment: SpecAugment
+
+    def __call__(self, missing: list[tuple[str, int]]) -> Iterator[Answer]:
+        """The pages (utterance, seed) that are missing."""
+        for utterance, pages in groupby(missing, key=lambda page: page[0]):
+            wanted, log_probs = {seed for _, seed in pages}, self.answers(utterance)
+            path = path_of(utterance, log_probs, self.sets, self.manifest)
+            for seed in wanted:
+                yield Answer(utterance, log_probs[seed], seed=seed, targets=None if path is None else path[seed])
+
+    @torch.no_grad()
+    def answers(self, utterance: str) -> Tensor:
+        """(K, T', C) log-probabilities of seeds 0 … K − 1."""
+        seeds, device = self.manifest.seeds, self.teacher.fill.device
+        features = self.sets.corpus.store[utterance].to(device).expand(seeds, -1, -1)  # (K, T, F)
+        lengths = torch.full((seeds,), features.shape[1], device=device)
+        draws = self.augment.replay([utterance] * seeds, range(seeds), device)
+        features = self.augment.warp_time(features, lengths, draws)
+        features = torch.where(self.augment.hidden(features, lengths, draws), self.teacher.fill, features)
+        logits, lengths = self.teacher.logits(features, lengths)
+        return (logits[:, : int(lengths[0])].float() / self.manifest.temperature).log_softmax(-1).cpu()
+
+
+@dataclass(frozen=True)
+class AskedClean:
+    """Asks teachers, trained here or elsewhere, for pages of the audio as it is, and averages what they say."""
+
+    teachers: Sequence[Listener]
+    sets: Sets
     manifest: Manifest
 
     def __call__(self, missing: list[tuple[str, int]]) -> Iterator[Answer]:
-        for utterance, pages in groupby(missing, key=lambda page: page[0]):
-            wanted = {seed for _, seed in pages}
-            yield from (answer for answer in self.answers(utterance) if answer.seed in wanted)
+        """The pages (utterance, 0) that are missing."""
+        ids = [utterance for utterance, _ in missing]
+        weights = [one.weight for one in self.manifest.teachers]
+        temperature = self.manifest.temperature
+        spoken = zip(*(teacher.answers(self.sets, ids, temperature) for teacher in self.teachers), strict=True)
+        for utterance, answers in zip(ids, spoken, strict=True):
+            log_probs = mix(answers, weights).float() if len(answers) > 1 else answers[0]
+            path = path_of(utterance, log_probs[None], self.sets, self.manifest)
+            yield Answer(utterance, log_probs, targets=None if path is None else path[0])
 
-    @torch.no_grad()
-    def answers(self, utterance: str) -> list[Answer]:
-        """Of every seed, 0 … K − 1."""
-        seeds, device = self.manifest.seeds, self.teacher.fill.device
-        features = self.corpus.store[utterance].to(device).expand(seeds, -1, -1)  # (K, T, F)
-        lengths = torch.full((seeds,), features.shape[1], device=device)
-        if self.augment:
-            draws = self.augment.replay([utterance] * seeds, range(seeds), device)
-            features = self.augment.warp_time(features, lengths, draws)
-            features = torch.where(self.augment.hidden(features, lengths, draws), self.teacher.fill, features)
-        logits, lengths = self.teacher.logits(features, lengths)
-        log_probs = (logits.float() / self.manifest.temperature).log_softmax(-1)  # (K, T', C)
-        paths = self.paths(utterance, logits, lengths)
-        return [
-            Answer(utterance, row[:length].cpu(), seed=seed, targets=None if paths is None else paths[seed, :length])
-            for seed, (row, length) in enumerate(zip(log_probs, lengths.tolist(), strict=True))
-        ]
 
-    def paths(self, utterance: str, logits: Tensor, lengths: Tensor) -> Tensor | None:
-        """(K, T') the transcript on the teacher's frames, for a regularised book."""
-        if not self.manifest.regularisation:
-            return None
-        if self.corpus.transcripts[utterance] is None:
-            raise ConfigError(
-                f"book.regularisation mixes transcripts in, but utterance {utterance!r} has none; leave out systems "
-                "with use_unlabelled, or set book.regularisation=0"
-            )
-        targets = torch.tensor(self.corpus.targets[utterance]).expand(len(logits), -1)
-        return forced_alignment(logits.cpu(), targets, lengths.cpu(), torch.full((len(logits),), targets.shape[1]))
+def path_of(utterance: str, log_probs: Tensor, sets: Sets, manifest: Manifest) -> Tensor | None:
+    """(K, T') the transcript on the teacher's frames (K, T', C), for a regularised book."""
+    if not manifest.regularisation:
+        return None
+    if sets.corpus.transcripts[utterance] is None:
+        raise ConfigError(
+            f"book.regularisation mixes transcripts in, but utterance {utterance!r} has none; leave out systems "
+            "with use_unlabelled, or set book.regularisation=0"
+        )
+    targets = torch.tensor(sets.corpus.targets[utterance]).expand(len(log_probs), -1)
+    lengths = torch.full((2, len(log_probs)), log_probs.shape[1])
+    lengths[1] = targets.shape[1]
+    return forced_alignment(log_probs, targets, *lengths)
 
 
 @dataclass
@@ -212,24 +225,30 @@ class BookPages:
         return densify(kept, self.book.manifest.classes, self.tail).log(), lengths
 
 
-def book_id(cfg: DictConfig, objective: Objective) -> dict[str, str]:
+def book_id(cfg: DictConfig, objective: Objective) -> dict[str, Any]:
     """What decides, of a book, what a student learns: for the description of its run."""
-    directory = book_directory(cfg, objective.teacher_view)
+    directory = book_directory(cfg, view_of(cfg, objective))
     if not (directory / "manifest.json").is_file():
         raise ConfigError(f"{directory}: no book here; run stage 5 first, or let the teacher run by book=live")
-    return {"book": read_manifest(directory).hash, "tail": cfg.book.tail}
+    manifest = read_manifest(directory)
+    teachers = {one.hash: one.weight for one in manifest.teachers}
+    named = {"teacher": manifest.teachers[0].hash if len(teachers) == 1 else teachers}
+    return named | {"book": manifest.hash, "tail": cfg.book.tail}
 
 
 def open_book(
     cfg: DictConfig, objective: Objective, tokenizer: Tokenizer, frame_shift_ms: float, utterances: Sequence[str]
 ) -> Book:
     """The book that a student of these settings reads; one that does not fit is an error that names both sides."""
-    masked = objective.teacher_view == "student"
-    directory = book_directory(cfg, objective.teacher_view)
+    view = view_of(cfg, objective)
+    masked, directory = view == "student", book_directory(cfg, view)
     augment = SpecAugment(**cfg.student.augment).stronger_time_masks(objective.time_mask_factor)
     heard = of_specaugment(augment)
-    book = Book.open(directory).require(
-        teachers=[one.hash for one in teacher_ids(cfg)],
+    book = Book.open(directory)
+    # Teachers from elsewhere are known by name: to hash them would mean to load them.
+    known = {one.name: one.hash for one in book.manifest.teachers}
+    book.require(
+        teachers=[one.hash for one in teacher_ids(cfg, known)],
         units=tokenizer.hash,
         classes=len(tokenizer),
         blank=tokenizer.blank,
@@ -256,5 +275,5 @@ def open_book(
 def pages_of(cfg: DictConfig, book: Book, objective: Objective, rank: int) -> BookPages:
     """What gives the pages of a run's batches."""
     views = objective.passes if objective.views == "independent" else 1
-    masked = objective.teacher_view == "student"
+    masked = view_of(cfg, objective) == "student"
     return BookPages(book, cfg.book.tail, views if masked else 1, masked, cfg.seed, rank)

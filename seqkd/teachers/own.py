@@ -1,64 +1,44 @@
-"""Teachers that were trained here: one of them, or all that the settings name, as one."""
+"""Who teaches, by name and weight; and those that were trained here as one, to run beside their students."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from omegaconf import DictConfig
 
-from seqkd.data.batches import evaluation_batches, load_corpus
-from seqkd.data.features import FeatureSettings
 from seqkd.data.tokens import Tokenizer
 from seqkd.errors import ConfigError
 from seqkd.files import write_json
 from seqkd.knowledge import TeacherId, dev_loss_weights, uniform_weights
-from seqkd.layout import plain, teacher_sources
+from seqkd.layout import teacher_sources
 from seqkd.losses import ctc_loss
-from seqkd.models.ctc import CtcModel
-from seqkd.models.storage import model_hash
-from seqkd.teachers.base import Teacher, check_compatible
 from seqkd.teachers.checkpoint import CheckpointTeacher
 from seqkd.teachers.ensemble import EnsembleTeacher
+from seqkd.teachers.listeners import Listener, Sets, is_own, listeners, own_hash, own_teacher, source_name
 
 
-def finished_teachers(cfg: DictConfig) -> list[Path]:
-    """Model directories of all that teach; ConfigError if one of them is none."""
-    directories = [Path(source) for source in teacher_sources(cfg)]
-    for directory in directories:
-        if not (directory / "model.safetensors").is_file():
+def live_teacher(cfg: DictConfig, temperature: float = 1.0) -> CheckpointTeacher | EnsembleTeacher:
+    """Load the teacher, or several as one, whose distributions are averaged at ``temperature``.
+
+    Raises ConfigError for a teacher from elsewhere, which hears audio and not features.
+    """
+    for source in teacher_sources(cfg):
+        if not is_own(source):
             raise ConfigError(
-                f"{directory}: no teacher here; run stage 3 first, or name one by teacher.import_from=DIR"
+                f"the teacher {source} hears audio and cannot run beside students, who hear features; make a book of "
+                "what it says: book=dense instead of book=live"
             )
-    return directories
-
-
-def teacher_of(cfg: DictConfig, temperature: float = 1.0) -> CheckpointTeacher | EnsembleTeacher:
-    """Load the teacher, or several as one, whose distributions are averaged at ``temperature``."""
-    teachers = [CheckpointTeacher.from_directory(directory) for directory in finished_teachers(cfg)]
+    teachers = [own_teacher(source) for source in teacher_sources(cfg)]
     return teachers[0] if len(teachers) == 1 else EnsembleTeacher(teachers, weights_of(cfg), temperature)
 
 
-def check_student(cfg: DictConfig, teacher: Teacher, tokenizer: Tokenizer) -> None:
-    """Raise ConfigError unless the students of the settings can learn from ``teacher`` frame by frame."""
-    student = CtcModel(plain(cfg.student.model), FeatureSettings(**cfg.features), len(tokenizer))
-    check_compatible(
-        teacher,
-        classes=student.classes,
-        frame_shift_ms=student.frame_shift_ms,
-        tokenizer_hash=tokenizer.hash,
-        features=student.features,
-    )
-
-
-def teacher_ids(cfg: DictConfig) -> tuple[TeacherId, ...]:
-    """Who teaches, for the manifest of a book."""
-    directories = finished_teachers(cfg)
-    hashes = [model_hash(directory) for directory in directories]
-    names = [directory.parent.parent.name if directory.name == "model" else directory.name for directory in directories]
-    weights = weights_of(cfg)
-    return tuple(TeacherId(*one) for one in zip(names, hashes, weights, strict=True))
+def teacher_ids(cfg: DictConfig, elsewhere: Mapping[str, str]) -> tuple[TeacherId, ...]:
+    """Who teaches; ``elsewhere`` has the hashes of teachers that were not trained here, by name."""
+    sources = teacher_sources(cfg)
+    hashes = [own_hash(source) if is_own(source) else elsewhere.get(source, source) for source in sources]
+    return tuple(TeacherId(source_name(s), h, w) for s, h, w in zip(sources, hashes, weights_of(cfg), strict=True))
 
 
 def weights_of(cfg: DictConfig) -> tuple[float, ...]:
@@ -75,24 +55,22 @@ def weights_of(cfg: DictConfig) -> tuple[float, ...]:
 
 def dev_losses(cfg: DictConfig) -> list[float]:
     """CTC loss of each teacher on dev, in nats a unit of the transcripts; kept in ``<exp>/teacher/dev_loss.json``."""
-    directories, kept = finished_teachers(cfg), Path(cfg.exp) / "teacher" / "dev_loss.json"
+    kept = Path(cfg.exp) / "teacher" / "dev_loss.json"
+    keys = [own_hash(source) if is_own(source) else source for source in teacher_sources(cfg)]
     known = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
-    losses = {}
-    for directory in directories:
-        name = model_hash(directory)
-        losses[name] = known[name] if name in known else dev_loss(cfg, directory)
-    write_json(kept, losses)
-    return list(losses.values())
+    if any(key not in known for key in keys):
+        tokenizer = Tokenizer.load(Path(cfg.tokens.directory))
+        sets = Sets.of(Path(cfg.data), [cfg.sets.dev], tokenizer)
+        known |= {k: dev_loss(one, sets) for k, one in zip(keys, listeners(cfg, tokenizer), strict=True)}
+        write_json(kept, known)
+    return [known[key] for key in keys]
 
 
-@torch.no_grad()
-def dev_loss(cfg: DictConfig, directory: Path) -> float:
-    """CTC loss of one teacher on dev, in nats a unit."""
-    teacher, tokenizer = CheckpointTeacher.from_directory(directory), Tokenizer.load(directory)
-    corpus = load_corpus(Path(cfg.data), [cfg.sets.dev], tokenizer)
-    loss = units = 0.0
-    for batch in evaluation_batches(corpus, cfg.decode.max_duration):
-        logits, lengths = teacher.logits(batch.features, batch.feature_lengths)
-        loss += float(ctc_loss(logits, batch.targets, lengths, batch.target_lengths, reduction="sum"))
-        units += float(batch.target_lengths.sum())
-    return loss / units
+def dev_loss(teacher: Listener, sets: Sets) -> float:
+    """CTC loss of one teacher, in nats a unit."""
+    targets = {u: sets.corpus.targets[u] for u in sets.corpus.transcripts}
+    answers = zip(targets.values(), teacher.answers(sets, list(targets)), strict=True)
+    loss = sum(
+        float(ctc_loss(log_probs[None], [units], [len(log_probs)], [len(units)])) for units, log_probs in answers
+    )
+    return loss / sum(map(len, targets.values()))

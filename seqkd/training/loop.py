@@ -17,6 +17,12 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.fabric.plugins.environments import (
+    ClusterEnvironment,
+    LightningEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig
@@ -24,6 +30,7 @@ from torch.utils.data import DataLoader
 
 from seqkd.errors import SeqkdError
 from seqkd.files import write_json
+from seqkd.processes import check_place, needs_of, place
 from seqkd.training.base import Distillation
 from seqkd.training.checkpoints import ResumePoint, average_weights, newest_resume_point
 
@@ -54,13 +61,14 @@ def fit(
     monitor: Monitor,
     callbacks: Sequence[Callback] = (),
 ) -> tuple[lightning.Trainer, ModelCheckpoint]:
-    """Run the Trainer from the newest resume point, if there is one."""
+    """Run the Trainer from the newest resume point, if there is one.
+
+    Raises ConfigError when torchrun or srun started other processes than the settings say.
+    """
     settings = module.settings
     checkpoints = directory / "checkpoints"
-    resume = newest_resume_point(checkpoints)
-    start = int(resume.stem.split("=")[1]) if resume else 0
-    if resume:
-        log.info("%s: resuming at update %d", directory, start)
+    needs = needs_of(cfg)
+    check_place(needs)
     best = ModelCheckpoint(
         checkpoints,
         filename="best-{step}",
@@ -69,11 +77,12 @@ def fit(
         save_weights_only=True,
     )
     quiet_lightning()
-    devices = max(1, cfg.ngpu)
     trainer = lightning.Trainer(
         accelerator="gpu" if cfg.ngpu else "cpu",
-        devices=devices,
-        strategy="ddp" if devices > 1 else "auto",
+        devices=needs.per_node,
+        num_nodes=needs.nodes,
+        strategy="ddp" if needs.world > 1 else "auto",
+        plugins=[environment()],
         precision=settings["precision"],
         max_steps=settings["updates"],
         val_check_interval=min(settings["validate_every"], settings["updates"]),
@@ -88,6 +97,10 @@ def fit(
         log_every_n_steps=settings["validate_every"],
     )
     rank, world = trainer.global_rank, trainer.world_size
+    resume = agreed_resume_point(trainer, checkpoints)
+    start = int(resume.stem.split("=")[1]) if resume else 0
+    if resume:
+        log.info("%s: resuming at update %d", directory, start)
     try:
         trainer.fit(
             module,
@@ -101,6 +114,24 @@ def fit(
             f"{directory} was interrupted at update {module.global_step}; run it again to carry on"
         ) from stop
     return trainer, best
+
+
+def environment() -> ClusterEnvironment:
+    """Who has started the processes. Not left to Lightning, which takes every sbatch script for a call of srun."""
+    here = place()
+    if here is None:
+        return LightningEnvironment()
+    # Requeueing is local/slurm/job.sh's business: Lightning would resume from a checkpoint of its own.
+    return TorchElasticEnvironment() if here.starter == "torchrun" else SLURMEnvironment(auto_requeue=False)
+
+
+def agreed_resume_point(trainer: lightning.Trainer, checkpoints: Path) -> Path | None:
+    """The newest resume point, chosen by the first process: others may see a shared disk as it was, or damage it."""
+    if place() is None or trainer.world_size == 1:
+        return newest_resume_point(checkpoints)
+    trainer.strategy.setup_environment()  # now, as the processes are there; Lightning's own call then finds it done
+    resume = newest_resume_point(checkpoints) if trainer.is_global_zero else None
+    return trainer.strategy.broadcast(resume)
 
 
 def finish(directory: Path, module: Distillation, summary: dict[str, Any]) -> None:
@@ -132,7 +163,11 @@ def choose_weights(
 
 def device_name(cfg: DictConfig, settings: dict[str, Any]) -> str:
     """What a run was trained on."""
-    return f"{cfg.ngpu} × {torch.cuda.get_device_name()}" if cfg.ngpu else f"{settings['threads']} CPU thread(s)"
+    needs = needs_of(cfg)
+    if cfg.ngpu:
+        return f"{needs.world} × {torch.cuda.get_device_name()}"
+    threads = f"{settings['threads']} CPU thread(s)"
+    return threads if needs.world == 1 else f"{needs.world} processes of {threads}"
 
 
 def progress(directory: Path, monitor: Monitor) -> list[Callback]:

@@ -26,6 +26,7 @@ from seqkd.losses import (
     delayed_kd_loss,
     guided_ctc_loss,
     inter_ctc_kd_loss,
+    nbest_ctc_loss,
 )
 from seqkd.models.ctc import CtcModel, CtcOutput
 from seqkd.teachers import Teacher, align_frames
@@ -111,6 +112,24 @@ class CtcDistillation(Distillation):
             **distances,
             **shared,
         )
+
+    def sequence_loss(self, logits: Tensor, lengths: Tensor, batch: Batch) -> DistillationLoss:
+        """CTC on the teacher's transcripts, in place of its frames, for each pass (P, B, T', C); and consistency."""
+        known, o = batch.hypotheses, self.objective
+        labels = (batch.targets, lengths, batch.target_lengths)
+        shared = {"labelled": batch.labelled, "reduction": "sum"}
+        parts = [
+            nbest_ctc_loss(one, known.targets, known.lengths, known.scores, *labels, kd_weight=o.kd_weight, **shared)
+            for one in logits
+        ]
+        terms = {name: sum(part.terms[name] for part in parts) / len(parts) for name in parts[0].terms}
+        total = sum(part.total for part in parts) / len(parts)
+        if o.consistency_weight:
+            weight = o.consistency_weight_at(self.global_step, self.settings["updates"])
+            options = {"consistency_weight": weight, "detach_consistency": o.detach_consistency}
+            agree = cons_kd_loss(logits, None, *labels, ctc_weight=0.0, kd_weight=0.0, **options, **shared)
+            total, terms["consistency"] = total + agree.total, agree.terms["consistency"]
+        return DistillationLoss(total, terms)
 
     def with_tokens(self, loss: DistillationLoss, output: CtcOutput, view: Tensor, batch: Batch) -> DistillationLoss:
         """Add what is learned token by token: smoothing where the first pass spikes, and the attention decoder.

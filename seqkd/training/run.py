@@ -17,14 +17,15 @@ from seqkd.data.features import FeatureSettings, finished_features
 from seqkd.data.sampling import StepSampler
 from seqkd.data.specaugment import SpecAugment
 from seqkd.data.tokens import Tokenizer
-from seqkd.errors import DataError
+from seqkd.errors import ConfigError, DataError
 from seqkd.files import write_text
 from seqkd.layout import is_done, plain, run_directory, working_in
 from seqkd.models.ctc import CtcModel, save_model
 from seqkd.models.storage import model_hash
 from seqkd.teachers import CheckpointTeacher, Teacher, check_compatible
 from seqkd.teachers.ctc_book import book_id, open_book, pages_of
-from seqkd.teachers.own import teacher_ids, teacher_of
+from seqkd.teachers.own import live_teacher, teacher_ids
+from seqkd.teachers.transcript_targets import learns_sequences, targets_of, transcripts_id
 from seqkd.training.loop import Batches, Monitor, choose_weights, device_name, finish, fit
 from seqkd.training.module import CtcDistillation
 from seqkd.training.objective import Objective
@@ -71,11 +72,7 @@ def train(cfg: DictConfig) -> Path:
         knowledge=knowledge,
         dev=dev,
     )
-    source = lambda rank: None  # noqa: E731
-    if reads(cfg, objective):
-        book = open_book(cfg, objective, tokenizer, model.frame_shift_ms, corpus.transcripts)
-        source = partial(pages_of, cfg, book, objective)
-    given = batches(cfg, settings, corpus, dev, source)
+    given = batches(cfg, settings, corpus, dev, written_knowledge(cfg, objective, model, corpus, tokenizer))
     with working_in(directory, description):
         report_dropped(directory, corpus)
         trainer, best = fit(cfg, module, given, directory, MONITOR, [knowledge] if knowledge else [])
@@ -159,9 +156,28 @@ def learned_from(cfg: DictConfig, objective: Objective) -> dict[str, Any]:
         return {"teacher": None}
     if cfg.system.role == "teacher":  # one of several, guided by the first
         return {"teacher": model_hash(run_directory(cfg, "teacher", 0) / "model")}
-    teachers = teacher_ids(cfg)
-    named = {"teacher": teachers[0].hash if len(teachers) == 1 else {one.hash: one.weight for one in teachers}}
-    return named | (book_id(cfg, objective) if reads(cfg, objective) else {})
+    if reads(cfg, objective):
+        return transcripts_id(cfg) if learns_sequences(cfg) else book_id(cfg, objective)
+    teachers = teacher_ids(cfg, {})
+    return {"teacher": teachers[0].hash if len(teachers) == 1 else {one.hash: one.weight for one in teachers}}
+
+
+def written_knowledge(
+    cfg: DictConfig, objective: Objective, model: CtcModel, corpus: Corpus, tokenizer: Tokenizer
+) -> Callable[[int], Knowledge | None]:
+    """What stage 5 wrote of the training set, for the process of a rank; None if it is not read."""
+    if not reads(cfg, objective):
+        return lambda rank: None
+    if learns_sequences(cfg):
+        if objective.form not in ("frame", "best_path"):
+            raise ConfigError(
+                f"system {cfg.system.name} learns frame by frame (objective.form {objective.form}), but all that "
+                "there is of the teacher are its transcripts; choose kd, cons_kd or best_path"
+            )
+        targets = targets_of(cfg, corpus, tokenizer)
+        return lambda rank: targets
+    book = open_book(cfg, objective, tokenizer, model.frame_shift_ms, corpus.transcripts)
+    return partial(pages_of, cfg, book, objective)
 
 
 def load_teacher(cfg: DictConfig, objective: Objective, student: CtcModel, tokenizer: Tokenizer) -> Teacher | None:
@@ -171,7 +187,7 @@ def load_teacher(cfg: DictConfig, objective: Objective, student: CtcModel, token
     if cfg.system.role == "teacher":
         teacher = CheckpointTeacher.from_directory(run_directory(cfg, "teacher", 0) / "model")
     else:
-        teacher = teacher_of(cfg, objective.temperature)
+        teacher = live_teacher(cfg, objective.temperature)
     check_compatible(
         teacher,
         classes=student.classes,

@@ -41,6 +41,39 @@ def test_blank_is_unit_0_and_unknown_1(type: str, tmp_path: Path) -> None:
     assert len(units) == len(tokenizer) == len(set(units))
 
 
+def test_word_boundary_between_words_only() -> None:
+    tokenizer = train_tokenizer(TEXTS, type="char", vocab_size=0, word_boundary="between")
+    before = trained("char")
+    boundary = tokenizer.units.index("▁")
+    assert (tokenizer.word_boundary, before.word_boundary) == ("between", "before")
+    assert [tokenizer.units[i] for i in tokenizer.encode("no fox")] == list("no▁fox")
+    assert [before.units[i] for i in before.encode("no fox")] == list("▁no▁fox")
+    assert sorted(tokenizer.units) == sorted(before.units)  # ids may differ: they follow frequency
+    for text in [*TEXTS, "no fox"]:
+        ids = tokenizer.encode(text)
+        assert tokenizer.decode(ids) == text
+        assert tokenizer.decode([boundary, *ids, boundary]) == text  # teachers end words with one, too
+    assert Tokenizer(tokenizer.model).word_boundary == "between"
+
+
+@pytest.mark.parametrize("type", TYPES)
+def test_word_boundary_is_before_words_unless_asked(type: str) -> None:
+    assert trained(type).word_boundary == "before"
+    assert trained(type).units[:2] == ("<blank>", "<unk>")
+
+
+def test_word_boundary_settings_that_cannot_be() -> None:
+    with pytest.raises(ConfigError) as caught:
+        train_tokenizer(TEXTS, type="char", vocab_size=0, word_boundary="after")
+    assert str(caught.value) == "tokens.word_boundary is 'after'; expected one of before, between"
+    with pytest.raises(ConfigError) as caught:
+        train_tokenizer(TEXTS, type="bpe", vocab_size=60, word_boundary="between")
+    assert str(caught.value) == (
+        "tokens.word_boundary is 'between' with tokens.type 'bpe'; only characters can do without a boundary before "
+        "the first word, set tokens.type=char or tokens.word_boundary=before"
+    )
+
+
 def test_sizes() -> None:
     assert len(trained("bpe")) == 60
     assert len(trained("unigram")) == 40

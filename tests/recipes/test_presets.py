@@ -16,10 +16,11 @@ from seqkd.training.run import train
 
 ROOT = Path(__file__).parents[2]
 PRESETS = sorted(ROOT.glob("egs/*/ctc_kd/conf/preset/*.yaml"))
+LIBRISPEECH = ROOT / "egs/librispeech/ctc_kd"
 FULL = ROOT / "egs/espeak_voices/ctc_kd/conf/preset/full.yaml"
 MINIATURE = [
     *("features.sample_rate=8000", "features.num_mel_bins=20", "tokens.type=word"),
-    *("student.train_set=train", "unlabelled=[extra]", "sets.test=[dev]"),
+    *("student.train_set=train", "unlabelled=[extra]", "sets.test=[dev]", "book=live"),
     *(f"{role}.model.{size}" for role in ("teacher", "student") for size in ("width=24", "layers=2", "hidden=32")),
     *(f"{role}.training.{s}" for role in ("teacher", "student") for s in ("updates=1", "max_duration=8", "workers=0")),
 ]
@@ -34,7 +35,10 @@ def settings(preset: Path, *overrides: str) -> DictConfig:
 def test_presets_fit(preset):
     cfg = settings(preset)
     named = {cfg.teacher.train_set, cfg.student.train_set, *cfg.unlabelled, cfg.sets.dev, *cfg.sets.test}
-    assert named <= set(cfg.corpus.sets)
+    if "TEMPLATE" in str(preset):
+        assert named == {"train", "dev", "test"}
+    else:
+        assert named <= set(cfg.corpus.sets)
     for name in cfg.unlabelled:
         assert cfg.corpus.sets[name].transcripts is False
     systems = {system for system, _ in all_runs(cfg)}
@@ -63,3 +67,29 @@ def test_full_preset_makes_an_update_of_every_system(tones: Path, tmp_path: Path
         one = settings(FULL, *options, *system_overrides(cfg, system, seed))
         assert one[one.system.role].training.precision == "bf16-mixed"
         assert (train(one) / "summary.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"), [("conformer_5m", 5.0), ("conformer_10m", 10.2), ("conformer_30m", 30.6)]
+)
+def test_librispeech_students_have_the_sizes_they_are_named_after(name, millions):
+    cfg = settings(LIBRISPEECH / "conf/preset/default.yaml", f"model@student.model={name}")
+    architecture = OmegaConf.to_container(cfg.student.model, resolve=True)
+    letters = 26 + 1 + 1 + 2  # apostrophe, boundary, blank and unknown
+    model = CtcModel(architecture, FeatureSettings(**cfg.features), letters)
+    assert round(model.parameter_count() / 1e6, 1) == millions
+    said = (LIBRISPEECH / "conf/model" / f"{name}.yaml").read_text(encoding="utf-8")
+    assert said.startswith(f"# {millions} M parameters with characters")
+    assert "5.0, 10.2 and 30.6 M parameters" in (LIBRISPEECH / "RESULTS.md").read_text(encoding="utf-8")
+
+
+def test_librispeech_presets_agree_on_what_does_not_depend_on_the_hours():
+    small, full = (settings(LIBRISPEECH / f"conf/preset/{name}.yaml") for name in ("default", "full"))
+    assert small.teacher.import_from == full.teacher.import_from == "hf:facebook/hubert-large-ls960-ft"
+    assert small.student.model == full.student.model
+    assert small.student.augment == full.student.augment
+    for cfg in (small, full):
+        # The published schedule of the consistency weight: 2,000 updates.
+        warmup = cfg.system.objective.consistency_warmup * cfg.student.training.updates
+        assert warmup == pytest.approx(2000, rel=0.02)
+    assert {"tokens": small.tokens.word_boundary, "type": small.tokens.type} == {"tokens": "between", "type": "char"}

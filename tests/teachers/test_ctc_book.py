@@ -17,8 +17,9 @@ from seqkd.data.tokens import Tokenizer
 from seqkd.errors import ConfigError, DataError
 from seqkd.knowledge import Book, info
 from seqkd.teachers import CheckpointTeacher, EnsembleTeacher
-from seqkd.teachers.ctc_book import make_books, open_book, pages_of, plans
-from seqkd.teachers.own import dev_losses, teacher_ids, teacher_of, weights_of
+from seqkd.teachers.ctc_book import open_book, pages_of, plans
+from seqkd.teachers.making import make
+from seqkd.teachers.own import dev_losses, live_teacher, teacher_ids, weights_of
 from seqkd.training.objective import Objective
 from tests.runs import arguments, settings, train_here
 from tests.training.test_module import made
@@ -60,13 +61,13 @@ def gradient(module: Any, batch: Any) -> torch.Tensor:
 def test_the_book_gives_the_gradient_of_the_live_teacher(exp: Path, tones: Path, objective: dict[str, Any]) -> None:
     overrides = [f"+system.objective.{name}={value}" for name, value in objective.items()]
     cfg = configured(exp, tones, *(one.lstrip("+") for one in overrides), "student.augment.warp=0")
-    make_books(cfg, [cfg])
+    make(cfg, [cfg])
     chosen, tokenizer = Objective(**cfg.system.objective), Tokenizer.load(exp / "tokens")
     corpus = load_corpus(tones, ["train"], tokenizer)
     knowledge = pages_of(cfg, opened(cfg, list(corpus.transcripts)), chosen, rank=0)
     ids = list(corpus.transcripts)[:5]
     batch = next(iter(training_batches(corpus, [ids], 0, knowledge)))
-    augment, teacher = SpecAugment(**cfg.student.augment), teacher_of(cfg)
+    augment, teacher = SpecAugment(**cfg.student.augment), live_teacher(cfg)
     read = gradient(made(teacher, tokenizer, chosen, augment), batch)
 
     live = made(teacher, tokenizer, chosen, augment)
@@ -95,9 +96,9 @@ class Drawn(SpecAugment):
 def test_a_book_of_moved_frames_is_replayed_by_its_seeds(exp: Path, tones: Path) -> None:
     cfg = configured(exp, tones)
     assert cfg.student.augment.warp == 5
-    make_books(cfg, [cfg])
+    make(cfg, [cfg])
     book = opened(cfg)
-    utterance, teacher = book.utterances[0], teacher_of(cfg)
+    utterance, teacher = book.utterances[0], live_teacher(cfg)
     features = load_corpus(tones, ["train"], Tokenizer.load(exp / "tokens")).store[utterance][None]
     augment, length = SpecAugment(**cfg.student.augment), torch.tensor([features.shape[1]])
     for seed in range(3):
@@ -110,16 +111,16 @@ def test_a_book_of_moved_frames_is_replayed_by_its_seeds(exp: Path, tones: Path)
 
 def test_one_and_three_processes_make_the_same_book(exp: Path, tones: Path) -> None:
     one, three = (configured(exp, tones, f"book.directory={exp}/{name}") for name in ("one", "three"))
-    make_books(one, [one])
+    make(one, [one])
     for shard in (2, 0, 1):
-        make_books(three, [three], shard, 3)
+        make(three, [three], shard, 3)
     assert info(exp / "one" / "masked").content == info(exp / "three" / "masked").content
     assert info(exp / "one" / "masked").pages == 24 * 3
 
 
 def test_seeds_depend_on_run_update_and_rank(exp: Path, tones: Path) -> None:
     cfg = configured(exp, tones)
-    make_books(cfg, [cfg])
+    make(cfg, [cfg])
     book, objective = opened(cfg), Objective(**cfg.system.objective)
     ids = list(book.utterances)
 
@@ -184,14 +185,14 @@ def test_systems_share_a_book(exp: Path, tones: Path) -> None:
 def test_a_book_that_does_not_fit_is_refused(exp: Path, tones: Path, change: list[str], sentence: str) -> None:
     made_as = [one for one in change if one.startswith("book=")]
     cfg = configured(exp, tones, *made_as)
-    make_books(cfg, [cfg])
+    make(cfg, [cfg])
     with pytest.raises(ConfigError, match=sentence):
         opened(configured(exp, tones, *change))
 
 
 def test_another_teacher_tokenizer_clock_or_set_is_refused(exp: Path, tones: Path) -> None:
     cfg = configured(exp, tones)
-    make_books(cfg, [cfg])
+    make(cfg, [cfg])
     objective, tokenizer = Objective(**cfg.system.objective), Tokenizer.load(exp / "tokens")
     with pytest.raises(ConfigError, match=r"has frame shift in ms 40 and the student 20"):
         open_book(cfg, objective, tokenizer, 20.0, [])
@@ -207,10 +208,10 @@ def test_another_teacher_tokenizer_clock_or_set_is_refused(exp: Path, tones: Pat
 
 def test_a_regularised_book_needs_transcripts(exp: Path, tones: Path) -> None:
     cfg = configured(exp, tones, "book.regularisation=0.2", "student.augment.warp=0")
-    make_books(cfg, [cfg])
+    make(cfg, [cfg])
     book = opened(configured(exp, tones, "book.regularisation=0.2", "student.augment.warp=0"))
     plain = configured(exp, tones, "student.augment.warp=0", f"book.directory={exp}/plain")
-    make_books(plain, [plain])
+    make(plain, [plain])
     for utterance in book.utterances[:3]:
         mixed, pure = book.read(utterance).probs(), opened(plain).read(utterance).probs()
         onehot = (mixed - 0.8 * pure) / 0.2  # the forced alignment
@@ -218,7 +219,7 @@ def test_a_regularised_book_needs_transcripts(exp: Path, tones: Path) -> None:
         assert onehot.round().sum(-1).eq(1).all()
     unlabelled = configured(exp, tones, "book.regularisation=0.2", "system=kd_unlabelled", f"book.directory={exp}/u")
     with pytest.raises(ConfigError, match=r"mixes transcripts in, but utterance '\S+extra\S+' has none"):
-        make_books(unlabelled, [unlabelled])
+        make(unlabelled, [unlabelled])
 
 
 def test_several_teachers_are_averaged(exp: Path, tones: Path) -> None:
@@ -229,20 +230,22 @@ def test_several_teachers_are_averaged(exp: Path, tones: Path) -> None:
     batch = next(iter(training_batches(corpus, [list(corpus.transcripts)[:3]], 0)))
     heard = (batch.features, batch.feature_lengths)
     expected = sum(one.logits(*heard)[0].softmax(-1) for one in both) / 2
-    logits, lengths = teacher_of(cfg).logits(*heard)
+    logits, lengths = live_teacher(cfg).logits(*heard)
     torch.testing.assert_close(logits.softmax(-1), expected)
     assert lengths.equal(both[0].logits(*heard)[1])
-    hot = teacher_of(cfg, temperature=3.0).logits(*heard)[0]
+    hot = live_teacher(cfg, temperature=3.0).logits(*heard)[0]
     expected = sum((one.logits(*heard)[0] / 3).softmax(-1) for one in both) / 2
     torch.testing.assert_close((hot / 3).softmax(-1), expected)
-    make_books(cfg, [cfg])
+    make(cfg, [cfg])
     assert [one.weight for one in Book.open(exp / "book" / "masked").manifest.teachers] == [0.5, 0.5]
 
     losses = dev_losses(cfg)
     by_dev = configured(exp, tones, "teacher.seeds=2", "teacher.weights=dev")
     ratio = weights_of(by_dev)[0] / weights_of(by_dev)[1]
     assert ratio == pytest.approx(float(torch.tensor(losses[1] - losses[0]).exp()), rel=1e-4)
-    assert [one.weight for one in teacher_ids(configured(exp, tones, "teacher.seeds=2", "teacher.weights=[3,1]"))] == [
+    assert [
+        one.weight for one in teacher_ids(configured(exp, tones, "teacher.seeds=2", "teacher.weights=[3,1]"), {})
+    ] == [
         0.75,
         0.25,
     ]
@@ -252,7 +255,7 @@ def test_several_teachers_are_averaged(exp: Path, tones: Path) -> None:
 
 
 def test_one_teacher_is_itself_however_often(exp: Path, tones: Path) -> None:
-    teacher = teacher_of(configured(exp, tones))
+    teacher = live_teacher(configured(exp, tones))
     corpus = load_corpus(tones, ["dev"], Tokenizer.load(exp / "tokens"))
     batch = next(iter(training_batches(corpus, [list(corpus.transcripts)[:3]], 0)))
     alone = teacher.logits(batch.features, batch.feature_lengths)[0].log_softmax(-1)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from seqkd.teachers.ctc_book import make_books
+from seqkd.teachers.making import make
 from seqkd.training.checkpoints import newest_resume_point, resume_points
 from tests.runs import settings, train_here, train_process
 
@@ -22,7 +22,7 @@ def prepared(tone_exp: Path, exp: Path, tones: Path) -> Path:
     """A copy of the shared experiment directory: same tokenizer, same teacher, and its book."""
     shutil.copytree(tone_exp, exp)
     cfg = settings(exp, tones, f"system={SYSTEM[0]}", *SYSTEM[1:])
-    make_books(cfg, [cfg])
+    make(cfg, [cfg])
     return exp
 
 

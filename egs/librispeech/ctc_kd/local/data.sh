@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# Stage 0: LibriSpeech, from where local/db.sh says or downloaded, as Kaldi data directories.
+set -euo pipefail
+# shellcheck source=local/db.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../../../../local/db.sh"
+exec seqkd prepare corpus "$@"

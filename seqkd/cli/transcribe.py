@@ -1,0 +1,97 @@
+"""``seqkd transcribe``: words, with times and confidences, of recordings, by an exported model."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seqkd.errors import DataError
+
+if TYPE_CHECKING:
+    from seqkd.deploy.bundle import Bundle
+    from seqkd.deploy.transcribe import Transcript
+
+KINDS = ("text", "json", "ctm", "srt")
+
+
+def main(argv: list[str]) -> int:
+    """Entry point; status 1 when a file could not be read: it is named, and the others are done."""
+    made = argparse.ArgumentParser(
+        prog="seqkd transcribe", description="Transcribe recordings of any rate, length and number of channels."
+    )
+    made.add_argument("files", nargs="+", type=Path, metavar="file.wav", help="wav, flac, ogg, mp3, ...")
+    made.add_argument(
+        "--model", type=Path, default=Path(), metavar="DIR", help="what seqkd export wrote (default: this directory)"
+    )
+    made.add_argument("--int8", action="store_true", help="use the network with 8-bit weights")
+    made.add_argument(
+        "--beam", type=int, default=1, metavar="N", help="prefixes of the beam search (default 1: greedy)"
+    )
+    made.add_argument(
+        "--format", choices=KINDS, default="text", help="json is one object a line, a file (default: text)"
+    )
+    made.add_argument("--out", type=Path, metavar="FILE", help="where to write it (default: the terminal)")
+    made.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads (default: 1)")
+    args = made.parse_args(argv)
+    if args.beam < 1 or args.threads < 1:
+        made.error("--beam and --threads must be at least 1")
+
+    import torch
+
+    from seqkd.deploy.bundle import open_bundle
+    from seqkd.deploy.formats import FORMATS, check_files
+    from seqkd.files import write_text
+
+    check_files(args.format, args.files)
+    torch.set_num_threads(args.threads)
+    bundle = open_bundle(args.model, int8=args.int8, threads=args.threads)
+    faults: list[DataError] = []
+    parts = []
+    for transcript in transcripts(bundle, args.files, args.beam, faults):
+        part = FORMATS[args.format](transcript, len(args.files) > 1)
+        if args.out:
+            parts.append(part)
+        else:
+            sys.stdout.write(part)
+            sys.stdout.flush()
+    if args.out and (parts or not faults):
+        try:
+            write_text(args.out, "".join(parts))
+        except OSError as error:
+            raise DataError(f"{args.out} cannot be written ({error.strerror}); name another file by --out") from error
+    for fault in faults:
+        print(f"seqkd transcribe: {fault}", file=sys.stderr)
+    return int(bool(faults))
+
+
+def transcripts(bundle: Bundle, files: list[Path], beam: int, faults: list[DataError]) -> Iterator[Transcript]:
+    """Transcribe one file after the other and say how fast it was; files that cannot be read go to ``faults``."""
+    from tqdm import tqdm
+
+    from seqkd.deploy.audio import seconds
+    from seqkd.deploy.transcribe import transcribe
+
+    expected = sum(map(seconds, files))
+    audio = spent = 0.0
+    with tqdm(total=round(expected, 1), unit="s", desc="transcribing", disable=expected < 60) as bar:
+        for file in files:
+            begin = time.perf_counter()
+            try:
+                done = transcribe(bundle, file, beam=beam, progress=bar.update)
+            except DataError as fault:
+                faults.append(fault)
+                continue
+            spent += time.perf_counter() - begin
+            audio += done.seconds
+            yield done
+    if audio:
+        count = len(files) - len(faults)
+        print(
+            f"{count} {'file' if count == 1 else 'files'}, {audio:.1f} s of audio in {spent:.2f} s: "
+            f"real-time factor {spent / audio:.4f}",
+            file=sys.stderr,
+        )

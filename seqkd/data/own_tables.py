@@ -1,0 +1,176 @@
+"""Reading a user's list of audio files: CSV, TSV or JSON lines, with paths, transcripts and maybe speakers and ids."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from seqkd.errors import DataError
+from seqkd.files import decode_line
+
+# What a column may be called, the first of those that are there counting.
+COLUMNS = {
+    "path": ("path", "file_name", "file", "filename", "audio", "audio_path", "audio_file", "wav"),
+    "text": ("text", "transcription", "transcript", "sentence"),
+    "speaker": ("speaker", "speaker_id", "client_id", "spk"),
+    "id": ("id", "utterance_id", "utt_id", "utt"),
+}
+SUFFIXES = (".csv", ".tsv", ".jsonl")
+
+
+@dataclass(frozen=True)
+class Item:
+    """An utterance as it was found.
+
+    Attributes:
+        where: File and line that name it, for messages.
+        audio: Its audio file.
+        text: Transcript, white space collapsed; "" if it is empty, None if there is none.
+        speaker: None if it is not told.
+        id: Likewise.
+        start: Where it begins in the file, in seconds.
+        end: Where it ends; None for the end of the file.
+    """
+
+    where: str
+    audio: Path
+    text: str | None = None
+    speaker: str | None = None
+    id: str | None = None
+    start: float = 0.0
+    end: float | None = None
+
+
+def _read(table: Path) -> list[str]:
+    """Return the lines of a UTF-8 file, without byte order mark and line ends."""
+    try:
+        content = table.read_bytes()
+    except OSError as error:
+        raise DataError(f"{table} cannot be read: {error.strerror}.") from error
+    lines = []
+    content = content.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    for number, raw in enumerate(content.removesuffix(b"\n").split(b"\n"), start=1):
+        line = decode_line(raw, f"{table}, line {number}")
+        if "\0" in line:
+            raise DataError(
+                f"{table}, line {number}: character {line.index(chr(0)) + 1} is a NUL; expected text: "
+                "remove it, or convert the file if it is UTF-16."
+            )
+        lines.append(line)
+    if not any(line.strip() for line in lines):
+        raise DataError(f"{table} is empty; expected a line a file of audio.")
+    return lines
+
+
+def _rows_of_json(table: Path, lines: list[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"{table}, line {number} is not JSON ({error}).") from error
+        if not isinstance(row, dict):
+            raise DataError(f"{table}, line {number}: found {line[:40]!r}, expected an object with file_name and text.")
+        yield number, {name: "" if value is None else str(value) for name, value in row.items()}
+
+
+def _rows_of_csv(table: Path, lines: list[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    if table.suffix.lower() == ".tsv":  # tabs and no quoting, as in Common Voice
+        rows = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+    else:
+        delimiter = max(",;|\t", key=lines[0].count)
+        rows = csv.reader(io.StringIO("\n".join(lines), newline=""), delimiter=delimiter, strict=True)
+    try:
+        header = [name.strip() for name in next(rows)]
+        twice = [name for name in header if header.count(name) > 1]
+        if twice:
+            raise DataError(f"{table}, line 1: column {twice[0]!r} is there twice; name every column once.")
+        begun = 2
+        for fields in rows:
+            if any(field.strip() for field in fields):
+                if len(fields) != len(header):
+                    raise DataError(
+                        f"{table}, line {begun}: found {len(fields)} columns, expected {len(header)} "
+                        f"({', '.join(header)}); put quotes around text that holds the separator."
+                    )
+                yield begun, dict(zip(header, fields, strict=True))
+            begun = rows.line_num + 1
+    except csv.Error as error:
+        raise DataError(f"{table}, line {rows.line_num} cannot be read as CSV ({error}).") from error
+
+
+def _find_columns(table: Path, names: list[str], given: Mapping[str, str | None]) -> dict[str, str]:
+    """Return the table's name of each of ``COLUMNS`` that it has."""
+    found = {}
+    for column, usual in COLUMNS.items():
+        if given.get(column):
+            if given[column] not in names:
+                raise DataError(
+                    f"{table}, line 1: there is no column {given[column]!r} (corpus.columns.{column}); "
+                    f"found {', '.join(names)}."
+                )
+            found[column] = given[column]
+        elif there := [name for name in usual if name in names]:
+            found[column] = there[0]
+    if "path" not in found:
+        raise DataError(
+            f"{table}, line 1: there is no column of audio files; found {', '.join(names)}; expected a header with "
+            f"one of {', '.join(COLUMNS['path'])}, or its name in corpus.columns.path."
+        )
+    return found
+
+
+def read_table(
+    table: Path, columns: Mapping[str, str | None], audio_root: Path | None = None, *, inside: bool = False
+) -> list[Item]:
+    """Read a table of audio files.
+
+    ``*.csv`` has commas (or semicolons, bars) between columns and quotes around text that holds them; ``*.tsv`` tabs
+    and no quotes; ``*.jsonl`` an object a line. The first line of the former two names the columns.
+
+    Args:
+        table: The file.
+        columns: The table's own names of ``path``, ``text``, ``speaker`` and ``id``; of those that are missing or
+            None, the usual ones are looked for (``COLUMNS``).
+        audio_root: What relative paths start from; the table's folder if None.
+        inside: Whether all audio must lie in that folder.
+
+    Raises:
+        DataError: The table, or what a line says, is not what it should be; file and line are named.
+    """
+    root = audio_root or table.parent
+    lines = _read(table)
+    rows = list((_rows_of_json if table.suffix.lower() == ".jsonl" else _rows_of_csv)(table, lines))
+    if not rows:
+        raise DataError(f"{table} has a header and nothing else; expected a line a file of audio.")
+    names = _find_columns(table, list(dict.fromkeys(name for _, row in rows for name in row)), columns)
+    items, files, ids = [], {}, {}
+    for line, row in rows:
+        where = f"{table}, line {line}"
+        value = {column: " ".join(row.get(name, "").split()) for column, name in names.items()}
+        path = row.get(names["path"], "").strip()
+        if not path:
+            raise DataError(f"{where}: {names['path']} is empty; expected an audio file.")
+        audio = root / path
+        if inside and not audio.resolve().is_relative_to(root.resolve()):
+            raise DataError(f"{where}: {path} is outside {root}; expected a file of that folder.")
+        if not audio.is_file():
+            raise DataError(f"{where}: the audio file {path!r} is missing; looked for {audio}.")
+        if str(audio) in files:
+            raise DataError(f"{where}: {path!r} is there already, on line {files[str(audio)]}; remove one of them.")
+        files[str(audio)] = line
+        key = value.get("id")
+        if key is not None and (not key or " " in key):
+            raise DataError(f"{where}: {names['id']} is {key!r}; expected one on every line, without spaces.")
+        if key in ids:
+            raise DataError(f"{where}: id {key!r} is there already, on line {ids[key]}; every id must be unique.")
+        if key is not None:
+            ids[key] = line
+        items.append(Item(where, audio, value.get("text"), value.get("speaker") or None, key))
+    return items

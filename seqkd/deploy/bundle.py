@@ -1,0 +1,116 @@
+"""An export directory on disk: its files, and reading it again.
+
+Every file is checked against the hash that ``export.json`` states before it is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from seqkd.data.features import FeatureSettings
+from seqkd.data.tokens import Tokenizer
+from seqkd.deploy.network import OnnxNetwork
+from seqkd.deploy.words import FrameTimes
+from seqkd.errors import ConfigError, DataError
+from seqkd.files import write_json
+
+FORMAT = 1
+FLOAT, INT8, PROGRAM = "model.onnx", "model.int8.onnx", "model.pt2"
+FILES = (FLOAT, INT8, PROGRAM, "tokenizer.model", "tokenizer.json", "features.json", "README.md")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What transcribing needs: ``network``, ``tokenizer``, ``features`` and where output frames lie in time."""
+
+    network: OnnxNetwork
+    tokenizer: Tokenizer
+    features: FeatureSettings
+    times: FrameTimes
+
+
+def describe_files(directory: Path) -> dict[str, dict[str, Any]]:
+    """Size in bytes and SHA-256 of each of `FILES`."""
+    return {name: _describe(directory / name) for name in FILES}
+
+
+def write_features(path: Path, settings: FeatureSettings, frame_shift_ms: float) -> None:
+    """Write ``features.json``: all that computing the network's input takes, and what its output frames are."""
+    write_json(
+        path,
+        {
+            "kind": "Kaldi log-mel filterbank energies, as torchaudio.compliance.kaldi.fbank computes them",
+            "settings": asdict(settings),
+            "window": "povey",
+            "sample_scale": 32768,  # samples in [-1, 1] are multiplied by it
+            "dither": 0.0,
+            "snip_edges": False,
+            "normalisation": "none: the network normalises its input itself",
+            "output_frame_shift_ms": frame_shift_ms,
+            "blank": Tokenizer.blank,
+        },
+    )
+
+
+def read_export(directory: Path) -> dict[str, Any]:
+    """The content of ``export.json``. Raises DataError when the directory holds none that this version can read."""
+    path = directory / "export.json"
+    if not path.is_file():
+        raise DataError(f"{directory} has no export.json; expected a directory written by 'seqkd export'")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        written = found["format"], found["files"][FLOAT]["sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is damaged ({error!r}); export the model again") from error
+    if written[0] != FORMAT:
+        raise DataError(f"{path} has format {written[0]!r}, but this version reads {FORMAT}; export the model again")
+    return found
+
+
+def check_file(directory: Path, name: str, export: dict[str, Any]) -> None:
+    """Raise DataError when a file is missing or not the one that was exported."""
+    path = directory / name
+    if not path.is_file():
+        raise DataError(f"{path} is missing; export the model again")
+    stated, found = export["files"][name]["sha256"], _describe(path)["sha256"]
+    if stated != found:
+        raise DataError(
+            f"{path} has SHA-256 {found[:16]}…, but export.json says {stated[:16]}…: it is damaged or belongs to "
+            "another model; export the model again"
+        )
+
+
+def is_whole(directory: Path, made_by: dict[str, Any]) -> bool:
+    """Whether the directory holds a whole export made by exactly this."""
+    try:
+        export = read_export(directory)
+        for name in FILES:
+            check_file(directory, name, export)
+    except DataError:
+        return False
+    return export.get("made_by") == made_by
+
+
+def open_bundle(directory: Path, *, int8: bool = False, threads: int = 1) -> Bundle:
+    """Open an export directory, by default with the float network.
+
+    Raises DataError when a file is missing, damaged or not of this export.
+    """
+    if not directory.is_dir():
+        raise ConfigError(f"{directory} is not a directory; expected one written by 'seqkd export'")
+    export, name = read_export(directory), INT8 if int8 else FLOAT
+    for needed in (name, "tokenizer.model", "tokenizer.json", "features.json"):
+        check_file(directory, needed, export)
+    described = json.loads((directory / "features.json").read_text(encoding="utf-8"))
+    settings = FeatureSettings(**described["settings"])
+    times = FrameTimes(described["output_frame_shift_ms"] / 1000, settings.frame_shift_ms / 2000)
+    return Bundle(OnnxNetwork(directory / name, threads), Tokenizer.load(directory), settings, times)
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    content = path.read_bytes()
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}

@@ -1,0 +1,113 @@
+"""Teachers that are not trained in the recipe, in its experiment directory: measured and decoded like a run."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+from tqdm import tqdm
+
+from seqkd.data.features import finished_features
+from seqkd.data.tokens import Tokenizer
+from seqkd.decoding.confidence import token_confidences, word_confidences
+from seqkd.decoding.greedy import greedy_decode
+from seqkd.decoding.run import Decoded, write_decoded
+from seqkd.files import write_json
+from seqkd.layout import is_done, plain, run_directory, working_in
+from seqkd.teachers.audio import SequenceTeacher
+from seqkd.teachers.check import all_answers, measure, transcripts_wer
+from seqkd.teachers.listeners import Listener, Sets
+from seqkd.teachers.making import who_teaches
+from seqkd.teachers.own import weights_of
+from seqkd.teachers.sequence import fitted
+
+log = logging.getLogger("seqkd")
+
+
+def import_teacher(cfg: DictConfig) -> Path:
+    """Measure ``teacher.import_from`` on dev and leave ``exp/teacher/seed0`` as training would, but for the model.
+
+    Raises ConfigError or DataError for a teacher that is not there, damaged, or does not fit the students.
+    """
+    directory, tokenizer = run_directory(cfg, "teacher", 0), Tokenizer.load(Path(cfg.tokens.directory))
+    teaching = who_teaches(cfg, tokenizer)
+    description = {
+        "system": "teacher",
+        "imported": hashes(teaching),
+        "weights": list(weights_of(cfg)),
+        "tokenizer": tokenizer.hash,
+        "features": plain(cfg.features),
+        "data": {cfg.sets.dev: finished_features(Path(cfg.data) / cfg.sets.dev)["data"]},
+    }
+    if is_done(directory, description):
+        log.info("%s is done", directory)
+        return directory
+    sets = Sets.of(Path(cfg.data), [cfg.sets.dev], tokenizer)
+    if isinstance(teaching, SequenceTeacher):
+        wer, members = transcripts_wer(teaching, sets, tokenizer), [teaching]
+    else:
+        answers = list(all_answers(teaching, sets, weights_of(cfg)).values())[-1]
+        wer, members = measure(answers, None, sets, tokenizer).wer, [one.teacher for one in teaching]
+    with working_in(directory, description):
+        row = {"step": 0, "seconds": 0.0, "dev_wer": wer, "lr": 0.0, "train": {}}
+        write_json(directory / "history.json", {"rows": [row]})
+        summary = {
+            "system": "teacher",
+            "seed": 0,
+            "parameters": sum(getattr(one, "parameter_count", 0) for one in members),
+            "steps": 0,
+            "passes": 1,
+            "train_seconds": 0.0,
+            "device": "imported",
+            "labelled_hours": 0.0,
+            "unlabelled_hours": 0.0,
+            "dropped": 0,
+            "teacher_off_by_one": 0,
+            "weights": "imported",
+            "best_dev_wer": wer,
+            "dev_wer": {"imported": wer},
+        }
+        write_json(directory / "summary.json", summary)
+    print(f"{' and '.join(hashes(teaching))}: dev WER {100 * wer:.2f} %")
+    return directory
+
+
+def decode_imported(cfg: DictConfig, name: str) -> None:
+    """What the imported teachers say of a test set, as ``decode_run`` writes it of a trained model."""
+    run, tokenizer = run_directory(cfg, "teacher", 0), Tokenizer.load(Path(cfg.tokens.directory))
+    teaching = who_teaches(cfg, tokenizer)
+    made_by = {"imported": hashes(teaching), "features": finished_features(Path(cfg.data) / name)}
+    stamp = run / f"decode_{name}" / "decode.json"
+    if stamp.is_file() and json.loads(stamp.read_text(encoding="utf-8")) == made_by:
+        return
+    sets = Sets.of(Path(cfg.data), [], tokenizer, [name])
+    if isinstance(teaching, SequenceTeacher):
+        found = written(teaching, sets, tokenizer)
+    else:
+        answers = list(all_answers(teaching, sets, weights_of(cfg)).values())[-1]
+        found = {utterance: spoken(log_probs, tokenizer) for utterance, log_probs in answers.items()}
+    write_decoded(run / f"decode_{name}", found, made_by)
+
+
+def spoken(log_probs: Tensor, tokenizer: Tokenizer) -> Decoded:
+    """Greedy decoding of a teacher's answer (T', C)."""
+    tokens = greedy_decode(log_probs[None], torch.tensor([len(log_probs)]))[0]
+    sure = token_confidences(log_probs, tokens, blank=tokenizer.blank)
+    return Decoded(tokenizer.decode(tokens), word_confidences(tokens, sure, tokenizer.decode))
+
+
+def written(teacher: SequenceTeacher, sets: Sets, tokenizer: Tokenizer) -> dict[str, Decoded]:
+    """The best transcripts, in the student's spelling; such teachers state no confidence."""
+    ids = list(sets.corpus.transcripts)
+    speech = tqdm(sets.speech(ids, teacher.sample_rate), total=len(ids), desc=f"teacher {teacher.name}", disable=None)
+    best = {one.id: teacher.transcribe([one], 1)[0] for one in speech}
+    return {u: Decoded(fitted(found[0].text, tokenizer) if found else "", []) for u, found in best.items()}
+
+
+def hashes(teaching: list[Listener] | SequenceTeacher) -> dict[str, str]:
+    """Of all teachers, by name."""
+    return {one.name: one.hash for one in ([teaching] if isinstance(teaching, SequenceTeacher) else teaching)}

@@ -1,0 +1,83 @@
+"""Stage 5: what the teachers of a recipe know, written down for its students: frame by frame, or as transcripts."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from seqkd.data.tokens import Tokenizer
+from seqkd.errors import ConfigError
+from seqkd.teachers.audio import SequenceTeacher
+from seqkd.teachers.ctc_book import FRAMES, Plan, book_directory, make_book, missing_pages, plans
+from seqkd.teachers.listeners import Listener, listeners, transcriber
+from seqkd.teachers.transcript_targets import make_transcripts, missing_transcripts, transcripts_directory
+from seqkd.teachers.vocabulary import CannotMap
+
+FORMS = (*FRAMES, "sequence", "live")
+
+log = logging.getLogger("seqkd")
+
+
+def pages_to_make(cfg: DictConfig, systems: Sequence[DictConfig]) -> int:
+    """How many pages or transcripts are still to be written for the students of ``systems`` (settings).
+
+    What was made with other settings is removed, as every stage does with what it made of others.
+    """
+    wanted, tokenizer = plans(systems), Tokenizer.load(Path(cfg.tokens.directory))
+    if not wanted:
+        return 0
+    teaching = who_teaches(cfg, tokenizer)
+    if isinstance(teaching, SequenceTeacher):
+        for view in ("student", "clean"):
+            shutil.rmtree(book_directory(cfg, view), ignore_errors=True)
+        return _fresh(lambda: missing_transcripts(cfg, widest(wanted), tokenizer, teaching), transcripts_directory(cfg))
+    shutil.rmtree(transcripts_directory(cfg), ignore_errors=True)
+    return sum(
+        _fresh(lambda plan=plan: missing_pages(cfg, plan, tokenizer, teaching), book_directory(cfg, plan.view))
+        for plan in wanted
+    )
+
+
+def make(cfg: DictConfig, systems: Sequence[DictConfig], shard: int = 0, shards: int = 1) -> None:
+    """Write all of it, or this process' share."""
+    wanted, tokenizer = plans(systems), Tokenizer.load(Path(cfg.tokens.directory))
+    if not wanted:
+        return
+    teaching = who_teaches(cfg, tokenizer)
+    if isinstance(teaching, SequenceTeacher):
+        make_transcripts(cfg, widest(wanted), tokenizer, teaching, shard, shards)
+        return
+    for plan in wanted:
+        make_book(cfg, plan, tokenizer, teaching, shard, shards)
+
+
+def who_teaches(cfg: DictConfig, tokenizer: Tokenizer) -> list[Listener] | SequenceTeacher:
+    """The teachers of the settings; one that writes, if frames cannot be taught or book=sequence asks for it."""
+    if cfg.book.form not in FORMS:
+        raise ConfigError(f"book.form is {cfg.book.form!r}; expected one of {', '.join(FORMS)}")
+    if cfg.book.form == "sequence":
+        return transcriber(cfg, tokenizer)
+    try:
+        return listeners(cfg, tokenizer)
+    except CannotMap as reason:
+        log.warning("%s; its transcripts are written down instead, and systems with a teacher learn from them", reason)
+        return transcriber(cfg, tokenizer)
+
+
+def widest(wanted: Sequence[Plan]) -> Plan:
+    """One plan for all that is heard."""
+    return Plan("clean", None, any(plan.unlabelled for plan in wanted))
+
+
+def _fresh(count, directory: Path) -> int:
+    """What ``count()`` says is missing, after removing what was made with other settings."""
+    try:
+        return count()
+    except ConfigError as different:
+        log.info("%s: making it anew", different)
+        shutil.rmtree(directory)
+        return count()
