@@ -21,11 +21,23 @@ def blocks(language: str) -> list[str]:
 
 
 def test_python_blocks_run(capsys):
-    (block,) = blocks("python")
+    block, _ = blocks("python")
     exec(compile(block, "README.md", "exec"), {})
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
     assert all(list(eval(line)) == ["ctc", "kd", "consistency"] for line in lines)
+
+
+def test_what_another_toolkit_writes_is_a_teacher(tmp_path, monkeypatch):
+    from seqkd.teachers.audio import FrameTeacher, Speech
+    from seqkd.teachers.opening import open_teacher
+
+    _, block = blocks("python")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "README.md", "exec"), {})
+    teacher = open_teacher(tmp_path / "teacher_of_mine")
+    assert isinstance(teacher, FrameTeacher)
+    assert teacher.log_probs([Speech("utt1", None, None)])[0].shape == (50, 4)
 
 
 def test_pycon_blocks_show_what_comes_out():
