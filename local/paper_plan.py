@@ -68,8 +68,8 @@ extrapolated."""
 WHERE_IT_BREAKS = """## Where it breaks, first things first
 
 1. **Tables by utterance.** The index of the book and the sampler's cuts are Python objects in every process,
-   transcripts and units not counted, and in time once more for each data-loading worker, as copies on write go. A sorted,
-   memory-mapped index of some 40 bytes an utterance would be needed, once a node.
+   transcripts and units not counted, and in time once more for each data-loading worker, as copies on write go. What
+   is needed is a sorted, memory-mapped index of some 40 bytes an utterance, once a node.
 2. **Reading features.** From disk they are far more than a top-k book: half precision would halve them, and features
    computed on the fly from FLAC need half as much and several cores instead. A dense book doubles the traffic; use
    top-k or sampled.
