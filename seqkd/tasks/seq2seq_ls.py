@@ -62,9 +62,10 @@ def make_book(cfg: DictConfig, systems: Sequence[DictConfig], shard: int, shards
 
 
 def about(cfg: DictConfig, system: str) -> DictConfig:
-    """What the file of a system says, on top of ``none``, on which all build."""
-    files = CONF / cfg.task / "system"
-    return OmegaConf.merge(OmegaConf.load(files / "none.yaml"), OmegaConf.load(files / f"{system}.yaml"))
+    """What the file of a system says, on top of those that it builds on."""
+    file = OmegaConf.load(CONF / cfg.task / "system" / f"{system}.yaml")
+    bases = [about(cfg, base) for base in file.pop("defaults", []) if base != "_self_"]
+    return OmegaConf.merge(*bases, file)
 
 
 def alone_runs(cfg: DictConfig) -> list[tuple[str, int]]:

@@ -108,9 +108,9 @@ def check_system(cfg: DictConfig, objective: TokenObjective) -> None:
     for name, allowed in choices.items():
         if system[name] not in allowed:
             raise ConfigError(f"system.{name} is {system[name]!r}; expected one of {', '.join(allowed)}")
-    if (objective.form == "kd" or system.targets == "beam") and not system.teacher:
+    if (objective.needs_teacher or system.targets == "beam") and not system.teacher:
         raise ConfigError(f"system {system.name} learns from a teacher, but system.teacher names no system to be it")
-    if objective.form == "kd" and system.knowledge == "book" and system.targets == "beam":
+    if objective.needs_teacher and system.knowledge == "book" and system.targets == "beam":
         raise ConfigError(f"system {system.name}: the book is of the references, but system.targets is beam; use live")
 
 
@@ -136,7 +136,7 @@ def describe_knowledge(cfg: DictConfig) -> dict[str, Any] | str | None:
 
 def load_teacher(cfg: DictConfig, directory: Path | None, tokenizer: Tokenizer) -> Callable[[TextBatch], Tensor] | None:
     """What gives the teacher's logits of a batch, if the objective asks for them: the model itself, or its book."""
-    if cfg.system.objective.form != "kd":
+    if not TokenObjective(**cfg.system.objective).needs_teacher:
         return None
     if cfg.system.knowledge == "book":
         return seq2seq_book.open_book(cfg, directory, tokenizer)

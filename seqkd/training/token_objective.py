@@ -17,9 +17,10 @@ from seqkd.losses import (
     tf_kd_self_loss,
     uniform_label_smoothing_loss,
 )
+from seqkd.losses.book_kd import book_kd_loss
 from seqkd.training.self_knowledge import PRIORS
 
-FORMS = ("uniform", "confidence_penalty", "adaptive", "tf_kd_reg", "kd")
+FORMS = ("uniform", "confidence_penalty", "adaptive", "tf_kd_reg", "kd", "book_kd")
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class TokenObjective:
     multiplier: float = 1.0
     variant: str = "paper"
     correct_prob: float = 0.99
+    regularisation: float = 0.0
+    adjust: bool = True
     passes: int = 1
     consistency_weight: float = 0.0
 
@@ -44,7 +47,8 @@ class TokenObjective:
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ConfigError(f"objective.{name} is {getattr(self, name)!r}; expected one of {', '.join(allowed)}")
-        ranges = {"smoothing": (0, 1), "kd_weight": (0, 1), "correct_prob": (0, 1), "penalty_weight": (0, float("inf"))}
+        ranges = {"smoothing": (0, 1), "kd_weight": (0, 1), "correct_prob": (0, 1), "regularisation": (0, 1)}
+        ranges["penalty_weight"] = (0, float("inf"))
         for name, (low, high) in ranges.items():
             if not low <= getattr(self, name) <= high:
                 raise ConfigError(f"objective.{name} is {getattr(self, name)}; expected {low} to {high}")
@@ -55,6 +59,11 @@ class TokenObjective:
             raise ConfigError(
                 f"objective.passes is {self.passes}; expected at least 1, and 2 where consistency_weight is set"
             )
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether it looks at a teacher's distributions."""
+        return self.form in ("kd", "book_kd")
 
     def loss(
         self, logits: Tensor, targets: Tensor, prior_logits: Tensor | None = None, teacher_logits: Tensor | None = None
@@ -82,6 +91,17 @@ class TokenObjective:
             return confidence_penalty_loss(logits, targets, penalty_weight=self.penalty_weight)
         if self.form == "uniform":
             return uniform_label_smoothing_loss(logits, targets, smoothing=self.smoothing)
+        if self.form == "book_kd":
+            return book_kd_loss(
+                logits,
+                targets,
+                teacher_logits / self.temperature,
+                kd_weight=self.kd_weight,
+                temperature=self.temperature,
+                smoothing=self.smoothing,
+                regularisation=self.regularisation,
+                adjust=self.adjust,
+            )
         taught = {
             "kd_weight": self.kd_weight,
             "temperature": self.temperature,

@@ -15,7 +15,7 @@ from seqkd.cli.main import main
 from seqkd.tasks.seq2seq_ls import GROUPS
 from tests.pairs_corpus import arguments, make_corpus, settings
 
-SYSTEMS = ["none", "adaptive", "tf_kd_self", "word_kd", "sequence_kd"]
+SYSTEMS = ["none", "adaptive", "tf_kd_self", "word_kd", "book_kd", "sequence_kd"]
 OPTIONS = [f"systems=[{','.join(SYSTEMS)}]", "report.replicates=100", "book.k=4", "decode.beam=2"]
 
 
@@ -29,7 +29,7 @@ STAGES = [
     ["prepare", "tokens"],
     *train("teacher", "none", "adaptive"),
     ["book", "make"],
-    *train("tf_kd_self", "word_kd", "sequence_kd"),
+    *train("tf_kd_self", "word_kd", "book_kd", "sequence_kd"),
     ["decode"],
     ["score", "--recipe"],
     ["report"],
@@ -54,7 +54,7 @@ def test_who_learns_alone_and_who_from_others(tmp_path: Path) -> None:
     cfg = settings(tmp_path, tmp_path, *OPTIONS, "seeds=2")
     alone = {("none", 0), ("none", 1), ("adaptive", 0), ("adaptive", 1), ("teacher", 0)}
     assert set(GROUPS["alone"](cfg)) == alone  # one teacher for all seeds
-    taught = {(system, seed) for system in ("tf_kd_self", "word_kd", "sequence_kd") for seed in (0, 1)}
+    taught = {(system, seed) for system in ("tf_kd_self", "word_kd", "book_kd", "sequence_kd") for seed in (0, 1)}
     assert set(GROUPS["taught"](cfg)) == taught
     only = settings(tmp_path, tmp_path, "systems=[tf_kd_self]", "seeds=2")
     assert GROUPS["alone"](only) == [("none", 0), ("none", 1)]  # a copy of the same seed

@@ -17,6 +17,7 @@ from seqkd.losses import (
     tf_kd_self_loss,
     uniform_label_smoothing_loss,
 )
+from seqkd.losses.book_kd import book_kd_loss
 from seqkd.training.token_objective import TokenObjective
 
 P, B, S, C = 2, 3, 5, 7
@@ -38,6 +39,7 @@ def case() -> dict[str, torch.Tensor]:
 def test_each_form_is_its_loss(case: dict[str, torch.Tensor]) -> None:
     z, y, past, far = case["logits"][0], case["targets"], case["past"], case["far"]
     taught = {"kd_weight": 0.3, "temperature": 2.0, "multiplier": 1.5, "variant": "released"}
+    of_book = {"kd_weight": 0.3, "temperature": 2.0, "smoothing": 0.1, "regularisation": 0.2, "adjust": True}
     expected = {
         TokenObjective(): torch.nn.functional.cross_entropy(z.flatten(0, 1), y.flatten()),
         TokenObjective(smoothing=0.2): uniform_label_smoothing_loss(z, y, smoothing=0.2).total,
@@ -49,6 +51,7 @@ def test_each_form_is_its_loss(case: dict[str, torch.Tensor]) -> None:
             z, y, correct_prob=0.9, **taught
         ).total,
         TokenObjective(form="kd", **taught): tf_kd_self_loss(z, y, far, **taught).total,
+        TokenObjective(form="book_kd", **of_book): book_kd_loss(z, y, (far / 2).log_softmax(-1), **of_book).total,
     }
     for objective, value in expected.items():
         torch.testing.assert_close(objective.loss(z[None], y, past, far).total, value)
