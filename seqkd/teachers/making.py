@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from omegaconf import DictConfig
 
 from seqkd.data.tokens import Tokenizer
@@ -47,6 +49,8 @@ def make(cfg: DictConfig, systems: Sequence[DictConfig], shard: int = 0, shards:
     wanted, tokenizer = plans(systems), Tokenizer.load(Path(cfg.tokens.directory))
     if not wanted:
         return
+    if shards > 1 and "SLURM_JOB_ID" not in os.environ:  # the shards share this machine's cores
+        torch.set_num_threads(1)
     teaching = who_teaches(cfg, tokenizer)
     if isinstance(teaching, SequenceTeacher):
         make_transcripts(cfg, widest(wanted), tokenizer, teaching, shard, shards)
