@@ -5,6 +5,7 @@ Letters: V views, B utterances, T feature frames, F feature bins, T' output fram
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -32,6 +33,8 @@ from seqkd.training.objective import Objective
 
 FRAMES = {"dense": lambda cfg: Dense(), "top_k": lambda cfg: TopK(cfg.book.k)}
 FRAMES |= {"sampled": lambda cfg: Sampled(cfg.book.k, seed=cfg.seed)}
+MOST_SEEDS = 128
+AT_ONCE = 16  # seeds a batch
 _LEAST = -80.0  # nats: a class that was not kept has a probability of nearly nothing, and a finite logit
 
 
@@ -40,9 +43,11 @@ def view_of(cfg: DictConfig, objective: Objective) -> str:
     return objective.teacher_view if all_own(cfg) else "clean"
 
 
-def book_directory(cfg: DictConfig, view: str) -> Path:
-    """Where the book of a view is."""
-    return Path(cfg.book.directory) / {"student": "masked", "clean": "clean"}[view]
+def book_directory(cfg: DictConfig, view: str, unlabelled: bool) -> Path:
+    """Where the book of a view is. Sets with and without transcripts are heard in more and fewer masked versions."""
+    if view == "clean":
+        return Path(cfg.book.directory) / "clean"
+    return Path(cfg.book.directory) / ("masked_unlabelled" if unlabelled else "masked")
 
 
 @dataclass(frozen=True)
@@ -74,14 +79,26 @@ class Plan:
             temperature=cfg.book.temperature,
             form=FRAMES[cfg.book.form](cfg),
             augmentation=of_specaugment(self.augment) if self.augment else (),
-            seeds=cfg.book.seeds if self.augment else 1,
+            seeds=self.seeds(cfg, tokenizer) if self.augment else 1,
             regularisation=cfg.book.regularisation,
         )
+
+    def seeds(self, cfg: DictConfig, tokenizer: Tokenizer) -> int:
+        """How many masked versions of an utterance there are: ``book.seeds``, or about one an epoch of training."""
+        if cfg.book.seeds is not None:
+            return cfg.book.seeds
+        heard = cfg.student.training.updates * cfg.student.training.max_duration
+        return min(MOST_SEEDS, math.ceil(heard / sum(self.sets(cfg, tokenizer).corpus.seconds().values())))
+
+    def directory(self, cfg: DictConfig) -> Path:
+        """Where the book is."""
+        return book_directory(cfg, self.view, self.unlabelled)
 
 
 def plans(systems: Sequence[DictConfig]) -> list[Plan]:
     """The books that the students of ``systems`` (settings, one for each) learn from."""
-    found: dict[str, Plan] = {}
+    found: dict[Path, Plan] = {}
+    masked = None
     for cfg in systems:
         objective = Objective(**cfg.system.objective)
         if not objective.needs_teacher or cfg.system.role != "student":
@@ -89,13 +106,15 @@ def plans(systems: Sequence[DictConfig]) -> list[Plan]:
         view, augment = view_of(cfg, objective), None
         if view == "student":
             augment = SpecAugment(**cfg.student.augment).stronger_time_masks(objective.time_mask_factor)
-        before = found.get(view, Plan(view, augment, False))
-        if before.augment != augment:
+            masked = masked or augment
+        if augment != (masked if view == "student" else None):
             raise ConfigError(
                 f"system {cfg.system.name} masks its features otherwise than the systems before it, and the teacher's "
                 "answers to masked features hold for one kind of masks; use book=live"
             )
-        found[view] = Plan(view, augment, before.unlabelled or cfg.system.use_unlabelled)
+        place = book_directory(cfg, view, cfg.system.use_unlabelled)
+        before = found.get(place, Plan(view, augment, False))
+        found[place] = Plan(view, augment, before.unlabelled or cfg.system.use_unlabelled)
     return list(found.values())
 
 
@@ -104,7 +123,7 @@ def missing_pages(cfg: DictConfig, plan: Plan, tokenizer: Tokenizer, teachers: S
 
     Raises ConfigError if the book that is there was made with other settings.
     """
-    wanted, directory = plan.manifest(cfg, tokenizer, teachers), book_directory(cfg, plan.view)
+    wanted, directory = plan.manifest(cfg, tokenizer, teachers), plan.directory(cfg)
     pages = [(u, seed) for u in plan.sets(cfg, tokenizer).corpus.transcripts for seed in range(wanted.seeds)]
     if not (directory / "manifest.json").is_file():
         return len(pages)
@@ -123,8 +142,10 @@ def make_book(
         asked = AskedMasked(teacher, sets, manifest, plan.augment)
     else:
         asked = AskedClean(teachers, sets, manifest)
-    directory, label = book_directory(cfg, plan.view), f"book ({plan.view})"
-    made = write_book(directory, manifest, sets.corpus.transcripts, asked, shard=shard, shards=shards, label=label)
+    directory = plan.directory(cfg)
+    made = write_book(
+        directory, manifest, sets.corpus.transcripts, asked, shard=shard, shards=shards, label=directory.name
+    )
     print(f"{directory}: {made} pages written; {len(sets.corpus)} utterances, {manifest.seeds} pages each, in all")
     for one in teachers:
         if getattr(one, "lost", 0):
@@ -133,7 +154,7 @@ def make_book(
 
 @dataclass(frozen=True)
 class AskedMasked:
-    """Asks the teacher for pages of masked features. All seeds of an utterance are one batch: always the same one."""
+    """Asks the teacher for pages of masked features. Seeds of an utterance are a batch: always the same ones."""
 
     teacher: torch.nn.Module
     sets: Sets
@@ -151,10 +172,15 @@ class AskedMasked:
     @torch.no_grad()
     def answers(self, utterance: str) -> Tensor:
         """(K, T', C) log-probabilities of seeds 0 … K − 1."""
-        seeds, device = self.manifest.seeds, self.teacher.fill.device
-        features = self.sets.corpus.store[utterance].to(device).expand(seeds, -1, -1)  # (K, T, F)
-        lengths = torch.full((seeds,), features.shape[1], device=device)
-        draws = self.augment.replay([utterance] * seeds, range(seeds), device)
+        seeds = range(self.manifest.seeds)
+        return torch.cat([self.of_seeds(utterance, seeds[k : k + AT_ONCE]) for k in seeds[::AT_ONCE]])
+
+    def of_seeds(self, utterance: str, seeds: range) -> Tensor:
+        """(K, T', C) of some seeds."""
+        count, device = len(seeds), self.teacher.fill.device
+        features = self.sets.corpus.store[utterance].to(device).expand(count, -1, -1)  # (K, T, F)
+        lengths = torch.full((count,), features.shape[1], device=device)
+        draws = self.augment.replay([utterance] * count, seeds, device)
         features = self.augment.warp_time(features, lengths, draws)
         features = torch.where(self.augment.hidden(features, lengths, draws), self.teacher.fill, features)
         logits, lengths = self.teacher.logits(features, lengths)
@@ -227,7 +253,7 @@ class BookPages:
 
 def book_id(cfg: DictConfig, objective: Objective) -> dict[str, Any]:
     """What decides, of a book, what a student learns: for the description of its run."""
-    directory = book_directory(cfg, view_of(cfg, objective))
+    directory = book_directory(cfg, view_of(cfg, objective), cfg.system.use_unlabelled)
     if not (directory / "manifest.json").is_file():
         raise ConfigError(f"{directory}: no book here; run stage 5 first, or let the teacher run by book=live")
     manifest = read_manifest(directory)
@@ -241,7 +267,7 @@ def open_book(
 ) -> Book:
     """The book that a student of these settings reads; one that does not fit is an error that names both sides."""
     view = view_of(cfg, objective)
-    masked, directory = view == "student", book_directory(cfg, view)
+    masked, directory = view == "student", book_directory(cfg, view, cfg.system.use_unlabelled)
     augment = SpecAugment(**cfg.student.augment).stronger_time_masks(objective.time_mask_factor)
     heard = of_specaugment(augment)
     book = Book.open(directory)

@@ -34,13 +34,12 @@ def pages_to_make(cfg: DictConfig, systems: Sequence[DictConfig]) -> int:
         return 0
     teaching = who_teaches(cfg, tokenizer)
     if isinstance(teaching, SequenceTeacher):
-        for view in ("student", "clean"):
-            shutil.rmtree(book_directory(cfg, view), ignore_errors=True)
+        for kind in (("student", False), ("student", True), ("clean", False)):
+            shutil.rmtree(book_directory(cfg, *kind), ignore_errors=True)
         return _fresh(lambda: missing_transcripts(cfg, widest(wanted), tokenizer, teaching), transcripts_directory(cfg))
     shutil.rmtree(transcripts_directory(cfg), ignore_errors=True)
     return sum(
-        _fresh(lambda plan=plan: missing_pages(cfg, plan, tokenizer, teaching), book_directory(cfg, plan.view))
-        for plan in wanted
+        _fresh(lambda plan=plan: missing_pages(cfg, plan, tokenizer, teaching), plan.directory(cfg)) for plan in wanted
     )
 
 

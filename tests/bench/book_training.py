@@ -62,7 +62,7 @@ def options(exp: Path, *overrides: str) -> list[str]:
         *("--data", str(RECIPE / "data" / "default"), "--nj", "2"),
         f"tokens.directory={theirs / 'tokens'}",
         f"teacher.import_from={theirs / 'teacher' / 'seed0' / 'model'}",
-        KL,
+        *(KL, "book.seeds=16"),
         *overrides,
     ]
 

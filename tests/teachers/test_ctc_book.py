@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -136,14 +137,16 @@ def test_stage_5_and_6(exp: Path, tones: Path, capsys: pytest.CaptureFixture[str
     options = arguments(exp, tones, "systems=[kd,kd_unlabelled]", "book=top_k", "book.k=2", "book.seeds=2")
     assert main(["book", "make", *options]) == 0
     assert "144 pages written" not in capsys.readouterr().out
-    assert info(exp / "book" / "masked").pages == 36 * 2  # with the unlabelled
+    assert info(exp / "book" / "masked").pages == 24 * 2
+    assert info(exp / "book" / "masked_unlabelled").pages == 36 * 2
     written = {path: path.stat().st_mtime_ns for path in (exp / "book").rglob("*.safetensors")}
     assert main(["book", "make", *options]) == 0
     assert written == {path: path.stat().st_mtime_ns for path in (exp / "book").rglob("*.safetensors")}
     for system in ("kd", "kd_unlabelled"):
         train_here(exp, tones, system, "book=top_k", "book.k=2", "book.seeds=2", f"system={system}")
         description = (exp / system / "seed0" / "config.yaml").read_text()
-        assert f"book: {Book.open(exp / 'book' / 'masked').manifest.hash}" in description
+        kept = "masked_unlabelled" if "unlabelled" in system else "masked"
+        assert f"book: {Book.open(exp / 'book' / kept).manifest.hash}" in description
     # Another form: the book is made anew, and what was trained on the other no longer counts.
     assert main(["book", "make", *options, "book=dense"]) == 0
     assert info(exp / "book" / "masked").manifest.form.name == "dense"
@@ -161,9 +164,17 @@ def test_systems_share_a_book(exp: Path, tones: Path) -> None:
     alone = configured(exp, tones, "system=student")
     found = plans([kd, more, clean, alone])
     assert [(plan.view, plan.unlabelled, plan.augment is None) for plan in found] == [
+        ("student", False, False),
         ("student", True, False),
         ("clean", False, True),
     ]
+    # 12 updates of 8 s; 24 utterances of the tone corpus, and 36.
+    tokenizer = Tokenizer.load(exp / "tokens")
+    free = configured(exp, tones, "book.seeds=null", "student.training.updates=50")
+    for plan in found[:2]:
+        seconds = sum(plan.sets(free, tokenizer).corpus.seconds().values())
+        assert plan.seeds(free, tokenizer) == math.ceil(50 * 8 / seconds) > 1
+    assert found[0].seeds(free, tokenizer) > found[1].seeds(free, tokenizer)
     other = configured(exp, tones, "system.objective.time_mask_factor=2")
     with pytest.raises(ConfigError, match="system kd masks its features otherwise than the systems before it"):
         plans([kd, other])

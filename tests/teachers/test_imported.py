@@ -64,7 +64,7 @@ def test_frames_are_taught(tmp_path: Path, tones: Path, teacher: str, request: p
     assert pages_to_make(cfg, [cfg]) == 24
     make(cfg, [cfg])
     assert pages_to_make(cfg, [cfg]) == 0
-    book = Book.open(book_directory(cfg, "clean"))
+    book = Book.open(book_directory(cfg, "clean", False))
     (heard,) = listeners(cfg, Tokenizer.load(tmp_path / "tokens"))
     assert isinstance(heard, ElsewhereListener)
     sets = Sets.of(tones, ["train"], Tokenizer.load(tmp_path / "tokens"))
@@ -74,7 +74,7 @@ def test_frames_are_taught(tmp_path: Path, tones: Path, teacher: str, request: p
     run = train_ctc(cfg)
     row = json.loads((run / "history.json").read_text())["rows"][0]["train"]
     assert row["kd"] > 0
-    assert Book.open(book_directory(cfg, "clean")).manifest.hash in (run / "config.yaml").read_text()
+    assert Book.open(book_directory(cfg, "clean", False)).manifest.hash in (run / "config.yaml").read_text()
     decode(cfg, "teacher", 0, "dev")
     text = (run_directory(cfg, "teacher", 0) / "decode_dev" / "text").read_text().splitlines()
     assert [line.split()[0] for line in text] == sorted(line.split()[0] for line in (tones / "dev" / "text").open())
@@ -153,7 +153,7 @@ def test_several_from_anywhere_are_averaged(
 ) -> None:
     cfg = configured(tmp_path, tones, f"[{wav2vec2},{torchaudio_model}]", "teacher.weights=[1,3]")
     make(cfg, [cfg])
-    book, tokenizer = Book.open(book_directory(cfg, "clean")), Tokenizer.load(tmp_path / "tokens")
+    book, tokenizer = Book.open(book_directory(cfg, "clean", False)), Tokenizer.load(tmp_path / "tokens")
     assert [one.weight for one in book.manifest.teachers] == [0.25, 0.75]
     sets, ids = Sets.of(tones, ["train"], tokenizer), list(book.utterances)[:2]
     answers = [list(one.answers(sets, ids)) for one in listeners(cfg, tokenizer)]
