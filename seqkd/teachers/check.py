@@ -222,15 +222,17 @@ def draw_posteriors(answers: Mapping[str, Tensor], tokenizer: Tokenizer, path: P
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(len(answers), 1, figsize=(9, 1.6 * len(answers)), sharex=True, layout="constrained")
+    unit_names, shown = tokenizer.units, {}
     for axis, (name, log_probs) in zip(axes, answers.items(), strict=True):
         probs = log_probs.exp()
         units = [unit for unit in range(probs.shape[1]) if unit != tokenizer.blank and probs[:, unit].max() > 0.2]
         axis.plot(probs[:, tokenizer.blank], color="0.8", linewidth=1, label="blank")
-        for unit in units:
-            axis.plot(probs[:, unit], linewidth=1.4)
+        for unit in units:  # one colour a unit, whoever says it
+            axis.plot(probs[:, unit], linewidth=1.4, color=pyplot.get_cmap("tab20")(unit % 20), label=unit_names[unit])
         axis.set(ylim=(0, 1.02), ylabel=name)
+        shown |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
     axes[-1].set_xlabel("frame of the student's clock")
-    axes[0].legend(loc="upper right", fontsize="small")
+    figure.legend(shown.values(), shown.keys(), loc="outside right upper", fontsize="small")
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=110)
     pyplot.close(figure)
