@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,9 +35,13 @@ def truth(text: str, offset: float = 0.0) -> list[tuple[str, float, float]]:
 
 
 @pytest.fixture(autouse=True)
-def quiet() -> None:
-    """Commands switch logging on, at which no test here looks."""
-    logging.getLogger("seqkd").setLevel(logging.WARNING)
+def quiet() -> Iterator[None]:
+    """Commands switch logging on, at which no test here looks; others do, in the same process."""
+    logger = logging.getLogger("seqkd")
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    yield
+    logger.setLevel(before)
 
 
 @pytest.fixture(scope="session")
