@@ -150,8 +150,8 @@ def test_a_book_in_shards(slurm: Slurm, exp: Path, tones: Path) -> None:
         shutil.copytree(exp / "teacher", place / "teacher")
         driver = slurm.driver("book", "make", *arguments(place, tones, "systems=[kd]", "book=dense"), "--nj", nj)
         if nj == "2":
-            wait_until(lambda: "seqkd book, shard 1" in jobs_of(slurm), driver, "a job")
-            number = jobs_of(slurm)["seqkd book, shard 1"]
+            wait_until(lambda: "seqkd book make, shard 1 of 2" in jobs_of(slurm), driver, "a job")
+            number = jobs_of(slurm)["seqkd book make, shard 1 of 2"]
             wait_until(lambda number=number: slurm.workers(number), driver, "a process")
             os.kill(slurm.workers(number)[0], signal.SIGKILL)
         finish(driver)
@@ -159,7 +159,7 @@ def test_a_book_in_shards(slurm: Slurm, exp: Path, tones: Path) -> None:
         assert verify(manifest.parent) == []
         made.append(info(manifest.parent))
     assert made[0].content == made[1].content and made[0].pages > 0
-    assert "attempt 1 of 3)" in (exp.with_name("book two") / "book.1.log").read_text()
+    assert "attempt 1 of 3)" in (exp.with_name("book two") / "logs" / "book_make.1.log").read_text()
 
 
 def test_decoding_in_shards(slurm: Slurm, exp: Path, tones: Path) -> None:
