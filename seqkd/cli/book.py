@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seqkd.cli.jobs import on_slurm, run_shards
-from seqkd.cli.settings import compose, parse, system_overrides
+from seqkd.cli.settings import add_shards, check_shards, compose, parse, system_overrides
 from seqkd.cli.settings import parser as recipe_parser
-from seqkd.errors import ConfigError, DataError
+from seqkd.errors import DataError
 from seqkd.processes import Needs
 
 if TYPE_CHECKING:
@@ -53,11 +53,9 @@ def make(argv: list[str]) -> int:
     """``seqkd book make``: in ``--nj`` processes, or with ``--shard`` one process' share, on whatever machine."""
     about = "Write the books that the students of systems=[...] learn from."
     made = recipe_parser("book make", about, ("ctc_kd", "seq2seq_ls"))
-    made.add_argument("--shard", type=int, metavar="I", help="write only this share, from 0")
-    made.add_argument("--shards", type=int, metavar="N", help="of how many")
+    add_shards(made, "write")
     args = parse(made, argv)
-    if (args.shard is None) != (args.shards is None) or (args.shards and not 0 <= args.shard < args.shards):
-        raise ConfigError("--shard I and --shards N go together, with I from 0 to N - 1")
+    check_shards(args)
     cfg = compose(args)
     if cfg.book.form == "live":
         print("book=live: the teacher runs beside its students, there is no book to make")

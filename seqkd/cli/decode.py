@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seqkd.cli.jobs import at_once, on_slurm, run_shards
-from seqkd.cli.settings import compose, parse, parser
-from seqkd.errors import ConfigError
+from seqkd.cli.settings import add_shards, check_shards, compose, parse, parser
 from seqkd.processes import Needs
 
 if TYPE_CHECKING:
@@ -17,11 +16,9 @@ if TYPE_CHECKING:
 def main(argv: list[str]) -> int:
     """Entry point. On a GPU one model decodes at a time, on the CPU ``--nj`` do; under Slurm each is a job."""
     made = parser("decode", "Decode the test sets with every trained system.")
-    made.add_argument("--shard", type=int, metavar="I", help="decode only this share of all, from 0")
-    made.add_argument("--shards", type=int, metavar="N", help="of how many")
+    add_shards(made, "decode")
     args = parse(made, argv)
-    if (args.shard is None) != (args.shards is None) or (args.shards and not 0 <= args.shard < args.shards):
-        raise ConfigError("--shard I and --shards N go together, with I from 0 to N - 1")
+    check_shards(args)
     cfg = compose(args)
     from seqkd.parallel import in_parallel
     from seqkd.tasks import all_runs

@@ -46,6 +46,18 @@ def parse(made: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
     return args
 
 
+def add_shards(made: argparse.ArgumentParser, what: str) -> None:
+    """Add ``--shard I --shards N``: do only a share of ``what``."""
+    made.add_argument("--shard", type=int, metavar="I", help=f"{what} only this share of all, from 0")
+    made.add_argument("--shards", type=int, metavar="N", help="of how many")
+
+
+def check_shards(args: argparse.Namespace) -> None:
+    """Raise ConfigError unless both options of ``add_shards`` are there, or neither."""
+    if (args.shard is None) != (args.shards is None) or (args.shards and not 0 <= args.shard < args.shards):
+        raise ConfigError("--shard I and --shards N go together, with I from 0 to N - 1")
+
+
 def check_gpus(wanted: int) -> None:
     """Raise ConfigError when this machine has fewer GPUs than ``wanted``."""
     import torch
