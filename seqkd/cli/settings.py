@@ -113,6 +113,17 @@ def system_overrides(cfg: DictConfig, system: str, seed: int) -> list[str]:
     return [f"system={system}", f"seed={seed}", *chosen]
 
 
+def shared_overrides(cfg: DictConfig) -> list[str]:
+    """Overrides for runs elsewhere that have this experiment's tokenizer, teacher and book in common."""
+    told = [f"tokens.directory={quoted(cfg.tokens.directory)}"] if "tokens" in cfg else []
+    if cfg.task == "ctc_kd":
+        from seqkd.layout import teacher_sources
+
+        told.append(f"teacher.import_from=[{','.join(map(quoted, teacher_sources(cfg)))}]")
+        told.append(f"book.directory={quoted(cfg.book.directory)}")
+    return told
+
+
 def student_runs(cfg: DictConfig) -> list[tuple[str, int]]:
     """Every (system, seed) of ``systems=[...]``. Raises ConfigError for a system that does not exist."""
     known = {path.stem for path in (CONF / cfg.task / "system").glob("*.yaml")}

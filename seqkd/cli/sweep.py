@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest import mock
 
-from seqkd.cli.settings import CONF, compose, quoted
+from seqkd.cli.settings import CONF, compose, quoted, shared_overrides
 from seqkd.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def sweep(args: argparse.Namespace) -> int:
     folder = Path(cfg.exp) / "sweep"
     fixed = [
         *same,
-        *shared(cfg),
+        *shared_overrides(cfg),
         f"data={quoted(cfg.data)}",
         f"ngpu={cfg.ngpu}",
         *([f"hydra.searchpath=[{quoted(args.conf.resolve().as_uri())}]"] if args.conf else []),
@@ -90,18 +90,6 @@ def parsed(overrides: list[str], task: str) -> list[Override]:
         return OverridesParser.create().parse_overrides(overrides)
     except HydraException as error:
         raise ConfigError(explain(error, overrides, task)) from error
-
-
-def shared(cfg: DictConfig) -> list[str]:
-    """What runs of a sweep have in common though their experiment directories differ."""
-    told = [f"tokens.directory={quoted(cfg.tokens.directory)}"] if "tokens" in cfg else []
-    if cfg.task == "ctc_kd":
-        from seqkd.layout import teacher_sources
-
-        told.append(f"teacher.import_from=[{','.join(map(quoted, teacher_sources(cfg)))}]")
-        if cfg.book.get("directory"):
-            told.append(f"book.directory={quoted(cfg.book.directory)}")
-    return told
 
 
 def train(cfg: DictConfig) -> None:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from seqkd.cli.jobs import Job, at_once, run_jobs
-from seqkd.cli.settings import compose, parse, parser, quoted
+from seqkd.cli.settings import compose, parse, parser, shared_overrides
 from seqkd.errors import ConfigError
 from seqkd.files import write_text
 from seqkd.processes import needs_of
@@ -22,7 +22,7 @@ def main(argv: list[str]) -> int:
     import yaml
 
     cfg = compose(args)
-    from seqkd.layout import run_directory, teacher_sources
+    from seqkd.layout import run_directory
 
     variants = yaml.safe_load(args.variants.read_text(encoding="utf-8"))
     if not isinstance(variants, dict) or not all(isinstance(v, list) for v in variants.values()):
@@ -32,9 +32,7 @@ def main(argv: list[str]) -> int:
         *(("--preset", args.preset) if args.preset else ()),
         *("--data", str(args.data), "--ngpu", str(args.ngpu)),
         *args.overrides,
-        f"tokens.directory={cfg.tokens.directory}",
-        f"teacher.import_from=[{','.join(map(quoted, teacher_sources(cfg)))}]",
-        f"book.directory={quoted(cfg.book.directory)}",
+        *shared_overrides(cfg),
     ]
     jobs, where = [], {}
     for name, overrides in variants.items():
