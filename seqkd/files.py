@@ -7,9 +7,10 @@ import fcntl
 import json
 import os
 import shutil
+import tarfile
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from seqkd.errors import DataError, SeqkdError
@@ -51,6 +52,24 @@ def atomic_directory(directory: Path) -> Iterator[Path]:
             temporary.replace(directory)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def unpack(archive: Path, directory: Path) -> None:
+    """Unpack a tar archive, of whatever compression.
+
+    Raises:
+        tarfile.TarError: it is damaged, or holds something that is not a file or a folder inside it; that is found
+            before anything is written.
+        OSError: it cannot be read, or the directory written.
+    """
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            path = PurePosixPath(member.name)
+            if path.is_absolute() or ".." in path.parts or not (member.isfile() or member.isdir()):
+                raise tarfile.TarError(f"{member.name} is not a file or folder inside the archive")
+        # The same again, and no ownership, where Python can do that (from 3.10.12 and 3.11.4 on).
+        options = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+        tar.extractall(directory, **options)
 
 
 def decode_line(raw: bytes, where: str) -> str:

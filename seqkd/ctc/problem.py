@@ -64,6 +64,11 @@ class Problem:
         return torch.promote_types(self.logits.dtype, torch.float32)
 
     @property
+    def compares(self) -> bool:
+        """Whether a term that compares distributions is wanted: distillation or consistency."""
+        return self.distance != "none" or self.consistency != "none"
+
+    @property
     def row_values(self) -> int:
         """R, how many numbers are kept of each frame for the gradient (what they mean is the backend's business)."""
         passes = self.shape[0]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from seqkd.data.debian import fetch
 from seqkd.errors import DataError
+from seqkd.files import unpack
 
 _PACKAGES = ("asterisk-core-sounds-en-wav", "asterisk-core-sounds-en")
 _ARCHIVE = "https://downloads.asterisk.org/pub/telephony/sounds/releases/asterisk-core-sounds-en-wav-1.6.1.tar.gz"
@@ -75,8 +76,7 @@ def _from_archive(folder: Path) -> str | None:
     try:
         with urllib.request.urlopen(_ARCHIVE, timeout=30) as source, archive.open("wb") as target:
             shutil.copyfileobj(source, target)
-        with tarfile.open(archive) as tar:
-            tar.extractall(folder, filter="data")
+        unpack(archive, folder)
     except (OSError, tarfile.TarError) as error:
         return f"{_ARCHIVE} could not be had: {error}"
     archive.unlink()

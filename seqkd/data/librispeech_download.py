@@ -13,7 +13,7 @@ from pathlib import Path
 
 from seqkd.data.corpus import bar_interval
 from seqkd.errors import DataError
-from seqkd.files import lock
+from seqkd.files import lock, unpack
 
 PARTS = {  # utterances of each
     "train-clean-100": 28_539,
@@ -120,8 +120,7 @@ def _check(archive: Path, digest: str) -> None:
 def _unpack(archive: Path, part: str, unpacked: Path) -> None:
     temporary = Path(tempfile.mkdtemp(dir=archive.parent, prefix=f".tmp-{part}-"))
     try:
-        with tarfile.open(archive) as tar:
-            tar.extractall(temporary, filter="data")
+        unpack(archive, temporary)
         if not (temporary / "LibriSpeech" / part).is_dir():
             raise DataError(f"{archive} holds no LibriSpeech/{part}; {_BY_HAND}.")
         unpacked.mkdir(exist_ok=True)

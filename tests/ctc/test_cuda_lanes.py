@@ -10,7 +10,7 @@ import torch
 from seqkd.ctc.cuda import passes, raise_earlier_fault, self_test
 from seqkd.ctc.cuda.compiler import Variant
 from tests.ctc.cuda_emulator import Emulator, NoCompiler, build, no_fault
-from tests.gpu.suite import KernelSuite, compute, expected, make_problem, random_batch, regime
+from tests.gpu.suite import REGIMES, KernelSuite, compute, expected, make_problem, random_batch, regime
 
 
 class HostBackend:
@@ -18,12 +18,13 @@ class HostBackend:
 
     device = torch.device("cpu")
 
-    def __init__(self, library, **options):
+    def __init__(self, library, *, one_block=None, **options):
         self.launch = Emulator(library, **options)
         self.fault = no_fault()
+        self.one_block = one_block
 
     def forward(self, problem):
-        return passes.forward(problem, self.launch, self.fault)
+        return passes.forward(problem, self.launch, self.fault, one_block=self.one_block)
 
     def backward(self, problem, terms, *weights):
         return passes.backward(problem, self.launch, terms, *weights)
@@ -55,7 +56,17 @@ class TestKernels(KernelSuite):
     pass
 
 
-@pytest.mark.parametrize("broken", [None, "row_pass", "sum_frames", "occupancy_pass", "gradient_pass"])
+class TestSeparateKernels(KernelSuite):
+    """Where an utterance would be work for one block, too."""
+
+    @pytest.fixture
+    def backend(self, libraries):
+        return HostBackend(libraries(), one_block=False)
+
+
+@pytest.mark.parametrize(
+    "broken", [None, "row_pass", "sum_frames", "occupancy_pass", "utterance_pass_1", "gradient_pass"]
+)
 def test_the_self_test_before_first_use(libraries, broken):
     emulator = Emulator(libraries())
     emulator.skipped = broken
@@ -106,7 +117,8 @@ def test_occupancies_add_up_to_one(backend):
             torch.testing.assert_close(occupancy[0, b, :frames].sum(-1), torch.ones(frames), rtol=1e-6, atol=0)
 
 
-def test_states_too_far_apart_to_be_packed_are_computed_in_double_precision(backend):
+def test_states_too_far_apart_to_be_packed_are_computed_in_double_precision(libraries):
+    backend = HostBackend(libraries(), one_block=False)
     # Four neighbours further apart than 1,021 bits, and the least of them is on the only path that ends.
     frames, classes = 6, 6
     logits = torch.zeros(1, 1, frames, classes)
@@ -120,3 +132,51 @@ def test_states_too_far_apart_to_be_packed_are_computed_in_double_precision(back
         torch.testing.assert_close(terms.ctc.double(), ctc, rtol=1e-6, atol=0)
         errors.append((gradient.double() - right).abs().nan_to_num(1.0).max())
     assert errors[0] < 1e-5 < errors[1]
+    backend.one_block = True
+    assert (compute(backend, problem)[1].double() - right).abs().max() < 1e-5
+
+
+def small_problems():
+    """What is work for one block: also for each of its ways out, and at the limits of its sizes."""
+    for seed, (classes, labels) in enumerate([(5, 3), (7, 8), (20, 31), (32, 32), (33, 40), (64, 70), (128, 20)]):
+        batch = random_batch(seed, passes=2, batch=4, classes=classes, labels=labels, frames=90, blank=seed % 3)
+        yield {"batch": batch, "blank": seed % 3}
+        yield {"batch": batch, "blank": seed % 3, "gradient": False}
+        teacher = torch.randn(1, 4, 90, classes, generator=torch.Generator().manual_seed(seed))
+        compared = {"teacher": teacher, "distance": "kl", "consistency": "attached", "temperature": 2.0}
+        yield {"batch": batch, "blank": seed % 3, **compared}
+    for name in REGIMES:
+        yield {"batch": (*regime(name, 512, 30, 200), [512], [200])}
+    yield {"batch": (*regime("peaked", 500, 30, 447), [500], [447])}
+    logits, targets, *lengths = random_batch(9)
+    yield {"batch": (3e3 * logits, targets, *lengths)}  # only double precision will do
+    logits[0, 1, 3] = torch.nan
+    targets[2, 1] = 99
+    yield {"batch": (logits, targets, *lengths)}
+    yield {"batch": (torch.randn(1, 3, 4, 3), torch.ones(3, 3, dtype=torch.long), [0, 4, 4], [0, 3, 0])}
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_one_block_gives_the_same_bits_as_separate_kernels(libraries, backwards):
+    for options in small_problems():
+        batch = options.pop("batch")
+        problem = make_problem(HostBackend, *batch, **options)
+        assert passes.fits_one_block(problem)
+        separate, together = (HostBackend(libraries(), one_block=x, backwards=backwards) for x in (False, True))
+        if not problem.gradient:
+            assert torch.equal(separate.forward(problem).ctc, together.forward(problem).ctc)
+            continue
+        (terms, gradient), (right, right_gradient) = compute(together, problem), compute(separate, problem)
+        assert all(torch.equal(a.nan_to_num(-1), b.nan_to_num(-1)) for a, b in zip(terms[:3], right[:3], strict=True))
+        assert torch.equal(gradient.nan_to_num(-1), right_gradient.nan_to_num(-1))
+
+
+def test_what_is_too_much_for_one_block():
+    for frames, classes, labels, fits in (
+        (512, 128, 447, True),
+        (513, 9, 9, False),
+        (9, 129, 9, False),
+        (9, 9, 448, False),
+    ):
+        batch = random_batch(0, frames=frames, classes=classes, labels=labels)
+        assert passes.fits_one_block(make_problem(HostBackend, *batch)) == fits

@@ -34,6 +34,25 @@ class TestKernels(KernelSuite):
     pass
 
 
+class TestSeparateKernels(KernelSuite):
+    """Where an utterance would be work for one block, too."""
+
+    @pytest.fixture(autouse=True)
+    def never_one_block(self, monkeypatch):
+        monkeypatch.setattr(passes, "fits_one_block", lambda problem: False)
+
+
+def test_one_block_gives_the_same_bits_as_separate_kernels(backend, monkeypatch):
+    for passes_, classes, labels in ((1, 5, 3), (2, 20, 31), (1, 32, 80), (2, 128, 440)):
+        problem = make_problem(backend, *random_batch(0, passes=passes_, classes=classes, labels=labels, frames=500))
+        assert passes.fits_one_block(problem)
+        together = compute(backend, problem)
+        with monkeypatch.context() as patch:
+            patch.setattr(passes, "fits_one_block", lambda problem: False)
+            separate = compute(backend, problem)
+        assert torch.equal(together[0].ctc, separate[0].ctc) and torch.equal(together[1], separate[1])
+
+
 @pytest.mark.parametrize("logits_type", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("teacher_type", [torch.float32, torch.bfloat16])
 def test_half_precision_is_computed_in_float32(backend, logits_type, teacher_type):

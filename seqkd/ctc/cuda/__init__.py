@@ -49,7 +49,10 @@ def available() -> tuple[bool, str]:
 
 
 def self_test(device: torch.device, launcher: Callable[[Problem], passes.Launcher]) -> float:
-    """Largest error of values and gradient of all terms, on a small problem (P2 B3 T40 C20), against float64."""
+    """Largest error of values and gradient of all terms, on a small problem (P2 B3 T40 C20), against float64.
+
+    Computed with an utterance in one block, and with all kernels.
+    """
     generator = torch.Generator().manual_seed(0)
     logits = 2 * torch.randn(2, 3, 40, 20, generator=generator)
     teacher = 2 * torch.randn(1, 3, 40, 20, generator=generator)
@@ -58,10 +61,6 @@ def self_test(device: torch.device, launcher: Callable[[Problem], passes.Launche
     options = (0, True, "kl", 2.0, False, "attached", True)
     problem = Problem(logits.to(device), teacher.to(device), targets.to(device), *lengths, *options)
     launch = launcher(problem)
-    terms = passes.forward(problem, launch, torch.zeros(4, dtype=torch.int64))  # unread: labels are not checked
-    ones = [torch.ones_like(term) for term in terms[:3]]
-    gradient = passes.backward(problem, launch, terms, *ones).cpu().double()
-
     exact = logits.double().requires_grad_()
     mask = frame_mask(lengths[0], 40)
     p, q = exact.log_softmax(-1)
@@ -72,8 +71,14 @@ def self_test(device: torch.device, launcher: Callable[[Problem], passes.Launche
         0.5 * ((p.exp() - q.exp()) * (p - q)).sum(-1).mul(mask).sum(-1),
     )
     (exact_gradient,) = torch.autograd.grad(sum(term.sum() for term in expected), exact)
-    errors = [((a.cpu() - b).abs() / (1 + b.abs())).max() for a, b in zip(terms[:3], expected, strict=True)]
-    return float(torch.stack([*errors, (gradient - exact_gradient).abs().max()]).detach().max())  # NaN if any is
+    errors = []
+    for one_block in (True, False):
+        unread = torch.zeros(4, dtype=torch.int64)  # labels are not checked
+        terms = passes.forward(problem, launch, unread, one_block=one_block)
+        gradient = passes.backward(problem, launch, terms, *(torch.ones_like(term) for term in terms[:3]))
+        errors += [((a.cpu() - b).abs() / (1 + b.abs())).max() for a, b in zip(terms[:3], expected, strict=True)]
+        errors.append((gradient.cpu().double() - exact_gradient).abs().max())
+    return float(torch.stack(errors).detach().max())  # NaN if any is
 
 
 def supports(problem: Problem) -> tuple[bool, str]:
@@ -167,7 +172,7 @@ class _Launcher:
     def __init__(self, problem: Problem) -> None:
         teacher = problem.logits if problem.teacher is None else problem.teacher
         types = passes.LOGIT_TYPES[problem.logits.dtype], passes.LOGIT_TYPES[teacher.dtype]
-        self._variant = compiler.Variant(*types, problem.distance != "none" or problem.consistency != "none")
+        self._variant = compiler.Variant(*types, problem.compares)
         self._arch = _arch(problem.logits.device)
         self._stream = _stream(torch.cuda.current_stream(problem.logits.device).cuda_stream)
 

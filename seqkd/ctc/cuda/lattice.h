@@ -48,17 +48,14 @@ DEVICE Scaled normalised(float mantissa, int exponent) {
 DEVICE Scaled sum(Scaled a, Scaled b) {
     const int top = larger(a.exponent, b.exponent), bias = 127 - top;
     return scaled(
-        a.mantissa * power_of_two(a.exponent + bias) + b.mantissa * power_of_two(b.exponent + bias), top
+        fmaf(b.mantissa, power_of_two(b.exponent + bias), a.mantissa * power_of_two(a.exponent + bias)), top
     );
 }
 
 DEVICE Scaled sum(Scaled a, Scaled b, Scaled c) {
     const int top = larger(larger(a.exponent, b.exponent), c.exponent), bias = 127 - top;
-    return scaled(
-        a.mantissa * power_of_two(a.exponent + bias) + b.mantissa * power_of_two(b.exponent + bias) +
-            c.mantissa * power_of_two(c.exponent + bias),
-        top
-    );
+    const float two = fmaf(b.mantissa, power_of_two(b.exponent + bias), a.mantissa * power_of_two(a.exponent + bias));
+    return scaled(fmaf(c.mantissa, power_of_two(c.exponent + bias), two), top);
 }
 
 template <int K>

@@ -22,6 +22,8 @@ SOURCE_OF = {
     "lattice_pass_4": "lattice",
     "occupancy_pass": "lattice",
     "slow_lattice_pass": "slow",
+    "utterance_pass_1": "utterance",
+    "utterance_pass_2": "utterance",
     "gradient_pass": "gradient",
 }
 """Which program each kernel is in."""
@@ -33,6 +35,10 @@ _DISTANCES = {"none": 0, "squared": 1, "kl": 2}
 _CONSISTENCIES = {"none": 0, "attached": 1, "detached": 2}
 _LATTICES = ((32, 1), (512, 2), (2048, 4))
 """Up to so many pairs: pairs a lane. Few make a step short; more need fewer warps that wait for each other."""
+_BLOCK = 512
+"""Threads of the blocks that do all of an utterance, or its lattice in double precision."""
+_SHARED = 1192
+"""Bytes of the struct ``Shared`` of ``utterance.cu``."""
 
 
 class Launch(NamedTuple):
@@ -50,7 +56,18 @@ class Launcher(Protocol):
         """Start one kernel; pointers are ints, and all numbers 64 bits wide."""
 
 
-def forward(problem: Problem, launch: Launcher, fault: Tensor) -> Terms:
+def fits_one_block(problem: Problem) -> bool:
+    """Whether CTC of an utterance is work for one block: few classes, and not too many labels and frames.
+
+    A block reads few classes as fast as it walks through the lattice. Then one kernel instead of four is less to wait
+    for, until so many frames that a block's share of the occupancies takes longer than starting kernels does. (512
+    threads must have some left beside those that walk, for the chains of labels.)
+    """
+    _, _, frames, classes = problem.shape
+    return problem.ctc and classes <= 128 and problem.targets.shape[1] < 448 and frames <= 512
+
+
+def forward(problem: Problem, launch: Launcher, fault: Tensor, *, one_block: bool | None = None) -> Terms:
     """Values, and what the gradient needs of them.
 
     Args:
@@ -58,6 +75,8 @@ def forward(problem: Problem, launch: Launcher, fault: Tensor) -> Terms:
         launch: starts the kernels.
         fault: (4,) int64 that the kernels may write and the host read: utterance, position and label of a bad
             label behind a 2; 0 at first, 1 while they are being written.
+        one_block: whether one block does all of an utterance's CTC; the default is :func:`fits_one_block`. The results
+            are the same, to the bit.
 
     Returns:
         The terms. A repeated label's occupancy is added up at its first position; its other positions and
@@ -71,29 +90,32 @@ def forward(problem: Problem, launch: Launcher, fault: Tensor) -> Terms:
     device, gradient = problem.logits.device, problem.gradient
     lengths = _lengths(problem)
     status = torch.zeros(2, items, dtype=torch.int32, device=device)
-    label_emissions = _empty(device, items * frames * _round_up(labels, 4) * 2 * problem.ctc)
-    blank_emissions = _empty(device, items * frames * 2 * problem.ctc)
+    emissions = _empty(device, items * frames * problem.slots * 2 * problem.ctc)
     kd_rows = _empty(device, items * frames * (problem.distance != "none"))
     consistency_rows = _empty(device, batch * frames * (problem.consistency != "none"))
 
-    launch(
-        "row_pass",
-        _rows_launch(problem),
-        *_logits_arguments(problem.logits),
-        *_logits_arguments(problem.logits if problem.teacher is None else problem.teacher),
-        lengths.data_ptr(),
-        problem.targets.data_ptr(),
-        *_sizes(problem),
-        problem.ctc,
-        _DISTANCES[problem.distance],
-        float(problem.temperature),
-        problem.nonblank,
-        _CONSISTENCIES[problem.consistency],
-        gradient,
-        _threads_per_row(classes),
-        *(x.data_ptr() for x in (label_emissions, blank_emissions, terms.rows, kd_rows, consistency_rows, status)),
-    )
-    if problem.distance != "none" or problem.consistency != "none":
+    one_block = fits_one_block(problem) if one_block is None else one_block and problem.ctc
+    has_rows = problem.compares or not one_block
+    if has_rows:
+        launch(
+            "row_pass",
+            _rows_launch(problem),
+            *_logits_arguments(problem.logits),
+            *_logits_arguments(problem.logits if problem.teacher is None else problem.teacher),
+            lengths.data_ptr(),
+            problem.targets.data_ptr(),
+            *_sizes(problem),
+            problem.ctc,
+            problem.slots,
+            _DISTANCES[problem.distance],
+            float(problem.temperature),
+            problem.nonblank,
+            _CONSISTENCIES[problem.consistency],
+            gradient,
+            _threads_per_row(classes),
+            *(x.data_ptr() for x in (emissions, terms.rows, kd_rows, consistency_rows, status)),
+        )
+    if problem.compares:
         sums = items * (problem.distance != "none") + batch * (problem.consistency != "none")
         launch(
             "sum_frames",
@@ -109,42 +131,75 @@ def forward(problem: Problem, launch: Launcher, fault: Tensor) -> Terms:
             terms.consistency.data_ptr(),
         )
     if problem.ctc:
-        _lattice(problem, launch, terms, lengths, status, label_emissions, blank_emissions, fault)
+        pairs = _round_up(labels + 1, 4)
+        rows = frames if gradient else 2  # of packed states, or of double precision without a gradient
+        states = _States(
+            lengths,
+            status,
+            emissions,
+            packed=_empty(device, items * 2 * max(rows, 1) * pairs * 2),
+            bases=_empty(device, items * 2 * frames * (pairs // 4) * gradient),
+        )
+        told = fault.data_ptr() if problem.check_labels else 0
+        if one_block:
+            _utterances(problem, launch, terms, states, has_rows, told)
+        else:
+            _lattice(problem, launch, terms, states, told)
     return terms
 
 
-def _lattice(
-    problem: Problem,
-    launch: Launcher,
-    terms: Terms,
-    lengths: Tensor,
-    status: Tensor,
-    label_emissions: Tensor,
-    blank_emissions: Tensor,
-    fault: Tensor,
-) -> None:
+class _States(NamedTuple):
+    """What the lattice works with."""
+
+    lengths: Tensor
+    status: Tensor
+    emissions: Tensor
+    packed: Tensor
+    bases: Tensor
+
+
+def _utterances(problem: Problem, launch: Launcher, terms: Terms, states: _States, has_rows: bool, fault: int) -> None:
+    passes, batch, frames, classes = problem.shape
+    labels = problem.targets.shape[1]
+    lane_pairs = 1 if labels < 32 else 2
+    walkers = _round_up(-(-(labels + 1) // lane_pairs), 32)
+    launch(
+        f"utterance_pass_{lane_pairs}",
+        Launch(passes * batch, _BLOCK, _SHARED + 4 * labels + 4 * labels * (_BLOCK // 32)),
+        *_logits_arguments(problem.logits),
+        states.lengths.data_ptr(),
+        problem.targets.data_ptr(),
+        *(passes, batch, frames, labels, classes, problem.blank, problem.slots),
+        problem.gradient,
+        has_rows,
+        _threads_per_row(classes),
+        walkers,
+        *(x.data_ptr() for x in (states.emissions, terms.rows, states.packed, states.bases, states.status)),
+        *(x.data_ptr() for x in (terms.ctc, terms.occupancy)),
+        fault,
+    )
+
+
+def _lattice(problem: Problem, launch: Launcher, terms: Terms, states: _States, fault: int) -> None:
     passes, batch, frames, classes = problem.shape
     labels, items, device = problem.targets.shape[1], passes * batch, problem.logits.device
-    gradient, dense, slots = problem.gradient, problem.dense_occupancy, problem.slots
-    pairs = _round_up(labels + 1, 4)
-    rows = frames if gradient else 2  # of packed states, or of double precision without a gradient
-    packed = _empty(device, items * 2 * max(rows, 1) * pairs * 2)
-    bases = _empty(device, items * 2 * frames * (pairs // 4) * gradient)
+    gradient = problem.gradient
+    lengths, status, emissions, packed, bases = states
     likelihoods = _empty(device, items * 2)
     chains = _empty(device, batch * labels)
-    sizes = (passes, batch, frames, labels, classes, problem.blank)
-    emissions = (label_emissions.data_ptr(), blank_emissions.data_ptr(), lengths.data_ptr(), problem.targets.data_ptr())
+    sizes = (passes, batch, frames, labels, classes, problem.blank, problem.slots)
+    inputs = (emissions.data_ptr(), lengths.data_ptr(), problem.targets.data_ptr())
 
     kernel, threads, too_long = _lattice_kernel(labels + 1)
     launch(
         kernel,
         Launch(items * 2 + batch if gradient else items, threads, 66 * 8 + 16),
-        *emissions,
+        *inputs,
         *sizes,
         gradient,
         too_long,
         *(x.data_ptr() for x in (packed, bases, likelihoods, chains, status, terms.ctc)),
-        fault.data_ptr() if problem.check_labels else 0,
+        fault,
     )
     if gradient and frames > 0:
         warps = max(1, min(8, 48 * 1024 // (4 * labels)))
@@ -153,20 +208,15 @@ def _lattice(
             Launch(-(-items * frames // warps), 32 * warps, 4 * warps * labels),
             *(x.data_ptr() for x in (packed, bases, likelihoods, chains, lengths, problem.targets)),
             *sizes,
-            dense,
-            slots,
             status.data_ptr(),
             terms.occupancy.data_ptr(),
         )
     launch(
         "slow_lattice_pass",
-        Launch(items, 256, 4 * (labels + 8)),
-        *emissions,
+        Launch(items, _BLOCK, 4 * (labels + _BLOCK // 32)),
+        *inputs,
         *sizes,
         gradient,
-        max(rows, 1),
-        dense,
-        slots,
         *(x.data_ptr() for x in (packed, chains, status, terms.ctc, terms.occupancy)),
     )
 
@@ -206,11 +256,10 @@ def backward(
         problem.targets.data_ptr(),
         *_sizes(problem),
         problem.ctc,
+        problem.slots,
         _DISTANCES[problem.distance],
         float(problem.temperature),
         _CONSISTENCIES[problem.consistency],
-        problem.dense_occupancy,
-        problem.slots,
         _threads_per_row(problem.shape[3]),
         *(x.data_ptr() for x in (terms.ctc, terms.kd, terms.consistency, terms.rows, terms.occupancy)),
         *(x.data_ptr() for x in coefficients),
@@ -240,6 +289,8 @@ def _logits_arguments(logits: Tensor) -> tuple[int, ...]:
 
 def _threads_per_row(classes: int) -> int:
     """Of the sizes, only C decides: an utterance's sums are added up in one order whatever the batch."""
+    if classes <= 64:
+        return 8 if classes <= 32 else 16
     return 32 if classes <= 1024 else 128 if classes <= 8192 else 256
 
 

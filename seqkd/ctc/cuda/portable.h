@@ -32,9 +32,9 @@ DEVICE float half_bits_to_float(unsigned short bits) {
     return x;
 }
 
-// A barrier for the first so many threads (a multiple of 32) of the block; the others may have left.
-DEVICE void sync_first(int threads) {
-    asm volatile("bar.sync 1, %0;" ::"r"(threads) : "memory");
+// One of two barriers, 1 and 2, for so many threads (a multiple of 32) of the block; the others may have left.
+DEVICE void sync_some(int barrier, int threads) {
+    asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
 }
 
 #define FULL_WARP 0xffffffffu
@@ -42,9 +42,10 @@ template <typename T>
 DEVICE T from_lane_below(T x) {
     return __shfl_up_sync(FULL_WARP, x, 1);
 }
+// `members`: a bit for each lane of the warp that takes part.
 template <typename T>
-DEVICE T from_lane_xor(T x, int mask) {
-    return __shfl_xor_sync(FULL_WARP, x, mask);
+DEVICE T from_lane_xor(T x, int mask, unsigned members = FULL_WARP) {
+    return __shfl_xor_sync(members, x, mask);
 }
 
 #endif
@@ -105,15 +106,18 @@ DEVICE float warp_max(float x) {
     return x;
 }
 
-// Sums and maxima over the threads that share one row: a warp, or the whole block. The order of the additions
-// depends on nothing but their number.
+// Sums and maxima over the threads that share one row: a part of a warp (a power of two), a warp, or the whole
+// block. The order of the additions depends on nothing but their number.
 struct Group {
     int thread;
     int threads;
     float* shared;  // one float a warp of the block
 
     DEVICE float sum(float x) const {
-        x = warp_sum(x);
+#pragma unroll
+        for (int mask = 16; mask > 0; mask >>= 1) {
+            if (mask < threads) x += from_lane_xor(x, mask, members());
+        }
         if (threads > 32) {
             exchange(x);
             x = shared[0];
@@ -123,7 +127,10 @@ struct Group {
     }
 
     DEVICE float max(float x) const {
-        x = warp_max(x);
+#pragma unroll
+        for (int mask = 16; mask > 0; mask >>= 1) {
+            if (mask < threads) x = fmaxf(x, from_lane_xor(x, mask, members()));
+        }
         if (threads > 32) {
             exchange(x);
             x = shared[0];
@@ -136,11 +143,17 @@ struct Group {
         if (threads > 32) {
             __syncthreads();
         } else {
-            __syncwarp();
+            __syncwarp(members());
         }
     }
 
   private:
+    // This group's lanes, if it is not larger than their warp.
+    DEVICE unsigned members() const {
+        if (threads >= 32) return FULL_WARP;
+        return ((1u << threads) - 1u) << (threadIdx.x % 32 / threads * threads);
+    }
+
     DEVICE void exchange(float x) const {
         __syncthreads();  // the last use of the shared floats is over
         if (thread % 32 == 0) shared[thread / 32] = x;

@@ -1,7 +1,6 @@
 // The row pass: everything that is needed of each frame's logits, in one reading of them from memory. (Terms that
 // compare distributions read a row again, from the cache.)
-#include "lattice.h"
-#include "rows.h"
+#include "emissions.h"
 
 #ifndef LOGITS
 #define LOGITS float
@@ -9,55 +8,6 @@
 #ifndef TEACHER
 #define TEACHER float
 #endif
-
-struct RowSums {
-    float largest, sum, log_sum, tempered;
-};
-
-// Σ 2^((v - top) · scale), in pairs: fewer roundings next to a large one.
-DEVICE float sum_of_exp(const float* v, float top, float scale) {
-    return (exp2_fast((v[0] - top) * scale) + exp2_fast((v[1] - top) * scale)) +
-           (exp2_fast((v[2] - top) * scale) + exp2_fast((v[3] - top) * scale));
-}
-
-// Largest logit, the sum of exp(z - largest), its log, and that of the sum of exp((z - largest) / τ). NaN if a logit
-// is NaN or +inf, or if all are -inf.
-template <typename T>
-DEVICE RowSums sum_row(
-    const Logits<T>& logits, const T* row, int classes, bool tempering, float scale, const Group& group
-) {
-    constexpr int RUNS = 4;  // so many loads in flight
-    float top = NEGATIVE_INFINITY, sum = 0.0f, tempered = 0.0f;
-    for (int start = 4 * group.thread; start < classes; start += 4 * RUNS * group.threads) {
-        float values[RUNS][4];
-#pragma unroll
-        for (int i = 0; i < RUNS; ++i) logits.four(row, start + 4 * i * group.threads, classes, values[i]);
-#pragma unroll
-        for (int i = 0; i < RUNS; ++i) {
-            const float* v = values[i];
-            const float larger_top = fmaxf(top, fmaxf(fmaxf(v[0], v[1]), fmaxf(v[2], v[3])));
-            if (larger_top > top) {
-                sum *= exp2_fast((top - larger_top) * LOG2E);
-                if (tempering) tempered *= exp2_fast((top - larger_top) * (scale * LOG2E));
-                top = larger_top;
-            }
-            if (top == NEGATIVE_INFINITY) {  // nothing yet, or NaN, which maxima pass over
-                if (v[0] != v[0] || v[1] != v[1] || v[2] != v[2] || v[3] != v[3]) sum = tempered = NOT_A_NUMBER;
-                continue;
-            }
-            sum += sum_of_exp(v, top, LOG2E);
-            if (tempering) tempered += sum_of_exp(v, top, scale * LOG2E);
-        }
-    }
-    RowSums result;
-    result.largest = group.max(top);
-    const float difference = top - result.largest;  // NaN where both are infinite, as it should be
-    result.sum = group.sum(sum * exp2_fast(difference * LOG2E));
-    result.log_sum = logf(result.sum);
-    result.tempered = result.log_sum;
-    if (tempering) result.tempered = logf(group.sum(tempered * exp2_fast(difference * (scale * LOG2E))));
-    return result;
-}
 
 // Whether the row's first largest logit is the blank's.
 template <typename T>
@@ -76,9 +26,8 @@ KERNEL LAUNCH_BOUNDS(256, 2) row_pass(
     int64 logits_vector, const TEACHER* teacher_data, int64 teacher_pass_stride, int64 teacher_utterance_stride,
     int64 teacher_frame_stride, int64 teacher_class_stride, int64 teacher_vector, const int64* lengths,
     const int64* targets, int64 passes, int64 teachers, int64 batch, int64 frames, int64 all_classes, int64 labels,
-    int64 blank, int64 ctc, int64 distance, double temperature, int64 nonblank, int64 consistency, int64 gradient,
-    int64 threads, Scaled* label_emissions, Scaled* blank_emissions, float* rows, float* kd_rows,
-    float* consistency_rows, int* status
+    int64 blank, int64 ctc, int64 slots, int64 distance, double temperature, int64 nonblank, int64 consistency,
+    int64 gradient, int64 threads, Scaled* emissions, float* rows, float* kd_rows, float* consistency_rows, int* status
 ) {
     SHARED(memory);
     const int classes = (int)all_classes;
@@ -90,8 +39,8 @@ KERNEL LAUNCH_BOUNDS(256, 2) row_pass(
     const int64 frame = (int64)blockIdx.x * (blockDim.x / threads) + threadIdx.x / threads;
     if (frame >= batch * frames) return;
     const int64 b = frame / frames, t = frame % frames;
-    const int64 own_frames = lengths[b], own_labels = lengths[batch + b];
-    if (t >= own_frames) return;
+    if (t >= lengths[b]) return;
+    const Sizes sizes{batch, frames, labels, all_classes, blank, slots};
     const Logits<LOGITS> logits{
         logits_data, pass_stride, utterance_stride, frame_stride, class_stride, logits_vector != 0
     };
@@ -111,28 +60,12 @@ KERNEL LAUNCH_BOUNDS(256, 2) row_pass(
         const RowSums sums = sum_row(logits, row, classes, tempering, scale, group);
         const int64 item = p * batch + b;
         if (group.thread == 0) {
-            table.largest(p, slot) = sums.largest;
-            table.log_sum(p, slot) = sums.log_sum;
-            table.tempered(p, slot) = sums.tempered;
-            table.squared(p, slot) = 0.0f;
-            if (ctc && sums.log_sum != sums.log_sum) status[item] = 1;
+            table.keep(p, slot, sums);
+            if (ctc && sums.log_sum != sums.log_sum) *Status(status, passes * batch, item).is_nan = 1;
         }
         if (!ctc) continue;
-        const float extreme = extreme_exponent(own_frames);
-        const int64 label_stride = (labels + 3) / 4 * 4;
-        Scaled* to = label_emissions + (item * frames + t) * label_stride;
-        for (int64 s = (int64)group.thread - 1; s < own_labels; s += group.threads) {
-            bool is_extreme;
-            // A bad label is found out later; here it must not lead out of bounds.
-            const int64 c = s < 0 ? blank : smaller(larger(targets[b * labels + s], (int64)0), all_classes - 1);
-            const Scaled value = emission(logits.at(row, c), sums.largest, sums.sum, extreme, is_extreme);
-            if (is_extreme) status[passes * batch + item] = 1;
-            if (s < 0) {
-                blank_emissions[item * frames + t] = value;
-            } else {
-                to[s] = value;
-            }
-        }
+        const Utterance u(sizes, item, lengths, targets, emissions);
+        if (write_emissions(logits, row, sums, u, sizes, t, group)) *Status(status, passes * batch, item).is_slow = 1;
     }
 
     if (distance != NO_DISTANCE) {

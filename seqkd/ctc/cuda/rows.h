@@ -68,6 +68,11 @@ DEVICE float divergence(float log_p, float log_q, float p, float q) {
     return p * u + (q - p);
 }
 
+// What the row pass finds out about a row: Σ exp(z - largest), its log, and that of Σ exp((z - largest) / τ).
+struct RowSums {
+    float largest, sum, log_sum, tempered;
+};
+
 // Where the numbers kept of each frame are: (R, B, T).
 struct RowTable {
     float* data;
@@ -81,6 +86,12 @@ struct RowTable {
     DEVICE float& teacher_largest(int64 q, int64 frame) const { return value(4 * passes + 2 * q, frame); }
     // Log-sum at τ; +inf says that the frame is not distilled.
     DEVICE float& teacher_tempered(int64 q, int64 frame) const { return value(4 * passes + 2 * q + 1, frame); }
+    DEVICE void keep(int64 p, int64 frame, const RowSums& sums) const {
+        largest(p, frame) = sums.largest;
+        log_sum(p, frame) = sums.log_sum;
+        tempered(p, frame) = sums.tempered;
+        squared(p, frame) = 0.0f;
+    }
     // KL(p_i || p_j), i != j
     DEVICE float& kl(int64 i, int64 j, int64 frame) const {
         return value(4 * passes + 2 * teachers + i * (passes - 1) + j - (j > i), frame);

@@ -38,13 +38,18 @@ struct Fiber {
 
 // Fibers that wait for each other. Two sets of values: one is read while the next is written.
 struct Meeting {
-    unsigned arrived = 0, generation = 0;
+    unsigned arrived = 0, generation = 0, members = 0;
     uint64_t values[2][32];
 };
 
+// Those of a warp's lanes that may meet, by the lowest of them: parts of a warp need not wait for the others.
+struct Warp {
+    Meeting of_lowest[32];
+};
+
 inline std::vector<Fiber> fibers;
-inline std::vector<Meeting> warps;
-inline Meeting barriers[2];
+inline std::vector<Warp> warps;
+inline Meeting barriers[3];
 inline Fiber* current;
 inline jmp_buf scheduler;
 inline ucontext_t scheduler_context;
@@ -77,21 +82,30 @@ inline unsigned meet(Meeting& meeting, unsigned expected) {
     return generation;
 }
 
+inline void fail(const char* what) {
+    fprintf(stderr, "emulator: block %u, thread %u: %s\n", block.x, current->thread.x, what);
+    abort();
+}
+
 template <typename T>
-T exchange(T x, unsigned source) {
+T exchange(T x, unsigned source, unsigned members) {
     static_assert(sizeof(T) <= 8, "");
-    Meeting& warp = warps[current->thread.x / 32];
-    const unsigned lane = current->thread.x % 32, set = warp.generation & 1;
-    memcpy(&warp.values[set][lane], &x, sizeof x);
-    meet(warp, 32);
-    memcpy(&x, &warp.values[set][source], sizeof x);
+    const unsigned lane = current->thread.x % 32;
+    if (!(members >> lane & 1u) || !(members >> source & 1u)) fail("a shuffle with a lane that takes no part");
+    Meeting& meeting = warps[current->thread.x / 32].of_lowest[__builtin_ctz(members)];
+    if (meeting.arrived == 0) meeting.members = members;
+    if (meeting.members != members) fail("lanes of one shuffle do not agree who takes part");
+    const unsigned set = meeting.generation & 1;
+    memcpy(&meeting.values[set][lane], &x, sizeof x);
+    meet(meeting, __builtin_popcount(members));
+    memcpy(&x, &meeting.values[set][source], sizeof x);
     return x;
 }
 
 inline void run_block(bool backwards) {
     const unsigned threads = block_size.x;
-    for (Meeting& meeting : warps) meeting = Meeting();
-    barriers[0] = barriers[1] = Meeting();
+    for (Warp& warp : warps) warp = Warp();
+    for (Meeting& barrier : barriers) barrier = Meeting();
     for (unsigned i = 0; i < threads; ++i) {
         Fiber& fiber = fibers[i];
         fiber.thread.x = i;
@@ -182,18 +196,19 @@ inline void launch(
 #define blockDim (emulator::block_size)
 
 inline void __syncthreads() { emulator::meet(emulator::barriers[0], blockDim.x); }
-inline void sync_first(int threads) { emulator::meet(emulator::barriers[1], (unsigned)threads); }
-inline void __syncwarp() { emulator::exchange(0, 0); }
+inline void sync_some(int barrier, int threads) { emulator::meet(emulator::barriers[barrier], (unsigned)threads); }
+#define FULL_WARP 0xffffffffu
+inline void __syncwarp(unsigned members = FULL_WARP) { emulator::exchange(0, threadIdx.x % 32, members); }
 inline void __threadfence_system() {}
 
 template <typename T>
 T from_lane_below(T x) {
     const unsigned lane = threadIdx.x % 32;
-    return emulator::exchange(x, lane == 0 ? 0 : lane - 1);
+    return emulator::exchange(x, lane == 0 ? 0 : lane - 1, FULL_WARP);
 }
 template <typename T>
-T from_lane_xor(T x, int mask) {
-    return emulator::exchange(x, threadIdx.x % 32 ^ mask);
+T from_lane_xor(T x, int mask, unsigned members = FULL_WARP) {
+    return emulator::exchange(x, threadIdx.x % 32 ^ mask, members);
 }
 
 inline unsigned long long atomicCAS(unsigned long long* at, unsigned long long compare, unsigned long long value) {

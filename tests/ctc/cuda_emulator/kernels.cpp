@@ -5,6 +5,7 @@
 #include "../../../seqkd/ctc/cuda/lattice.cu"
 #include "../../../seqkd/ctc/cuda/rows.cu"
 #include "../../../seqkd/ctc/cuda/slow.cu"
+#include "../../../seqkd/ctc/cuda/utterance.cu"
 
 struct Entry {
     const char* name;
@@ -15,8 +16,9 @@ struct Entry {
 #define ENTRY(kernel) {#kernel, emulator::Call<kernel>::run, emulator::Call<kernel>::count}
 
 static const Entry entries[] = {
-    ENTRY(row_pass),       ENTRY(sum_frames),     ENTRY(lattice_pass_1), ENTRY(lattice_pass_2),
-    ENTRY(lattice_pass_4), ENTRY(occupancy_pass), ENTRY(gradient_pass),  ENTRY(slow_lattice_pass),
+    ENTRY(row_pass),          ENTRY(sum_frames),       ENTRY(lattice_pass_1), ENTRY(lattice_pass_2),
+    ENTRY(lattice_pass_4),    ENTRY(occupancy_pass),   ENTRY(gradient_pass),  ENTRY(slow_lattice_pass),
+    ENTRY(utterance_pass_1),  ENTRY(utterance_pass_2),
 };
 
 // 0, or 1 for a kernel that is not known, 2 for a wrong number of arguments.
