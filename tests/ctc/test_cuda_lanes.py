@@ -148,11 +148,14 @@ def small_problems():
     for name in REGIMES:
         yield {"batch": (*regime(name, 512, 30, 200), [512], [200])}
     yield {"batch": (*regime("peaked", 500, 30, 447), [500], [447])}
-    logits, targets, *lengths = random_batch(9)
-    yield {"batch": (3e3 * logits, targets, *lengths)}  # only double precision will do
-    logits[0, 1, 3] = torch.nan
-    targets[2, 1] = 99
-    yield {"batch": (logits, targets, *lengths)}
+    for compared in ({}, {"teacher": torch.zeros(1, 3, 30, 7), "distance": "kl"}):
+        logits, targets, *lengths = random_batch(9)
+        for scale in (3e3, 1e30):  # only double precision will do
+            yield {"batch": (scale * logits, targets, *lengths), **compared}
+            yield {"batch": (scale * logits, targets, *lengths), "gradient": False, **compared}
+        logits[0, 1, 3] = torch.nan
+        targets[2, 1] = 99
+        yield {"batch": (logits, targets, *lengths), **compared}
     yield {"batch": (torch.randn(1, 3, 4, 3), torch.ones(3, 3, dtype=torch.long), [0, 4, 4], [0, 3, 0])}
 
 

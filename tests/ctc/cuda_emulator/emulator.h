@@ -42,6 +42,13 @@ struct Meeting {
     uint64_t values[2][32];
 };
 
+// On a GPU, threads that borrow the barrier of others would let them through too early.
+struct Barrier {
+    Meeting meeting;
+    bool is_of[1024] = {};
+    unsigned threads = 0;
+};
+
 // Those of a warp's lanes that may meet, by the lowest of them: parts of a warp need not wait for the others.
 struct Warp {
     Meeting of_lowest[32];
@@ -49,7 +56,7 @@ struct Warp {
 
 inline std::vector<Fiber> fibers;
 inline std::vector<Warp> warps;
-inline Meeting barriers[3];
+inline Barrier barriers[3];
 inline Fiber* current;
 inline jmp_buf scheduler;
 inline ucontext_t scheduler_context;
@@ -102,10 +109,17 @@ T exchange(T x, unsigned source, unsigned members) {
     return x;
 }
 
+inline void meet_at(Barrier& barrier, unsigned threads) {
+    bool& is_known = barrier.is_of[current->thread.x];
+    if (!is_known && ++barrier.threads > threads) fail("more threads at a barrier than it is for");
+    is_known = true;
+    meet(barrier.meeting, threads);
+}
+
 inline void run_block(bool backwards) {
     const unsigned threads = block_size.x;
     for (Warp& warp : warps) warp = Warp();
-    for (Meeting& barrier : barriers) barrier = Meeting();
+    for (Barrier& barrier : barriers) barrier = Barrier();
     for (unsigned i = 0; i < threads; ++i) {
         Fiber& fiber = fibers[i];
         fiber.thread.x = i;
@@ -195,8 +209,8 @@ inline void launch(
 #define blockIdx (emulator::block)
 #define blockDim (emulator::block_size)
 
-inline void __syncthreads() { emulator::meet(emulator::barriers[0], blockDim.x); }
-inline void sync_some(int barrier, int threads) { emulator::meet(emulator::barriers[barrier], (unsigned)threads); }
+inline void sync_some(int barrier, int threads) { emulator::meet_at(emulator::barriers[barrier], (unsigned)threads); }
+inline void __syncthreads() { sync_some(0, (int)blockDim.x); }
 #define FULL_WARP 0xffffffffu
 inline void __syncwarp(unsigned members = FULL_WARP) { emulator::exchange(0, threadIdx.x % 32, members); }
 inline void __threadfence_system() {}
