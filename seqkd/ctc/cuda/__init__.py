@@ -1,5 +1,7 @@
 """The CTC loss and its distillation terms on NVIDIA GPUs: a row pass, a lattice pass, a gradient pass.
 
+Where classes are few and frames not many, one pass over utterances does the work of the first two.
+
 The kernels are the ``.cu`` files of this directory; :mod:`.passes` says which is launched on what, and
 :mod:`.compiler` makes them. They run on torch's current stream and never make the host wait. Importing this module
 imports torch and nothing of CUDA.

@@ -276,7 +276,10 @@ def _sizes(problem: Problem) -> tuple[int, ...]:
 
 def _lengths(problem: Problem) -> Tensor:
     """(2, B) input and target lengths on the device, in one copy that the host does not wait for."""
-    return torch.stack([problem.input_lengths, problem.target_lengths]).to(problem.logits.device, non_blocking=True)
+    lengths = torch.stack([problem.input_lengths, problem.target_lengths])
+    if problem.logits.is_cuda:
+        lengths = lengths.pin_memory()  # a copy from any other memory may wait
+    return lengths.to(problem.logits.device, non_blocking=True)
 
 
 def _logits_arguments(logits: Tensor) -> tuple[int, ...]:
