@@ -42,7 +42,12 @@ def teacher_sources(cfg: DictConfig) -> list[str]:
     named = cfg.teacher.import_from
     if named:
         return [named] if isinstance(named, str) else list(named)
-    return [str(run_directory(cfg, *run) / "model") for run in teacher_runs(cfg)]
+    return [str(trained_teacher(cfg, *run)) for run in teacher_runs(cfg)]
+
+
+def trained_teacher(cfg: DictConfig, system: str = "teacher", seed: int = 0) -> Path:
+    """The model directory that stage 3 leaves, in the experiment ``teacher.exp``."""
+    return Path(cfg.teacher.exp) / system / f"seed{seed}" / "model"
 
 
 def teacher_run(system: DictConfig, seed: int) -> tuple[str, int] | None:

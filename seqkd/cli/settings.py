@@ -117,9 +117,7 @@ def shared_overrides(cfg: DictConfig) -> list[str]:
     """Overrides for runs elsewhere that have this experiment's tokenizer, teacher and book in common."""
     told = [f"tokens.directory={quoted(cfg.tokens.directory)}"] if "tokens" in cfg else []
     if cfg.task == "ctc_kd":
-        from seqkd.layout import teacher_sources
-
-        told.append(f"teacher.import_from=[{','.join(map(quoted, teacher_sources(cfg)))}]")
+        told.append(f"teacher.exp={quoted(cfg.teacher.exp)}")
         told.append(f"book.directory={quoted(cfg.book.directory)}")
     return told
 

@@ -54,8 +54,8 @@ def weights_of(cfg: DictConfig) -> tuple[float, ...]:
 
 
 def dev_losses(cfg: DictConfig) -> list[float]:
-    """CTC loss of each teacher on dev, in nats a unit of the transcripts; kept in ``<exp>/teacher/dev_loss.json``."""
-    kept = Path(cfg.exp) / "teacher" / "dev_loss.json"
+    """CTC loss of each teacher on dev, in nats a unit of text; kept in ``<teacher.exp>/teacher/dev_loss.json``."""
+    kept = Path(cfg.teacher.exp) / "teacher" / "dev_loss.json"
     keys = [own_hash(source) if is_own(source) else source for source in teacher_sources(cfg)]
     known = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
     if any(key not in known for key in keys):

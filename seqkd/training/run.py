@@ -19,7 +19,7 @@ from seqkd.data.specaugment import SpecAugment
 from seqkd.data.tokens import Tokenizer
 from seqkd.errors import ConfigError, DataError
 from seqkd.files import write_text
-from seqkd.layout import is_done, plain, run_directory, working_in
+from seqkd.layout import is_done, plain, run_directory, trained_teacher, working_in
 from seqkd.models.ctc import CtcModel, save_model
 from seqkd.models.storage import model_hash
 from seqkd.teachers import CheckpointTeacher, Teacher, check_compatible
@@ -155,7 +155,7 @@ def learned_from(cfg: DictConfig, objective: Objective) -> dict[str, Any]:
     if not objective.needs_teacher:
         return {"teacher": None}
     if cfg.system.role == "teacher":  # one of several, guided by the first
-        return {"teacher": model_hash(run_directory(cfg, "teacher", 0) / "model")}
+        return {"teacher": model_hash(trained_teacher(cfg))}
     if reads(cfg, objective):
         return transcripts_id(cfg) if learns_sequences(cfg) else book_id(cfg, objective)
     teachers = teacher_ids(cfg, {})
@@ -185,7 +185,7 @@ def load_teacher(cfg: DictConfig, objective: Objective, student: CtcModel, token
     if not objective.needs_teacher or reads(cfg, objective):
         return None
     if cfg.system.role == "teacher":
-        teacher = CheckpointTeacher.from_directory(run_directory(cfg, "teacher", 0) / "model")
+        teacher = CheckpointTeacher.from_directory(trained_teacher(cfg))
     else:
         teacher = live_teacher(cfg, objective.temperature)
     check_compatible(

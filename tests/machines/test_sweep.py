@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from seqkd.cli.main import main
+from seqkd.models.storage import model_hash
 from tests.machines.same import assert_same
 from tests.runs import arguments, train_here
 
@@ -40,6 +43,18 @@ def test_submitit_trains_every_combination(exp: Path, tones: Path, capsys: pytes
     here = [setting for setting in sweep if not setting.startswith("hydra/launcher")]
     assert main(["train", "--multirun", *here]) == 0  # in this process, and nothing is left to do
     assert len(stamps) >= 2 * len(RATES) and all(path.stat().st_mtime_ns == when for path, when in stamps.items())
+
+
+def test_teachers_are_trained_too_and_students_share_one(
+    exp: Path, tones: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    updates = "teacher.training.updates=3", "student.training.updates=2", "book=live"
+    assert main(["train", "--multirun", *arguments(exp, tones, "system=teacher,teacher_guided,kd", *updates)]) == 0
+    for system in ("teacher", "teacher_guided", "kd"):
+        run = exp / "sweep" / f"system={system}" / system / "seed0"
+        assert json.loads((run / "summary.json").read_text())["steps"] == (2 if system == "kd" else 3)
+    taught = yaml.safe_load((run / "config.yaml").read_text())["teacher"]
+    assert taught == model_hash(exp / "teacher" / "seed0" / "model")
 
 
 @pytest.mark.parametrize(
