@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seqkd.cli.jobs import on_slurm
 from seqkd.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def parse(made: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
             made.error(f"{override!r} is neither an option nor a key=value setting")
     if args.nj < 1 or args.ngpu < 0:
         made.error("--nj must be at least 1 and --ngpu at least 0")
-    if args.ngpu and os.environ.get("SEQKD_BACKEND") != "slurm":  # the GPUs are those of other machines then
+    if args.ngpu and not on_slurm():  # the GPUs are those of other machines then
         check_gpus(args.ngpu)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("lhotse").setLevel(logging.WARNING)

@@ -50,7 +50,7 @@ KERNEL LAUNCH_BOUNDS(256, 3) gradient_pass(
     int64 logits_vector, const TEACHER* teacher_data, int64 teacher_pass_stride, int64 teacher_utterance_stride,
     int64 teacher_frame_stride, int64 teacher_class_stride, int64 teacher_vector, const int64* lengths,
     const int64* targets, int64 passes, int64 teachers, int64 batch, int64 frames, int64 all_classes, int64 labels,
-    int64 blank, int64 ctc, int64 slots, int64 distance, double temperature, int64 consistency, int64 threads,
+    int64 blank, int64 slots, int64 ctc, int64 distance, double temperature, int64 consistency, int64 threads,
     const float* losses, const float* kd_values, const float* consistency_values, const float* rows,
     const float* occupancy, const float* ctc_gradient, const float* kd_gradients, const float* consistency_gradients,
     LOGITS* gradient

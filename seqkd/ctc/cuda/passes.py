@@ -82,7 +82,7 @@ def forward(problem: Problem, launch: Launcher, fault: Tensor, *, one_block: boo
         The terms. A repeated label's occupancy is added up at its first position; its other positions and
         positions beyond the target hold -0.
     """
-    passes, batch, frames, classes = problem.shape
+    passes, batch, frames, _ = problem.shape
     terms = problem.empty_terms()
     if batch == 0:
         return terms
@@ -100,19 +100,9 @@ def forward(problem: Problem, launch: Launcher, fault: Tensor, *, one_block: boo
         launch(
             "row_pass",
             _rows_launch(problem),
-            *_logits_arguments(problem.logits),
-            *_logits_arguments(problem.logits if problem.teacher is None else problem.teacher),
-            lengths.data_ptr(),
-            problem.targets.data_ptr(),
-            *_sizes(problem),
-            problem.ctc,
-            problem.slots,
-            _DISTANCES[problem.distance],
-            float(problem.temperature),
+            *_rows_arguments(problem, lengths),
             problem.nonblank,
-            _CONSISTENCIES[problem.consistency],
             gradient,
-            _threads_per_row(classes),
             *(x.data_ptr() for x in (emissions, terms.rows, kd_rows, consistency_rows, status)),
         )
     if problem.compares:
@@ -250,17 +240,7 @@ def backward(
     launch(
         "gradient_pass",
         _rows_launch(problem),
-        *_logits_arguments(problem.logits),
-        *_logits_arguments(problem.logits if problem.teacher is None else problem.teacher),
-        lengths.data_ptr(),
-        problem.targets.data_ptr(),
-        *_sizes(problem),
-        problem.ctc,
-        problem.slots,
-        _DISTANCES[problem.distance],
-        float(problem.temperature),
-        _CONSISTENCIES[problem.consistency],
-        _threads_per_row(problem.shape[3]),
+        *_rows_arguments(problem, lengths),
         *(x.data_ptr() for x in (terms.ctc, terms.kd, terms.consistency, terms.rows, terms.occupancy)),
         *(x.data_ptr() for x in coefficients),
         gradient.data_ptr(),
@@ -268,10 +248,22 @@ def backward(
     return gradient
 
 
-def _sizes(problem: Problem) -> tuple[int, ...]:
+def _rows_arguments(problem: Problem, lengths: Tensor) -> tuple[int | float, ...]:
+    """What the kernels that read rows of logits have in common."""
     passes, batch, frames, classes = problem.shape
-    teachers = 0 if problem.teacher is None else len(problem.teacher)
-    return passes, teachers, batch, frames, classes, problem.targets.shape[1], problem.blank
+    return (
+        *_logits_arguments(problem.logits),
+        *_logits_arguments(problem.logits if problem.teacher is None else problem.teacher),
+        lengths.data_ptr(),
+        problem.targets.data_ptr(),
+        *(passes, 0 if problem.teacher is None else len(problem.teacher), batch, frames, classes),
+        *(problem.targets.shape[1], problem.blank, problem.slots),
+        problem.ctc,
+        _DISTANCES[problem.distance],
+        float(problem.temperature),
+        _CONSISTENCIES[problem.consistency],
+        _threads_per_row(classes),
+    )
 
 
 def _lengths(problem: Problem) -> Tensor:

@@ -26,8 +26,8 @@ KERNEL LAUNCH_BOUNDS(256, 2) row_pass(
     int64 logits_vector, const TEACHER* teacher_data, int64 teacher_pass_stride, int64 teacher_utterance_stride,
     int64 teacher_frame_stride, int64 teacher_class_stride, int64 teacher_vector, const int64* lengths,
     const int64* targets, int64 passes, int64 teachers, int64 batch, int64 frames, int64 all_classes, int64 labels,
-    int64 blank, int64 ctc, int64 slots, int64 distance, double temperature, int64 nonblank, int64 consistency,
-    int64 gradient, int64 threads, Scaled* emissions, float* rows, float* kd_rows, float* consistency_rows, int* status
+    int64 blank, int64 slots, int64 ctc, int64 distance, double temperature, int64 consistency, int64 threads,
+    int64 nonblank, int64 gradient, Scaled* emissions, float* rows, float* kd_rows, float* consistency_rows, int* status
 ) {
     SHARED(memory);
     const int classes = (int)all_classes;
