@@ -91,7 +91,7 @@ def _read_table(file: Path) -> dict[str, str]:
 
 
 def read_pairs(directory: Path | str) -> list[Pair]:
-    """Read a data directory of pairs, in its order; a side without text is "" (``check_pairs`` drops it).
+    """Read a data directory of pairs, in its order; a side without text is "" (``filter_pairs`` drops it).
 
     Raises:
         DataError: A file is missing, empty or not UTF-8, an id occurs twice, or ids or their order differ.
@@ -176,28 +176,3 @@ def filter_pairs(
         else:
             kept.append(pair)
     return kept, Dropped(empty, over_long, unbalanced)
-
-
-def check_pairs(directory: Path | str, *, max_words: int, max_ratio: float | None = None) -> tuple[list[Pair], Dropped]:
-    """Read and validate a data directory of pairs: what is broken is an error, what does not suit is dropped.
-
-    Args:
-        directory: With ``src`` and ``tgt``.
-        max_words: The most words either side may have; see ``filter_pairs``.
-        max_ratio: The most times the words of the other side; None: any.
-
-    Returns:
-        The pairs kept, in the order of the files, and how many were dropped for what reason.
-
-    Raises:
-        DataError: See ``read_pairs``; or no pair is left.
-        ConfigError: A limit is out of range.
-    """
-    pairs = read_pairs(directory)
-    kept, dropped = filter_pairs(pairs, max_words=max_words, max_ratio=max_ratio)
-    if not kept:
-        raise DataError(
-            f"{directory}: none of its {len(pairs)} pairs is usable ({dropped}); "
-            f"raise max_words ({max_words}) or max_ratio ({max_ratio}), or look into src and tgt."
-        )
-    return kept, dropped

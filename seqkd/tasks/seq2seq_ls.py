@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from seqkd.cli.settings import CONF, student_runs
-from seqkd.errors import ConfigError, SeqkdError
+from seqkd.errors import ConfigError, DataError, SeqkdError
 from seqkd.layout import run_directory, teacher_run
 
 
@@ -23,7 +23,10 @@ def check_pairs(cfg: DictConfig) -> None:
         pairs = text.read_pairs(Path(cfg.data) / name)
         kept, dropped = text.filter_pairs(pairs, max_words=cfg.text.max_words, max_ratio=cfg.text.max_ratio)
         if not kept:
-            raise ConfigError(f"{Path(cfg.data) / name}: none of its {len(pairs)} pairs fits text={cfg.text}")
+            raise DataError(
+                f"{Path(cfg.data) / name}: none of its {len(pairs)} pairs is usable ({dropped}); raise text.max_words "
+                f"({cfg.text.max_words}) or text.max_ratio ({cfg.text.max_ratio}), or look into src and tgt"
+            )
         left_out = f"; training leaves out {dropped}" if name == cfg.sets.train else ""
         print(f"{name}: {len(pairs)} pairs, {sum(pair.words[1] for pair in pairs)} target words{left_out}")
 

@@ -125,6 +125,14 @@ def wrong_encoding(exp: Path, data: Path) -> None:
     (data / "dev" / "src").write_bytes("dev-0000 für\n".encode("latin-1"))
 
 
+@fault(
+    "prepare pairs",
+    "text.max_words=1",
+    says="{data}/train: none of its 120 pairs is usable (*); raise text.max_words *",
+)
+def all_over_long(data: Path, exp: Path) -> None: ...
+
+
 @fault("prepare pairs", "text.max_words=0", says="max_words is 0, expected a number from 1 to *")
 def no_words_allowed(exp: Path, data: Path) -> None:
     pass

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from seqkd.data.pairs import Dropped, Pair, check_pairs, pairs_fingerprint, read_pairs, write_pairs
+from seqkd.data.pairs import Dropped, Pair, filter_pairs, pairs_fingerprint, read_pairs, write_pairs
 from seqkd.data.parallel import is_made, make_corpus, remove_repeats
 from seqkd.data.parallel_split import split_groups
 from seqkd.errors import ConfigError, DataError
@@ -120,7 +120,7 @@ def test_missing_table(tmp_path):
     assert message(read_pairs, tmp_path) == f"{tmp_path / 'tgt'} is missing; a directory of pairs needs src and tgt."
 
 
-def test_pairs_that_do_not_suit_are_dropped_by_the_first_reason(tmp_path):
+def test_pairs_that_do_not_suit_are_dropped_by_the_first_reason():
     texts = {
         "empty": ("", "ein langer Text mit vielen Wörtern"),
         "exact": ("one two three", "eins zwei drei vier"),  # at the limit of 4 words
@@ -128,25 +128,20 @@ def test_pairs_that_do_not_suit_are_dropped_by_the_first_reason(tmp_path):
         "ratio": ("one", "eins zwei drei"),
         "twice": ("one", "eins zwei"),  # at the limit of 2
     }
-    write_pairs(tmp_path / "set", [Pair(key, *sides) for key, sides in texts.items()])
-    kept, dropped = check_pairs(tmp_path / "set", max_words=4, max_ratio=2.0)
+    pairs = [Pair(key, *sides) for key, sides in texts.items()]
+    kept, dropped = filter_pairs(pairs, max_words=4, max_ratio=2.0)
     assert [pair.id for pair in kept] == ["exact", "twice"]
     assert dropped == Dropped(empty=1, over_long=1, unbalanced=1)
     assert dropped.total == 3
     assert str(dropped) == "1 with an empty side, 1 over-long, 1 unbalanced"
-    kept, dropped = check_pairs(tmp_path / "set", max_words=4)
+    kept, dropped = filter_pairs(pairs, max_words=4)
     assert [pair.id for pair in kept] == ["exact", "ratio", "twice"]
     assert str(Dropped()) == "none"
 
 
-def test_nothing_usable_and_limits_out_of_range(tmp_path):
-    write_pairs(tmp_path / "set", PAIRS)
-    assert message(check_pairs, tmp_path / "set", max_words=1) == (
-        f"{tmp_path / 'set'}: none of its 2 pairs is usable (2 over-long); "
-        "raise max_words (1) or max_ratio (None), or look into src and tgt."
-    )
-    assert "max_words is 0" in message(check_pairs, tmp_path / "set", max_words=0, kind=ConfigError)
-    assert "max_ratio is 0.5" in message(check_pairs, tmp_path / "set", max_words=9, max_ratio=0.5, kind=ConfigError)
+def test_limits_out_of_range():
+    assert "max_words is 0" in message(filter_pairs, PAIRS, max_words=0, kind=ConfigError)
+    assert "max_ratio is 0.5" in message(filter_pairs, PAIRS, max_words=9, max_ratio=0.5, kind=ConfigError)
 
 
 # Splits
