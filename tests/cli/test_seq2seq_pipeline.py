@@ -127,10 +127,11 @@ def wrong_encoding(exp: Path, data: Path) -> None:
 
 @fault(
     "prepare pairs",
-    "text.max_words=1",
-    says="{data}/train: none of its 120 pairs is usable (*); raise text.max_words *",
+    "text.max_words=2",
+    says="{data}/train: none of its 120 pairs is usable (120 over-long); raise text.max_words (2) or *",
 )
-def all_over_long(data: Path, exp: Path) -> None: ...
+def nothing_usable(exp: Path, data: Path) -> None:
+    rewrite(data / "train" / "src", lambda lines: [f"{line} and more" for line in lines])
 
 
 @fault("prepare pairs", "text.max_words=0", says="max_words is 0, expected a number from 1 to *")
