@@ -6,8 +6,11 @@ import functools
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
+from unittest import mock
 
 
 @functools.cache
@@ -24,12 +27,20 @@ def load_librosa() -> ModuleType:
     if "numba" not in sys.modules:  # it reads the variable once
         os.environ.setdefault("NUMBA_CACHE_DIR", str(cache))
     with FileLock(cache / "librosa.lock"):
-        import librosa
-        import librosa.beat
-        import librosa.feature
-        import librosa.filters
-        import librosa.onset
+        import numba
+
+        # librosa 0.11 keeps all of them but one, which costs every process two seconds.
+        with mock.patch.object(numba, "guvectorize", functools.partial(_kept, numba.guvectorize)):
+            import librosa
+            import librosa.beat
+            import librosa.feature
+            import librosa.filters
+            import librosa.onset
     return librosa
+
+
+def _kept(guvectorize: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    return guvectorize(*arguments, **{**options, "cache": True})
 
 
 def _cache_directory() -> Path:

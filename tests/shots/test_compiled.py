@@ -33,6 +33,24 @@ def test_kernels_are_compiled_under_a_lock() -> None:
     assert imported == "True" and "too early" not in held and held.count("numba") == 1
 
 
+_COUNT = """
+import numba.core.compiler as compiler
+seen, compile_extra = [], compiler.compile_extra
+def watched(typing, target, function, *rest, **options):
+    seen.append(function.__module__)
+    return compile_extra(typing, target, function, *rest, **options)
+compiler.compile_extra = watched
+from seqkd.shots.compiled import load_librosa
+load_librosa()
+print(sum(name.startswith("librosa") for name in seen))
+"""
+
+
+def test_what_one_process_compiles_the_next_one_finds() -> None:
+    subprocess.run([sys.executable, "-c", _COUNT], check=True, capture_output=True)
+    assert subprocess.run([sys.executable, "-c", _COUNT], check=True, capture_output=True, text=True).stdout == "0\n"
+
+
 def test_a_cache_that_cannot_be_written_is_not_used(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     code = "from seqkd.shots.compiled import _cache_directory; print(_cache_directory())"
