@@ -55,21 +55,24 @@ def atomic_directory(directory: Path) -> Iterator[Path]:
 
 
 def unpack(archive: Path, directory: Path) -> None:
-    """Unpack a tar archive, of whatever compression.
+    """Unpack a tar archive, of whatever compression, in one reading.
 
     Raises:
-        tarfile.TarError: it is damaged, or holds something that is not a file or a folder inside it; that is found
-            before anything is written.
+        tarfile.TarError: it is damaged, or holds something that is not a file or a folder inside it; what came before
+            that is in the directory.
         OSError: it cannot be read, or the directory written.
     """
     with tarfile.open(archive) as tar:
-        for member in tar:
-            path = PurePosixPath(member.name)
-            if path.is_absolute() or ".." in path.parts or not (member.isfile() or member.isdir()):
-                raise tarfile.TarError(f"{member.name} is not a file or folder inside the archive")
         # The same again, and no ownership, where Python can do that (from 3.10.12 and 3.11.4 on).
         options = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
-        tar.extractall(directory, **options)
+        tar.extractall(directory, members=map(_inside, tar), **options)
+
+
+def _inside(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    path = PurePosixPath(member.name)
+    if path.is_absolute() or ".." in path.parts or not (member.isfile() or member.isdir()):
+        raise tarfile.TarError(f"{member.name} is not a file or folder inside the archive")
+    return member
 
 
 def decode_line(raw: bytes, where: str) -> str:

@@ -44,7 +44,8 @@ DEVICE Scaled normalised(float mantissa, int exponent) {
     return scaled(__int_as_float((bits & 0x7fffff) | 0x3f800000), larger(exponent + (bits >> 23) - 127, ZERO));
 }
 
-// Sums keep the exponent of their largest term; the mantissa is in [0.25, 12).
+// Sums keep the exponent of their largest term; the mantissa is in [0.25, 12). Products with powers of two are exact,
+// so that fmaf rounds where a product and a sum would.
 DEVICE Scaled sum(Scaled a, Scaled b) {
     const int top = larger(a.exponent, b.exponent), bias = 127 - top;
     return scaled(

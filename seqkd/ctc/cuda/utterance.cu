@@ -17,6 +17,7 @@ struct Shared {
     float of_warps[32];
     int is_bad, is_nan, is_slow, padding;
 };
+static_assert(sizeof(Shared) == 1192, "as passes.py has it");
 
 // `walkers`: threads for each direction. Those that walk in none chain the labels meanwhile; there are some.
 // `has_rows`: the row pass has been there, because other terms needed it, and has left its emissions and status.

@@ -45,7 +45,6 @@ struct Status {
     int* is_slow;  // needs the lattice in double precision
 
     DEVICE Status(int* status, int64 items, int64 item) : is_nan(status + item), is_slow(status + items + item) {}
-    DEVICE Status(int* nan, int* slow) : is_nan(nan), is_slow(slow) {}
 };
 
 // One utterance of one pass.
