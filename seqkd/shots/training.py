@@ -148,7 +148,7 @@ def train_network(
     lines = ProgressLines(label, settings.updates, progress.update)
     while progress.update < settings.updates:
         lesson = draw(known, batch=settings.batch, window=window, seed=seed, update=progress.update)
-        torch.manual_seed(hash((seed, progress.update)) % 2**63)  # dropout: this update's own
+        torch.manual_seed(hash((seed, progress.update, 0)) % 2**63)  # dropout: this update's own
         loss = distillation.loss(network.train()(lesson.frames), lesson)
         optimizer.zero_grad()
         loss.total.backward()

@@ -153,10 +153,11 @@ class CtcDistillation(Distillation):
             logits = self.model.attend(output, inputs.repeat(o.passes, 1)).unflatten(0, (o.passes, -1))
             prior = self.knowledge.past_attends(past, inputs) if past else None
             attended = o.of_attention().loss(logits, targets, prior)
-            positions = (targets != IGNORE).sum()
-            total = total + o.attention_weight * attended.total * positions
-            terms["attention"] = attended.total * positions
-            terms |= {f"attention_{name}": terms_of * utterances for name, terms_of in attended.terms.items()}
+            total = total + o.attention_weight * attended.total
+            positions = (targets != IGNORE).sum().clamp(min=1)
+            means = {name: v if name in ("alpha", "weight") else v / positions for name, v in attended.terms.items()}
+            terms |= {"attention": attended.total}
+            terms |= {f"attention_{name}": mean * utterances for name, mean in means.items()}
         return DistillationLoss(total, terms)
 
     def augmented(self, batch: Batch) -> tuple[Tensor, Tensor]:

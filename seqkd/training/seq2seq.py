@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from seqkd.data.text_batches import IGNORE, TextBatch
+from seqkd.losses import DistillationLoss
 from seqkd.models.seq2seq import Seq2SeqModel
 from seqkd.training.base import Distillation
 from seqkd.training.self_knowledge import SelfKnowledge
@@ -47,9 +48,10 @@ class Seq2SeqDistillation(Distillation):
         prior_logits = self.knowledge.answer(*seen) if self.knowledge else None  # (B, S, C)
         teacher_logits = self.teacher(batch) if self.teacher else None  # (B, S, C)
         loss = self.objective.loss(logits, batch.targets, prior_logits, teacher_logits)
-        self.remember(loss, 1)
         tokens = int((batch.targets != IGNORE).sum())
-        return self.share(loss.total * tokens, tokens)
+        means = {name: loss.terms[name] * tokens for name in ("alpha", "weight") if name in loss.terms}
+        self.remember(DistillationLoss(loss.total, {**loss.terms, **means}), tokens)
+        return self.share(loss.total, tokens)
 
     def on_validation_epoch_start(self) -> None:
         """Start adding up."""

@@ -68,7 +68,7 @@ class TokenObjective:
     def loss(
         self, logits: Tensor, targets: Tensor, prior_logits: Tensor | None = None, teacher_logits: Tensor | None = None
     ) -> DistillationLoss:
-        """The objective, averaged over passes and valid positions.
+        """The objective, averaged over passes and summed over valid positions; ``alpha`` and ``weight`` are means.
 
         ``logits`` (P, B, S, C); ``targets`` (B, S), -100 where not valid; ``prior_logits`` and ``teacher_logits``
         (B, S, C).
@@ -77,7 +77,9 @@ class TokenObjective:
         total = sum(loss.total for loss in losses) / len(losses)
         terms = {name: sum(loss.terms[name] for loss in losses) / len(losses) for name in losses[0].terms}
         if self.consistency_weight:
-            agreement = r_drop_loss(logits, targets, consistency_weight=self.consistency_weight, hard_weight=0.0)
+            agreement = r_drop_loss(
+                logits, targets, consistency_weight=self.consistency_weight, hard_weight=0.0, reduction="sum"
+            )
             total, terms = total + agreement.total, {**terms, **agreement.terms}
         return DistillationLoss(total, terms)
 
@@ -86,11 +88,11 @@ class TokenObjective:
     ) -> DistillationLoss:
         """The objective of one pass, ``logits`` (B, S, C)."""
         if self.form == "adaptive":
-            return adaptive_label_smoothing_loss(logits, targets, prior_logits)
+            return adaptive_label_smoothing_loss(logits, targets, prior_logits, reduction="sum")
         if self.form == "confidence_penalty":
-            return confidence_penalty_loss(logits, targets, penalty_weight=self.penalty_weight)
+            return confidence_penalty_loss(logits, targets, penalty_weight=self.penalty_weight, reduction="sum")
         if self.form == "uniform":
-            return uniform_label_smoothing_loss(logits, targets, smoothing=self.smoothing)
+            return uniform_label_smoothing_loss(logits, targets, smoothing=self.smoothing, reduction="sum")
         if self.form == "book_kd":
             return book_kd_loss(
                 logits,
@@ -101,12 +103,14 @@ class TokenObjective:
                 smoothing=self.smoothing,
                 regularisation=self.regularisation,
                 adjust=self.adjust,
+                reduction="sum",
             )
         taught = {
             "kd_weight": self.kd_weight,
             "temperature": self.temperature,
             "multiplier": self.multiplier,
             "variant": self.variant,
+            "reduction": "sum",
         }
         if self.form == "tf_kd_reg":
             return tf_kd_reg_loss(logits, targets, correct_prob=self.correct_prob, **taught)

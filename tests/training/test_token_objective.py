@@ -53,8 +53,9 @@ def test_each_form_is_its_loss(case: dict[str, torch.Tensor]) -> None:
         TokenObjective(form="kd", **taught): tf_kd_self_loss(z, y, far, **taught).total,
         TokenObjective(form="book_kd", **of_book): book_kd_loss(z, y, (far / 2).log_softmax(-1), **of_book).total,
     }
+    positions = (y != IGNORE).sum()
     for objective, value in expected.items():
-        torch.testing.assert_close(objective.loss(z[None], y, past, far).total, value)
+        torch.testing.assert_close(objective.loss(z[None], y, past, far).total, value * positions)
     assert len({round(float(value), 5) for value in expected.values()}) == len(expected)
 
 
@@ -62,10 +63,11 @@ def test_passes_are_averaged_and_may_have_to_agree(case: dict[str, torch.Tensor]
     z, y, past = case["logits"], case["targets"], case["past"]
     alone = [adaptive_label_smoothing_loss(one, y, past) for one in z]
     both = TokenObjective(form="adaptive", passes=2).loss(z, y, past)
-    torch.testing.assert_close(both.total, (alone[0].total + alone[1].total) / 2)
+    positions = (y != IGNORE).sum()
+    torch.testing.assert_close(both.total, positions * (alone[0].total + alone[1].total) / 2)
     torch.testing.assert_close(both.terms["alpha"], (alone[0].terms["alpha"] + alone[1].terms["alpha"]) / 2)
     agreeing = TokenObjective(form="adaptive", passes=2, consistency_weight=0.7).loss(z, y, past)
-    agreement = r_drop_loss(z, y, consistency_weight=0.7, hard_weight=0.0).total
+    agreement = positions * r_drop_loss(z, y, consistency_weight=0.7, hard_weight=0.0).total
     torch.testing.assert_close(agreeing.total, both.total + agreement)
 
 
