@@ -4,3 +4,7 @@ The package root imports nothing heavy, so that ``seqkd --help`` and the scorer 
 """
 
 __version__ = "0.1.0"
+
+from seqkd.moved import install
+
+install()

@@ -9,7 +9,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from seqkd.cli.settings import compose, parse, parser
-from seqkd.data.pairs import Pair, write_pairs
+from seqkd.translation.pairs import Pair, write_pairs
 from tests.runs import start_training
 
 WORDS = dict(zip("one two three four five six".split(), "eins zwei drei vier fünf sechs".split(), strict=True))  # noqa: SIM905

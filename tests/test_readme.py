@@ -29,8 +29,8 @@ def test_python_blocks_run(capsys):
 
 
 def test_what_another_toolkit_writes_is_a_teacher(tmp_path, monkeypatch):
-    from seqkd.teachers.audio import FrameTeacher, Speech
-    from seqkd.teachers.opening import open_teacher
+    from seqkd.teachers.external.audio import FrameTeacher, Speech
+    from seqkd.teachers.external.opening import open_teacher
 
     _, block = blocks("python")
     monkeypatch.chdir(tmp_path)

@@ -13,9 +13,9 @@ from seqkd.errors import ConfigError
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from seqkd.shots.drafts import CutSettings
+    from seqkd.shots.editing.drafts import CutSettings
+    from seqkd.shots.editing.timeline import Timeline
     from seqkd.shots.model import ShotModel
-    from seqkd.shots.timeline import Timeline
 
 RECIPE = "egs/synthetic_concerts/music2shot"
 MODEL = f"{RECIPE}/exp/default/model"
@@ -28,9 +28,9 @@ example: seqkd shots song.wav -o cut.otio -o cut.html --fps 29.97 --start-tc 01:
 def main(argv: list[str]) -> int:
     """Entry point; everything that can be checked is checked before the song is listened to."""
     args = parser().parse_args(argv)
-    from seqkd.shots.drafts import CutSettings
-    from seqkd.shots.export_files import check_libraries, check_place, file_names, format_of
-    from seqkd.shots.timecode import parse_rate
+    from seqkd.shots.editing.drafts import CutSettings
+    from seqkd.shots.editing.export_files import check_libraries, check_place, file_names, format_of
+    from seqkd.shots.editing.timecode import parse_rate
 
     rate = parse_rate(args.fps)
     settings = CutSettings(
@@ -103,7 +103,7 @@ def number(option: str, text: str, kind: Callable[[str], float]) -> float | int:
 
 def plan(songs: list[Path], outputs: list[str], formats: str) -> list[list[Path]]:
     """Return the files of each song; ConfigError where it is not clear what to write, or one would replace another."""
-    from seqkd.shots.export_files import FORMATS, format_of
+    from seqkd.shots.editing.export_files import FORMATS, format_of
 
     wanted = [name.strip().lower().removeprefix(".") for name in (formats or "html").split(",")]
     for name in wanted:
@@ -167,10 +167,10 @@ def load(given: Path | None) -> ShotModel:
 
 def cut(song: Path, paths: list[Path], model: ShotModel, settings: CutSettings, tagger: Path | None) -> None:
     """Listen to a song, cut it, write the files and say so."""
-    from seqkd.shots.drafts import make_drafts
-    from seqkd.shots.export_files import write_drafts
-    from seqkd.shots.export_text import readable
-    from seqkd.shots.features import analyse
+    from seqkd.shots.editing.drafts import make_drafts
+    from seqkd.shots.editing.export_files import write_drafts
+    from seqkd.shots.editing.export_text import readable
+    from seqkd.shots.listening.features import analyse
 
     with Progress(song.name) as tell:
         track = analyse(song, settings=model.settings, tagger=tagger, progress=tell)
@@ -196,7 +196,7 @@ class Progress:
         """Show ``what`` at a share of 0 to 1."""
         from tqdm import tqdm
 
-        from seqkd.data.corpus import bar_interval
+        from seqkd.corpora.corpus import bar_interval
 
         if what != self.doing or self.bar is None:
             self.__exit__()
@@ -222,8 +222,8 @@ class Progress:
 
 def summary(drafts: list[Timeline], settings: CutSettings) -> str:
     """One line on the song and its cuts, and one on whatever an editor should know."""
-    from seqkd.shots.export_text import EDL_EVENTS
-    from seqkd.shots.timeline import BEAT, DOWNBEAT, SECTION
+    from seqkd.shots.editing.export_text import EDL_EVENTS
+    from seqkd.shots.editing.timeline import BEAT, DOWNBEAT, SECTION
 
     first = drafts[0]
     minutes, seconds = divmod(first.duration, 60)

@@ -26,7 +26,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from seqkd.data.kaldi_tables import Entry, Table, number, one_field, read_table, same_ids
+from seqkd.data.tables import Entry, Table, number, one_field, read_table, same_ids
 from seqkd.errors import DataError
 from seqkd.files import atomic_directory
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from seqkd.data.corpus import fingerprint
+from seqkd.corpora.corpus import fingerprint
 from seqkd.data.kaldi import read_data_dir
 from seqkd.data.tokens import Tokenizer
 from seqkd.decoding.language_model import LanguageModel

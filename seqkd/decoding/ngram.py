@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from seqkd.data.corpus import number
+from seqkd.corpora.corpus import number
 from seqkd.errors import ConfigError, DataError
 from seqkd.files import decode_line, write_text
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from seqkd.data.features import FeatureSettings, fbank
 from seqkd.decoding.greedy import greedy_decode
 from seqkd.deploy.network import OnnxNetwork
-from seqkd.scoring.provenance import describe_environment
+from seqkd.experiment.provenance import describe_environment
 
 PASSES = 3
 

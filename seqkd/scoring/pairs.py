@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from seqkd.errors import DataError
-from seqkd.scoring.bootstrap import PairedResult, holm, paired_bootstrap
-from seqkd.scoring.mapsswe import MatchedPairs, matched_pairs
 from seqkd.scoring.wer import Score
+from seqkd.statistics.bootstrap import PairedResult, holm, paired_bootstrap
+from seqkd.statistics.mapsswe import MatchedPairs, matched_pairs
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from seqkd.scoring.align import DELETION, INSERTION, LEFT_OUT, MATCH, SUBSTITUTION
-from seqkd.scoring.mapsswe import FEW
 from seqkd.scoring.tables import pairs as aligned_pairs
+from seqkd.statistics.mapsswe import FEW
 
 if TYPE_CHECKING:
     from seqkd.scoring.evaluate import Evaluation

@@ -14,9 +14,9 @@ import numpy as np
 
 from seqkd.errors import DataError
 from seqkd.scoring.align import DELETION, INSERTION, LEFT_OUT, MATCH, SUBSTITUTION
-from seqkd.scoring.bootstrap import bootstrap_interval
-from seqkd.scoring.calibration import Calibration
 from seqkd.scoring.wer import Counts, Utterances, WordAlignments, count
+from seqkd.statistics.bootstrap import bootstrap_interval
+from seqkd.statistics.calibration import Calibration
 
 LENGTHS = (0, 1, 2, 4, 8, 16, 32, 64)  # words
 DURATIONS = (0, 2, 5, 10, 20, 30)  # seconds

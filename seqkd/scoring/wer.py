@@ -6,7 +6,7 @@ give sclite's alignment. Text is normalised to Unicode NFC and split at white sp
 asked for. Characters are Unicode code points of the words joined by single spaces, and the spaces count unless
 asked not to.
 
-Legend: N utterances, T reference tokens of all of them, P positions (see `seqkd.scoring.mapsswe`).
+Legend: N utterances, T reference tokens of all of them, P positions (see `seqkd.statistics.mapsswe`).
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from seqkd.scoring.align import (
     number_words,
     one_line_each,
 )
-from seqkd.scoring.bootstrap import bootstrap_interval
-from seqkd.scoring.mapsswe import Errors
 from seqkd.scoring.normalize import Normalizer
+from seqkd.statistics.bootstrap import bootstrap_interval
+from seqkd.statistics.mapsswe import Errors
 
 MISSING = ("error", "all", "present")
 SPACES = ("count", "ignore")

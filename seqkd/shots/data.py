@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seqkd.data.kaldi_tables import Entry, number, read_table
+from seqkd.data.tables import Entry, number, read_table
 from seqkd.errors import DataError
 from seqkd.files import write_text
 from seqkd.shots.classes import SHOTS, class_number

@@ -27,9 +27,9 @@ from seqkd.errors import ConfigError, DataError
 from seqkd.files import atomic_path, write_json, write_text
 from seqkd.layout import run_directory
 from seqkd.shots.data import HEADER, shots_of
-from seqkd.shots.features import read_features
 from seqkd.shots.fusion import load_teacher
 from seqkd.shots.language import FilmLanguage
+from seqkd.shots.listening.features import read_features
 from seqkd.shots.model import directory_hash, load_shot_model
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from omegaconf import DictConfig
 
-    from seqkd.shots.features import Track
+    from seqkd.shots.listening.features import Track
 
 log = logging.getLogger("seqkd")
 

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from seqkd.errors import DataError
-from seqkd.scoring.bootstrap import holm, paired_bootstrap
-from seqkd.scoring.run_files import read_json, read_yaml, seed_directories
+from seqkd.experiment.files import read_json, read_yaml, seed_directories
 from seqkd.shots.metrics import ShotScores, interval
 from seqkd.shots.scoring import read_sums
+from seqkd.statistics.bootstrap import holm, paired_bootstrap
 
 SUMMARY_KEYS = ("parameters", "steps", "passes", "train_seconds", "device")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from seqkd.scoring.comparisons import p
+from seqkd.experiment.findings import p
 
 if TYPE_CHECKING:
     from seqkd.shots.experiment import Comparison, Experiment, System

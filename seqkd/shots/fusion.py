@@ -31,7 +31,7 @@ from seqkd.shots.model import ShotModel, load_shot_model, save_shot_model
 from seqkd.shots.rates import RATES, averaged, repeated
 
 if TYPE_CHECKING:
-    from seqkd.shots.features import Track
+    from seqkd.shots.listening.features import Track
 
 
 def soften(probabilities: np.ndarray, temperature: float) -> np.ndarray:

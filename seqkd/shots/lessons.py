@@ -15,7 +15,7 @@ from torch import Tensor
 
 from seqkd.errors import DataError
 from seqkd.shots.data import Shot, data_fingerprint, frame_classes, read_songs
-from seqkd.shots.features import Track, read_features
+from seqkd.shots.listening.features import Track, read_features
 from seqkd.shots.model import check_names
 from seqkd.shots.rates import averaged
 

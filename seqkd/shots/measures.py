@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from seqkd.errors import DataError
-from seqkd.scoring.calibration import Calibration
+from seqkd.statistics.calibration import Calibration
 
 _SMOOTHING = 0.5  # added to every count of a transition, so that none is impossible
 _CHUNK = 100  # replicates whose sums are in memory at once: 5 MB
@@ -44,7 +44,7 @@ class ShotScores:
         nll: Over frames, in nats; of the reference.
         directed: Frames with posteriors and a known director.
         kl: Over frames, in nats; from the director's distribution to the posteriors.
-        calibration: The vector of a ``seqkd.scoring.calibration.Calibration`` of 15 bins.
+        calibration: The vector of a ``seqkd.statistics.calibration.Calibration`` of 15 bins.
     """
 
     songs: float
@@ -198,7 +198,7 @@ def interval(
 ) -> tuple[float, float]:
     """Return the 95 % percentile bootstrap interval of any measure, songs drawn with replacement.
 
-    For measures that are shares, ``seqkd.scoring.bootstrap`` does the same and compares systems too.
+    For measures that are shares, ``seqkd.statistics.bootstrap`` does the same and compares systems too.
 
     Args:
         scores: One a song; several seeds of one song are added up first.

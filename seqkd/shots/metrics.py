@@ -26,10 +26,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from seqkd.errors import DataError
-from seqkd.scoring.calibration import Calibration
 from seqkd.shots.classes import SHOTS, class_number
 from seqkd.shots.data import Shot, frame_classes, shots_of
 from seqkd.shots.measures import MEASURES, ShotScores, interval
+from seqkd.statistics.calibration import Calibration
 
 __all__ = ["MEASURES", "ShotScores", "interval", "match_cuts", "score_song"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from seqkd import files
 from seqkd.errors import DataError
-from seqkd.scoring.report_parts import bullets, origin, settings, table, thousands
+from seqkd.experiment.parts import bullets, origin, settings, table, thousands
 from seqkd.shots.experiment import Comparison, Experiment, System, compare, read_experiment
 from seqkd.shots.findings import aims, p
 from seqkd.shots.truth import Bound, bound_of, read_truth
@@ -210,7 +210,7 @@ def _measures_legend(bound: Bound | None) -> str:
 
 
 def _figures(cfg: DictConfig, experiment: Experiment, bound: Bound | None, directory: Path) -> list[str]:
-    from seqkd.scoring.figures import save
+    from seqkd.experiment.figures import save
     from seqkd.shots import figures
 
     drawn = {

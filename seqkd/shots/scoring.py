@@ -15,7 +15,7 @@ from seqkd.files import atomic_path, write_json
 from seqkd.layout import run_directory
 from seqkd.shots.data import data_fingerprint, read_songs
 from seqkd.shots.decoding import read_decoded
-from seqkd.shots.features import read_features
+from seqkd.shots.listening.features import read_features
 from seqkd.shots.metrics import MEASURES, ShotScores, score_song
 from seqkd.shots.truth import read_truth
 

@@ -12,9 +12,9 @@ import torch
 
 from seqkd.errors import ConfigError
 from seqkd.layout import plain, run_directory
-from seqkd.shots.features import FeatureSettings
 from seqkd.shots.language import FilmLanguage
 from seqkd.shots.lessons import Corpus, lessons, load_corpus
+from seqkd.shots.listening.features import FeatureSettings
 from seqkd.shots.model import Architecture, ShotModel, ShotNetwork
 from seqkd.shots.rates import averaged
 from seqkd.shots.training import Distillation, TrainingSettings, train_network

@@ -122,7 +122,7 @@ def score(cfg: DictConfig, system: str, seed: int, name: str) -> None:
 
 def report(cfg: DictConfig, systems: Mapping[str, Mapping[str, Any]], command: str) -> None:
     """RESULTS.md and its figures."""
-    from seqkd.scoring.report import write_report
+    from seqkd.experiment.report import write_report
 
     write_report(
         Path(cfg.exp),

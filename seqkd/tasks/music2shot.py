@@ -17,7 +17,7 @@ TAUGHT = ("student_kd", "dil")
 
 def make_features(cfg: DictConfig) -> None:
     """Validate every set the recipe uses, and make its features."""
-    from seqkd.shots import features
+    from seqkd.shots.listening import features
 
     for name in dict.fromkeys([cfg.sets.train, cfg.sets.dev, *cfg.sets.test]):
         settings = features.FeatureSettings(**cfg.features)

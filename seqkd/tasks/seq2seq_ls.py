@@ -17,7 +17,7 @@ from seqkd.layout import run_directory, teacher_run
 
 def check_pairs(cfg: DictConfig) -> None:
     """Validate the sets, and say what training leaves out."""
-    from seqkd.data import pairs as text
+    from seqkd.translation import pairs as text
 
     for name in dict.fromkeys([cfg.sets.train, cfg.sets.dev, *cfg.sets.test]):
         pairs = text.read_pairs(Path(cfg.data) / name)
@@ -33,8 +33,8 @@ def check_pairs(cfg: DictConfig) -> None:
 
 def make_tokens(cfg: DictConfig) -> None:
     """Train one tokenizer for both sides, or leave it alone if its text and settings are unchanged."""
-    from seqkd.data.pairs import read_pairs
     from seqkd.data.tokens import Tokenizer, train_tokenizer
+    from seqkd.translation.pairs import read_pairs
 
     directory = Path(cfg.tokens.directory)
     lines = [text for pair in read_pairs(Path(cfg.data) / cfg.sets.train) for text in (pair.source, pair.target)]
@@ -91,14 +91,14 @@ def train(cfg: DictConfig) -> None:
 
 def decode(cfg: DictConfig, system: str, seed: int, name: str) -> None:
     """``decode_<set>/{text,hyp.jsonl,forced.npz}``."""
-    from seqkd.decoding.seq2seq import decode_run
+    from seqkd.translation.decoding import decode_run
 
     decode_run(cfg, system, seed, name)
 
 
 def score(cfg: DictConfig, system: str, seed: int, name: str) -> None:
     """``decode_<set>/score.json``: BLEU, chrF, likelihood and calibration, each with its interval."""
-    from seqkd.scoring.translation_score import score_decoding
+    from seqkd.translation.scores import score_decoding
 
     decoded, reference = run_directory(cfg, system, seed) / f"decode_{name}", Path(cfg.data) / name / "tgt"
     if not (decoded / "hyp.jsonl").is_file():
@@ -112,7 +112,7 @@ def score(cfg: DictConfig, system: str, seed: int, name: str) -> None:
 
 def report(cfg: DictConfig, systems: Mapping[str, Mapping[str, Any]], command: str) -> None:
     """RESULTS.md and its figures."""
-    from seqkd.scoring.translation_report import write_translation_report
+    from seqkd.translation.report import write_translation_report
 
     write_translation_report(
         Path(cfg.exp),

@@ -24,11 +24,11 @@ from seqkd.knowledge import mix
 from seqkd.layout import run_directory
 from seqkd.models.ctc import CtcModel, load_model
 from seqkd.models.layers import Subsampling
-from seqkd.teachers.audio import SequenceTeacher
+from seqkd.teachers.external.audio import SequenceTeacher
+from seqkd.teachers.external.sequence import fitted
 from seqkd.teachers.listeners import ElsewhereListener, Listener, Sets
 from seqkd.teachers.making import who_teaches
 from seqkd.teachers.own import weights_of
-from seqkd.teachers.sequence import fitted
 
 WIDEST_OFFSET = 6  # frames; spikes further apart are counted as unmatched
 

@@ -18,12 +18,12 @@ from seqkd.decoding.greedy import greedy_decode
 from seqkd.decoding.run import Decoded, write_decoded
 from seqkd.files import write_json
 from seqkd.layout import is_done, plain, run_directory, working_in
-from seqkd.teachers.audio import SequenceTeacher
 from seqkd.teachers.check import all_answers, measure, transcripts_wer
+from seqkd.teachers.external.audio import SequenceTeacher
+from seqkd.teachers.external.sequence import fitted
 from seqkd.teachers.listeners import Listener, Sets
 from seqkd.teachers.making import who_teaches
 from seqkd.teachers.own import weights_of
-from seqkd.teachers.sequence import fitted
 
 log = logging.getLogger("seqkd")
 

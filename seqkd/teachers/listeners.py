@@ -22,13 +22,13 @@ from seqkd.layout import plain, teacher_sources
 from seqkd.models.ctc import CtcModel
 from seqkd.models.layers import subsampled_length
 from seqkd.models.storage import model_hash
-from seqkd.teachers.audio import FrameTeacher, SequenceTeacher, Speech, check_rate, heard
 from seqkd.teachers.base import check_compatible
 from seqkd.teachers.checkpoint import CheckpointTeacher
-from seqkd.teachers.opening import kind_of, open_teacher
-from seqkd.teachers.rates import to_rate
-from seqkd.teachers.sequence import nbest_of
-from seqkd.teachers.vocabulary import BOUNDARY, CannotMap, Vocabulary, VocabularyMap
+from seqkd.teachers.external.audio import FrameTeacher, SequenceTeacher, Speech, check_rate, heard
+from seqkd.teachers.external.opening import kind_of, open_teacher
+from seqkd.teachers.external.rates import to_rate
+from seqkd.teachers.external.sequence import nbest_of
+from seqkd.teachers.external.vocabulary import BOUNDARY, CannotMap, Vocabulary, VocabularyMap
 
 
 @dataclass(frozen=True)

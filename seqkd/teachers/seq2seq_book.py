@@ -12,13 +12,13 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from seqkd.data.pairs import read_pairs
-from seqkd.data.text_batches import IGNORE, TextBatch, encode_pairs, evaluation_text
 from seqkd.data.tokens import Tokenizer
 from seqkd.errors import ConfigError
 from seqkd.knowledge import Answer, Book, Dense, Manifest, Sampled, TeacherId, TopK, write_book
 from seqkd.models.seq2seq import load_seq2seq
 from seqkd.models.storage import model_hash
+from seqkd.translation.batches import IGNORE, TextBatch, encode_pairs, evaluation_text
+from seqkd.translation.pairs import read_pairs
 
 
 def make_book(cfg: DictConfig, run: Path) -> None:

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from seqkd.data.batches import Batch, Corpus
 from seqkd.data.specaugment import SpecAugment
-from seqkd.data.text_batches import IGNORE, bounded
 from seqkd.data.tokens import Tokenizer
 from seqkd.decoding.forced import forced_alignment
 from seqkd.decoding.greedy import greedy_decode
@@ -33,6 +32,7 @@ from seqkd.teachers import Teacher, align_frames
 from seqkd.training.base import Distillation
 from seqkd.training.objective import Objective
 from seqkd.training.self_knowledge import SelfKnowledge
+from seqkd.translation.batches import IGNORE, bounded
 
 
 class CtcDistillation(Distillation):

@@ -24,8 +24,8 @@ from seqkd.models.ctc import CtcModel, save_model
 from seqkd.models.storage import model_hash
 from seqkd.teachers import CheckpointTeacher, Teacher, check_compatible
 from seqkd.teachers.ctc_book import book_id, open_book, pages_of
+from seqkd.teachers.external.transcript_targets import learns_sequences, targets_of, transcripts_id
 from seqkd.teachers.own import live_teacher, teacher_ids
-from seqkd.teachers.transcript_targets import learns_sequences, targets_of, transcripts_id
 from seqkd.training.loop import Batches, Monitor, choose_weights, device_name, finish, fit
 from seqkd.training.module import CtcDistillation
 from seqkd.training.objective import Objective

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from seqkd.data.text_batches import IGNORE, TextBatch
 from seqkd.losses import DistillationLoss
 from seqkd.models.seq2seq import Seq2SeqModel
 from seqkd.training.base import Distillation
 from seqkd.training.self_knowledge import SelfKnowledge
 from seqkd.training.token_objective import TokenObjective
+from seqkd.translation.batches import IGNORE, TextBatch
 
 
 class Seq2SeqDistillation(Distillation):

@@ -12,11 +12,8 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from seqkd.data.pairs import filter_pairs, pairs_fingerprint, read_pairs
 from seqkd.data.sampling import StepSampler
-from seqkd.data.text_batches import TextBatch, TextCorpus, encode_pairs, evaluation_text, training_text
 from seqkd.data.tokens import Tokenizer
-from seqkd.decoding.seq2seq import read_written
 from seqkd.errors import ConfigError, DataError
 from seqkd.layout import is_done, plain, run_directory, teacher_run, working_in
 from seqkd.models.seq2seq import Seq2SeqModel, load_seq2seq, save_seq2seq
@@ -26,6 +23,9 @@ from seqkd.training.loop import Batches, Monitor, choose_weights, device_name, f
 from seqkd.training.self_knowledge import SelfKnowledge
 from seqkd.training.seq2seq import Seq2SeqDistillation
 from seqkd.training.token_objective import TokenObjective
+from seqkd.translation.batches import TextBatch, TextCorpus, encode_pairs, evaluation_text, training_text
+from seqkd.translation.decoding import read_written
+from seqkd.translation.pairs import filter_pairs, pairs_fingerprint, read_pairs
 
 log = logging.getLogger("seqkd")
 MONITOR = Monitor("dev_nll", lambda nll: f"dev NLL {nll:.3f} nats a token")

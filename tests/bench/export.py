@@ -24,9 +24,9 @@ from seqkd.data.features import FeatureSettings
 from seqkd.deploy.extras import versions
 from seqkd.deploy.graphs import trace, write_int8, write_onnx, write_program
 from seqkd.deploy.network import OnnxNetwork
+from seqkd.experiment.provenance import describe_environment
 from seqkd.files import write_text
 from seqkd.models.ctc import CtcModel
-from seqkd.scoring.provenance import describe_environment
 from tests.bench import word_times
 
 MODELS: dict[str, tuple[dict[str, Any], int, int]] = {  # architecture, mel bins, classes

@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 import soundfile
 
+from seqkd.experiment.provenance import describe_environment
 from seqkd.files import write_text
-from seqkd.scoring.provenance import describe_environment
 from tests.shots.test_cli import music
 
 MINUTES = {3: 5, 30: 3, 120: 1}  # of the song: runs

@@ -51,7 +51,7 @@ def speak() -> list[Spoken]:
 def _speak() -> list[Spoken]:
     import soxr
 
-    from seqkd.data.espeak_voices_worker import Espeak
+    from seqkd.corpora.speech.espeak_voices_worker import Espeak
 
     callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(Event))
     events: list[int] = []

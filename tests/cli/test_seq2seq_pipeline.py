@@ -211,7 +211,9 @@ def unknown_form(exp: Path, data: Path) -> None:
     train_here(exp, data, "teacher", "teacher.training.updates=2", "teacher.training.validate_every=2")
 
 
-@fault("prepare corpus", "+corpus._target_=seqkd.data.parallel.make_corpus", "+corpus.source=no.en", says="*no.en*")
+@fault(
+    "prepare corpus", "+corpus._target_=seqkd.corpora.text.parallel.make_corpus", "+corpus.source=no.en", says="*no.en*"
+)
 def no_source(exp: Path, data: Path) -> None:
     pass
 

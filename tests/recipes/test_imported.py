@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.teachers.tiny_teachers import save_tiny_torchaudio, save_tiny_wav2vec2
+from tests.teachers.external.tiny_teachers import save_tiny_torchaudio, save_tiny_wav2vec2
 
 RUN = Path(__file__).parents[2] / "egs" / "espeak_voices" / "ctc_kd" / "run.sh"
 SETTINGS = [

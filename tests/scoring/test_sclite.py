@@ -6,7 +6,7 @@ import pytest
 
 from seqkd.scoring import SCLITE, count, lattice, score
 from seqkd.scoring.evaluate import Options, evaluate
-from seqkd.scoring.mapsswe import matched_pairs
+from seqkd.statistics.mapsswe import matched_pairs
 from tests.scoring import sclite
 from tests.scoring.corpora import adversarial, corpus, spoil
 

@@ -13,8 +13,8 @@ from omegaconf import DictConfig
 from seqkd.cli.settings import compose, parse, parser
 from seqkd.files import write_json
 from seqkd.shots.data import Song, shots_of, write_songs
-from seqkd.shots.features import FeatureSettings, Track, save_track
 from seqkd.shots.language import FilmLanguage
+from seqkd.shots.listening.features import FeatureSettings, Track, save_track
 from seqkd.shots.systems import train
 
 FEATURES = 6

@@ -19,8 +19,8 @@ import soundfile
 from seqkd.cli import main as cli
 from seqkd.cli import shots
 from seqkd.shots.classes import SHOTS
+from seqkd.shots.editing.timecode import parse_rate
 from seqkd.shots.language import FilmLanguage
-from seqkd.shots.timecode import parse_rate
 
 
 def music(seconds: float, rate: int = 22050, seed: int = 0) -> np.ndarray:
@@ -38,7 +38,7 @@ def shot_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that was never trained, of the features that the tool hears."""
     import torch
 
-    from seqkd.shots.features import analyse
+    from seqkd.shots.listening.features import analyse
     from seqkd.shots.model import Architecture, ShotModel, ShotNetwork, save_shot_model
 
     folder = tmp_path_factory.mktemp("model")

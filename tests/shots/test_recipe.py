@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from seqkd.cli.main import main
 from seqkd.cli.settings import CONF, compose, parse, parser, system_overrides
-from seqkd.shots.features import FeatureSettings
+from seqkd.shots.listening.features import FeatureSettings
 from seqkd.shots.model import Architecture, ShotNetwork
 from seqkd.shots.training import Distillation, TrainingSettings
 from seqkd.tasks import all_runs

@@ -11,13 +11,13 @@ import torch
 from seqkd.data.kaldi import read_data_dir
 from seqkd.data.tokens import Tokenizer, train_tokenizer
 from seqkd.knowledge import Answer, Book, Manifest, TeacherId, write_book
-from seqkd.teachers.audio import FrameTeacher, heard
-from seqkd.teachers.opening import open_teacher
-from seqkd.teachers.rates import to_rate
-from seqkd.teachers.sequence import nbest_of
-from seqkd.teachers.transcripts import Transcripts, write_transcripts
-from seqkd.teachers.vocabulary import CannotMap, VocabularyMap
-from tests.teachers.tiny_teachers import save_tiny_torchaudio, save_tiny_wav2vec2
+from seqkd.teachers.external.audio import FrameTeacher, heard
+from seqkd.teachers.external.opening import open_teacher
+from seqkd.teachers.external.rates import to_rate
+from seqkd.teachers.external.sequence import nbest_of
+from seqkd.teachers.external.transcripts import Transcripts, write_transcripts
+from seqkd.teachers.external.vocabulary import CannotMap, VocabularyMap
+from tests.teachers.external.tiny_teachers import save_tiny_torchaudio, save_tiny_wav2vec2
 from tests.tone_corpus import TONES
 
 SHIFT = 40.0

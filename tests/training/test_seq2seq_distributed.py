@@ -26,8 +26,8 @@ WORKER = textwrap.dedent(
     import torch
     from safetensors.torch import save_file
 
-    from seqkd.data.pairs import read_pairs
-    from seqkd.data.text_batches import _Pairs, encode_pairs, evaluation_text
+    from seqkd.translation.pairs import read_pairs
+    from seqkd.translation.batches import _Pairs, encode_pairs, evaluation_text
     from seqkd.data.tokens import Tokenizer
     from seqkd.models.seq2seq import Seq2SeqModel
     from seqkd.training.self_knowledge import SelfKnowledge

@@ -7,7 +7,6 @@ import torch
 from omegaconf import OmegaConf
 
 from seqkd.cli.settings import CONF
-from seqkd.data.text_batches import IGNORE, bounded
 from seqkd.errors import ConfigError
 from seqkd.losses import (
     adaptive_label_smoothing_loss,
@@ -19,6 +18,7 @@ from seqkd.losses import (
 )
 from seqkd.losses.book_kd import book_kd_loss
 from seqkd.training.token_objective import TokenObjective
+from seqkd.translation.batches import IGNORE, bounded
 
 P, B, S, C = 2, 3, 5, 7
 

@@ -1,0 +1,1 @@
+"""What makes or fetches data, by kind."""

@@ -1,0 +1,1 @@
+"""The user's own recordings, in whatever form they come."""

@@ -1,0 +1,298 @@
+"""A user's own recordings as the sets train, dev, test and unlabelled."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import statistics
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from seqkd.corpora.corpus import check_keys, number, plain
+from seqkd.corpora.own.convert import convert_audio
+from seqkd.corpora.own.sources import KALDI, Source, read_source
+from seqkd.corpora.own.splits import describe_characters, split_by_hash, strangers
+from seqkd.corpora.own.tables import COLUMNS, Item
+from seqkd.corpora.speech.audio_sets import Header, read_headers, update_data_dir
+from seqkd.data.kaldi import Utterance
+from seqkd.errors import ConfigError, DataError
+from seqkd.files import write_json
+from seqkd.scoring.normalize import Normalizer
+
+_MIND = "mend it, or take it out of the list"
+_FEWEST_SPEAKERS = 3  # from which on speakers are kept together in one set
+
+
+@dataclass(frozen=True)
+class _Found:
+    """An utterance and the line or file that names it."""
+
+    utterance: Utterance
+    where: str
+
+
+def _make_ids(source: Source, items: Sequence[Item], name: str, taken: Mapping[str, str]) -> list[str]:
+    """Return ids: those of Kaldi; or given ones or names of files, with the speaker before them, as Kaldi wants it."""
+    names = []
+    for item in items:
+        if item.id is not None:
+            names.append(item.id)
+            continue
+        inside = item.audio.is_relative_to(source.root)
+        path = item.audio.relative_to(source.root) if inside else Path(item.audio.name)
+        key = re.sub(r"[^\w.+-]+", "_", str(path.with_suffix("")).replace("/", "-"))
+        names.append(key if inside else f"{key}-{_short(str(item.audio))}")
+    count = Counter(names)
+    ids = []
+    for item, key in zip(items, names, strict=True):
+        if item.id is None and count[key] > 1:
+            key = f"{key}-{_short(str(item.audio))}"
+        speaker = _speaker(item)
+        if speaker and source.kind != KALDI and not key.startswith(speaker):
+            key = f"{speaker}-{key}"
+        if item.id is None and key in taken:
+            key = f"{key}-{name}"
+        if key in taken:
+            raise DataError(f"{item.where}: id {key!r} is in {taken[key]}, too; ids must differ between sets.")
+        ids.append(key)
+    return ids
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:6]
+
+
+def _speaker(item: Item) -> str | None:
+    return re.sub(r"\s+", "_", item.speaker) if item.speaker else None
+
+
+def _collect(
+    source: Source, items: Sequence[Item], name: str, taken: dict[str, str], normalizer: Normalizer, drop_empty: bool
+) -> list[_Found]:
+    """Return the utterances of a set of a source, texts normalised; ``taken`` gets their ids."""
+    labelled = name != "unlabelled"
+    if labelled and any(item.text is None for item in items):
+        raise DataError(
+            f"{source.path} ({source.kind}) has no transcripts; expected a column named one of "
+            f"{', '.join(COLUMNS['text'])} (or its name in corpus.columns.text), in a Kaldi directory a file text."
+        )
+    if labelled:
+        texts = normalizer([item.text for item in items])
+        items = [replace(item, text=" ".join(text.split())) for item, text in zip(items, texts, strict=True)]
+        empty = [item for item in items if not item.text]
+        if empty and not drop_empty:
+            once = "" if normalizer.signature == "none" else " once it is normalised"
+            raise DataError(
+                f"{empty[0].where}: the transcript is empty{once} ({len(empty)} such in all); write it, take the line "
+                "out, or set corpus.drop_empty=true to leave all of them out."
+            )
+        if empty:
+            print(f"{source.path}: {len(empty)} utterances without words are left out", file=sys.stderr)
+            items = [item for item in items if item.text]
+        if not items:
+            raise DataError(f"{source.path}: no utterance has words; there is nothing to learn from.")
+    found = []
+    for item, key in zip(items, _make_ids(source, items, name, taken), strict=True):
+        text = item.text if labelled else None
+        utterance = Utterance(key, item.audio, _speaker(item) or key, text, item.start, item.end)
+        found.append(_Found(utterance, item.where))
+        taken[key] = f"{name} ({item.where})"
+    return found
+
+
+def _check_overlap(sets: Mapping[str, list[_Found]]) -> None:
+    """Raise DataError if the same recording is in two sets."""
+    seen: dict[tuple, tuple[str, str]] = {}
+    for name, found in sets.items():
+        for one in found:
+            key = (one.utterance.audio.resolve(), one.utterance.start, one.utterance.end)
+            if key in seen and seen[key][0] != name:
+                other, where = seen[key]
+                raise DataError(
+                    f"{one.utterance.audio} is in {other} ({where}) and in {name} ({one.where}); "
+                    "one set must not know the other: take it out of one of them."
+                )
+            seen[key] = (name, one.where)
+
+
+def _check_rates(sets: Mapping[str, list[_Found]], headers: Mapping[Path, Header], sample_rate: int) -> None:
+    """Raise DataError if audio is not all mono and of the features' sample rate."""
+    convert = "or set corpus.convert=true to have copies made"
+    rates = Counter(header.sample_rate for header in headers.values())
+    examples = {header.sample_rate: file for file, header in headers.items()}
+    if len(rates) > 1:
+        named = ", ".join(f"{count} files at {rate} Hz ({examples[rate]}, say)" for rate, count in rates.most_common())
+        raise DataError(f"The audio has {len(rates)} sample rates: {named}; expected one: resample it, {convert}.")
+    ((rate, _),) = rates.items()
+    if rate != sample_rate:
+        raise DataError(
+            f"The audio has a sample rate of {rate} Hz, but features.sample_rate is {sample_rate}; "
+            f"set features.sample_rate={rate}, {convert} at {sample_rate} Hz."
+        )
+    several = [file for file, header in headers.items() if header.channels != 1]
+    if several:
+        raise DataError(
+            f"{several[0]} has {headers[several[0]].channels} channels ({len(several)} files have more than one); "
+            f"expected one: mix them down, {convert}."
+        )
+
+
+def _describe(name: str, found: Sequence[_Found], headers: Mapping[Path, Header]) -> str:
+    utterances = [one.utterance for one in found]
+    seconds = [
+        (headers[u.audio].seconds if u.end is None else min(u.end, headers[u.audio].seconds)) - u.start
+        for u in utterances
+    ]
+    files = {u.audio for u in utterances}
+    kinds = Counter((headers[file].sample_rate, headers[file].channels) for file in files)
+    speakers = {u.speaker for u in utterances}
+    said = ", ".join(f"{count} at {rate} Hz with {channels} channel(s)" for (rate, channels), count in kinds.items())
+    who = f"{len(speakers)} speakers" if speakers != {u.id for u in utterances} else "speakers not told"
+    return (
+        f"{name}: {len(utterances)} utterances, {who}, {sum(seconds) / 3600:.2f} h; {min(seconds):.2f} to "
+        f"{max(seconds):.2f} s, median {statistics.median(seconds):.2f} s; files: {said}"
+    )
+
+
+def make_corpus(
+    data_dir: Path | str,
+    *,
+    nj: int,
+    train: Path | str,
+    dev: float | Path | str = 0.05,
+    test: float | Path | str = 0.1,
+    unlabelled: Path | str | None = None,
+    seed: int = 0,
+    split_by: str | None = None,
+    columns: Mapping[str, str | None] | None = None,
+    audio_root: Path | str | None = None,
+    normalize: str = "",
+    drop_empty: bool = False,
+    sample_rate: int = 16000,
+    convert: bool = False,
+) -> None:
+    """Import a user's recordings as data directories ``<data_dir>/{train,dev,test}`` and maybe ``unlabelled``.
+
+    What dev and test are: what a path names; else the folder of that name, if ``train`` has one for each split; else a
+    share that is split off train by hash (see ``split_by_hash``): whole speakers, if at least three are told.
+
+    Args:
+        data_dir: Where to put the sets. Audio is used where it lies, unless it is converted or cut from recordings.
+        nj: Files read at the same time.
+        train: A Kaldi data directory, an audio folder, or a table (see ``own_sources.read_source``).
+        dev: Share to split off, 0.001 to 0.5; or the same as ``train``.
+        test: Likewise.
+        unlabelled: The same, transcripts ignored; or any folder of audio.
+        seed: Decides which utterances are split off.
+        split_by: speaker, utterance, or None for what there is.
+        columns: Names of the columns of tables: ``path``, ``text``, ``speaker``, ``id``; None for the usual names.
+        audio_root: Folder that relative paths of tables start from; the table's if None.
+        normalize: Steps of ``seqkd.scoring.normalize``, such as ``lower,no-punctuation``; none by default.
+        drop_empty: Leave out utterances without words, which are an error otherwise.
+        sample_rate: What the audio must have, in Hz.
+        convert: Make copies, mono at ``sample_rate``, of audio that is not.
+
+    Raises:
+        ConfigError: A setting is wrong.
+        DataError: Something is missing or broken; the message names file and line.
+    """
+    data_dir, columns = Path(data_dir), plain(columns or {})
+    check_keys("corpus.columns", columns, COLUMNS)
+    if split_by not in (None, "speaker", "utterance"):
+        raise ConfigError(f"corpus.split_by is {split_by!r}; expected speaker, utterance or null.")
+    number("corpus.sample_rate", sample_rate, 1000, 192000)
+    normalizer = Normalizer(normalize)
+    root = Path(audio_root) if audio_root else None
+    if root is not None and not root.is_dir():
+        raise DataError(f"{root} (corpus.audio_root) is not a directory; mend the path.")
+    wanted = {"train": train, "dev": dev, "test": test, **({"unlabelled": unlabelled} if unlabelled else {})}
+    shares: dict[str, float] = {}
+    sets: dict[str, list[_Found]] = {}
+    sources: dict[str, str] = {}
+    taken: dict[str, str] = {}
+    source = None
+    for name, given in wanted.items():
+        if name in ("dev", "test") and isinstance(given, (int, float)):
+            if source is not None and name in source.items:
+                sets[name] = _collect(source, source.items[name], name, taken, normalizer, drop_empty)
+            else:
+                shares[name] = number(f"corpus.{name}", given, 0.001, 0.5)
+            continue
+        if not isinstance(given, (str, Path)) or not str(given):
+            raise ConfigError(
+                f"corpus.{name} is {given!r}; expected a directory or a table, for instance corpus.{name}=mine.csv."
+            )
+        one = read_source(Path(given), columns, root, labelled=name != "unlabelled")
+        items = one.items.get(name) or one.items.get("all") or one.items["train"]
+        sets[name] = _collect(one, items, name, taken, normalizer, drop_empty)
+        sources[name] = f"{one.kind}: {given}"
+        print(f"{given} is read as: {one.kind}", file=sys.stderr)
+        source = one if name == "train" else source
+    _check_overlap(sets)
+    split_off = _split_off(sets, shares, seed, split_by)
+    sets = {name: sets[name] for name in ("train", "dev", "test", "unlabelled") if name in sets}
+
+    files = list(dict.fromkeys(one.utterance.audio for found in sets.values() for one in found))
+    headers = read_headers(files, nj, "audio", _MIND)
+    for name, found in sets.items():
+        print(_describe(name, found, headers), file=sys.stderr)
+    utterances = {name: [one.utterance for one in found] for name, found in sets.items()}
+    print(f"train has {describe_characters(utterances['train'])}", file=sys.stderr)
+    print(f"text is normalised by: {normalizer.signature}", file=sys.stderr)
+    _settle_strangers(utterances, "dev" in shares)
+    if not convert:
+        _check_rates(sets, headers, sample_rate)
+    utterances = convert_audio(utterances, headers, data_dir / "audio", sample_rate, nj)
+    for name, chosen in utterances.items():
+        update_data_dir(data_dir / name, chosen)
+    origin = {"sources": sources, "split_off": split_off, "normalize": normalizer.signature, "seed": seed}
+    write_json(data_dir / "origin.json", {**origin, "utterances": {name: len(u) for name, u in utterances.items()}})
+
+
+def _split_off(
+    sets: dict[str, list[_Found]], shares: Mapping[str, float], seed: int, split_by: str | None
+) -> dict[str, Any]:
+    """Move what ``shares`` ask for from train to sets of their own; returns how that was done."""
+    if not shares:
+        return {}
+    given = sets["train"]
+    speakers = {one.utterance.speaker for one in given}
+    told = speakers != {one.utterance.id for one in given}
+    if split_by == "speaker" and not told:
+        raise ConfigError(
+            "corpus.split_by is speaker, but no speakers are told; name their column in corpus.columns.speaker."
+        )
+    by_speaker = split_by == "speaker" or (split_by is None and told and len(speakers) >= _FEWEST_SPEAKERS)
+    groups = [one.utterance.speaker if by_speaker else one.utterance.id for one in given]
+    split = split_by_hash(groups, shares, seed)
+    for name in ("train", *shares):
+        sets[name] = [one for one, place in zip(given, split.sets, strict=True) if place == name]
+    by = "speaker" if by_speaker else "utterance"
+    print(f"{' and '.join(shares)} are split off by {by}", file=sys.stderr)
+    for name, group in split.lent.items():
+        print(
+            f"{name}: no {by} falls to its share of {shares[name]:g}, so it is {group}; more data may change that",
+            file=sys.stderr,
+        )
+    return {"by": by, "shares": dict(shares), "lent": split.lent}
+
+
+def _settle_strangers(utterances: dict[str, list[Utterance]], split_off: bool) -> None:
+    """Leave utterances with characters that train lacks out of a dev set that was split off; an error in the user's."""
+    found = strangers(utterances["train"], utterances["dev"])
+    if not found:
+        return
+    (first, characters), *_ = found.items()
+    total = len(utterances["dev"])
+    said = f"{len(found)} of {total} utterances of dev have characters that train lacks ({first}: {characters})"
+    if not split_off or len(found) == total:
+        raise DataError(
+            f"{said}, so that no unit can stand for them: normalise the text (corpus.normalize=lower,no-punctuation), "
+            "mend it, or take them out."
+        )
+    print(f"{said}; they are left out of dev", file=sys.stderr)
+    utterances["dev"] = [utterance for utterance in utterances["dev"] if utterance.id not in found]

@@ -1,0 +1,103 @@
+"""A user's audio, whatever it comes in: what kind it is, is found by looking at it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from seqkd.corpora.own.tables import SUFFIXES, Item, read_table
+from seqkd.data.kaldi import read_data_dir
+from seqkd.errors import DataError
+
+AUDIO = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".sph", ".w64", ".au", ".caf")
+KALDI = "Kaldi data directory"
+METADATA = tuple(f"metadata{suffix}" for suffix in SUFFIXES)
+SPLITS = {
+    "train": ("train",),
+    "dev": ("dev", "valid", "validation", "val"),
+    "test": ("test",),
+}
+_EXPECTED = (
+    "a Kaldi data directory (wav.scp, text, utt2spk), a folder of audio with metadata.csv, .tsv or .jsonl, "
+    "a folder with such folders train, dev and test, or a table named *.csv, *.tsv or *.jsonl"
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What was found at a path.
+
+    Attributes:
+        path: Where.
+        kind: What it is, in words.
+        root: What its audio's names are told apart by.
+        items: Its utterances, by split: the only one is called ``all`` if there are no splits.
+    """
+
+    path: Path
+    kind: str
+    root: Path
+    items: dict[str, list[Item]]
+
+
+def read_source(
+    path: Path, columns: Mapping[str, str | None], audio_root: Path | None = None, *, labelled: bool = True
+) -> Source:
+    """Read what a path names.
+
+    Args:
+        path: A Kaldi data directory, an audio folder as the Hugging Face hub has them (with ``metadata.csv`` or
+            ``.jsonl``), a folder with a folder of either form for each split, or a table.
+        columns: See ``read_table``.
+        audio_root: What a table's relative paths start from.
+        labelled: Whether transcripts are needed; if not, a folder of audio files (and folders of them) will do.
+
+    Raises:
+        DataError: There is nothing there, it is none of these, or it is broken.
+    """
+    if not path.exists():
+        raise DataError(f"{path} does not exist{'' if path.is_absolute() else f' in {Path.cwd()}'}; mend the path.")
+    if path.is_file():
+        if path.suffix.lower() not in SUFFIXES:
+            raise DataError(f"{path} is not what was expected: {_EXPECTED}.")
+        return Source(path, "table", audio_root or path.parent, {"all": read_table(path, columns, audio_root)})
+    found = _read_folder(path, columns)
+    if found is not None:
+        kind, items = found
+        return Source(path, kind, path, {"all": items})
+    splits: dict[str, list[Item]] = {}
+    kinds = set()
+    for split, names in SPLITS.items():
+        folders = [path / name for name in names if (path / name).is_dir()]
+        if len(folders) > 1:
+            raise DataError(f"{path} has both {folders[0].name} and {folders[1].name}; keep one of them.")
+        read = _read_folder(folders[0], columns) if folders else None
+        if read is not None:
+            kinds.add(read[0])
+            splits[split] = read[1]
+    if "train" in splits:
+        return Source(path, f"{' and '.join(sorted(kinds))} for each of {', '.join(splits)}", path, splits)
+    if not labelled:
+        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in AUDIO and file.is_file())
+        if not files:
+            raise DataError(f"{path} holds no audio; expected files named *{', *'.join(AUDIO)}.")
+        return Source(path, "folder of audio", path, {"all": [Item(str(file), file) for file in files]})
+    audio = any(file.suffix.lower() in AUDIO for file in path.rglob("*"))
+    said = "holds audio, but no transcripts" if audio else "is not what was expected"
+    raise DataError(f"{path} {said}; expected {_EXPECTED}.")
+
+
+def _read_folder(folder: Path, columns: Mapping[str, str | None]) -> tuple[str, list[Item]] | None:
+    """Return kind and utterances of a Kaldi data directory or an audio folder; None if it is neither."""
+    if (folder / "wav.scp").is_file():
+        return KALDI, [
+            Item(f"{folder / 'utt2spk'}, {u.id}", u.audio, u.text, u.speaker, u.id, u.start, u.end)
+            for u in read_data_dir(folder)
+        ]
+    tables = [folder / name for name in METADATA if (folder / name).is_file()]
+    if len(tables) > 1:
+        raise DataError(f"{folder} has both {tables[0].name} and {tables[1].name}; keep one of them.")
+    if tables:
+        return "audio folder", read_table(tables[0], columns, inside=True)
+    return None

@@ -1,0 +1,1 @@
+"""Songs and shot lists: made, and the user's own."""

@@ -1,0 +1,1 @@
+"""Speech: made, fetched, and in the layouts of known corpora."""

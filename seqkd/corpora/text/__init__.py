@@ -1,0 +1,1 @@
+"""Pairs of texts: made, fetched, and the user's own files."""

@@ -1,0 +1,1 @@
+"""What was trained in an experiment directory, and its report."""

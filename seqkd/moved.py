@@ -1,0 +1,130 @@
+"""Modules that have moved: their old names go on working for one release, with a DeprecationWarning."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+# Old name: new name, both below seqkd.
+MOVED = {
+    "data.acoustics": "corpora.speech.acoustics",
+    "data.asterisk_prompts": "corpora.speech.asterisk_prompts",
+    "data.asterisk_sounds": "corpora.speech.asterisk_sounds",
+    "data.audio_sets": "corpora.speech.audio_sets",
+    "data.corpus": "corpora.corpus",
+    "data.dates": "corpora.text.dates",
+    "data.dates_phrases": "corpora.text.dates_phrases",
+    "data.debian": "corpora.debian",
+    "data.espeak_voice_list": "corpora.speech.espeak_voice_list",
+    "data.espeak_voices": "corpora.speech.espeak_voices",
+    "data.espeak_voices_worker": "corpora.speech.espeak_voices_worker",
+    "data.kaldi_tables": "data.tables",
+    "data.librispeech": "corpora.speech.librispeech",
+    "data.librispeech_download": "corpora.speech.librispeech_download",
+    "data.manpages": "corpora.text.manpages",
+    "data.manpages_align": "corpora.text.manpages_align",
+    "data.manpages_roff": "corpora.text.manpages_roff",
+    "data.own_audio": "corpora.own.audio",
+    "data.own_convert": "corpora.own.convert",
+    "data.own_sources": "corpora.own.sources",
+    "data.own_splits": "corpora.own.splits",
+    "data.own_tables": "corpora.own.tables",
+    "data.pairs": "translation.pairs",
+    "data.parallel": "corpora.text.parallel",
+    "data.parallel_files": "corpora.text.parallel_files",
+    "data.parallel_split": "corpora.text.parallel_split",
+    "data.phrases": "corpora.speech.phrases",
+    "data.text_batches": "translation.batches",
+    "data.word_lists": "corpora.speech.word_lists",
+    "decoding.seq2seq": "translation.decoding",
+    "scoring.bootstrap": "statistics.bootstrap",
+    "scoring.calibration": "statistics.calibration",
+    "scoring.comparisons": "experiment.findings",
+    "scoring.experiment": "experiment.speech",
+    "scoring.figures": "experiment.figures",
+    "scoring.inference_calibration": "translation.inference",
+    "scoring.mapsswe": "statistics.mapsswe",
+    "scoring.provenance": "experiment.provenance",
+    "scoring.report": "experiment.report",
+    "scoring.report_parts": "experiment.parts",
+    "scoring.run_files": "experiment.files",
+    "scoring.token_calibration": "translation.forced",
+    "scoring.translation": "translation.scorer",
+    "scoring.translation_bootstrap": "translation.bootstrap",
+    "scoring.translation_comparisons": "translation.comparisons",
+    "scoring.translation_experiment": "translation.experiment",
+    "scoring.translation_figures": "translation.figures",
+    "scoring.translation_files": "translation.files",
+    "scoring.translation_measures": "translation.measures",
+    "scoring.translation_report": "translation.report",
+    "scoring.translation_score": "translation.scores",
+    "shots.beats": "shots.listening.beats",
+    "shots.compiled": "shots.listening.compiled",
+    "shots.concerts": "corpora.songs.concerts",
+    "shots.director": "corpora.songs.director",
+    "shots.drafts": "shots.editing.drafts",
+    "shots.export_files": "shots.editing.export_files",
+    "shots.export_otio": "shots.editing.export_otio",
+    "shots.export_text": "shots.editing.export_text",
+    "shots.features": "shots.listening.features",
+    "shots.imports": "corpora.songs.imports",
+    "shots.instruments": "corpora.songs.instruments",
+    "shots.shot_lists": "corpora.songs.shot_lists",
+    "shots.snap": "shots.editing.snap",
+    "shots.songwriting": "corpora.songs.songwriting",
+    "shots.spectrum": "shots.listening.spectrum",
+    "shots.storyboard": "shots.editing.storyboard",
+    "shots.structure": "shots.listening.structure",
+    "shots.synth": "corpora.songs.synth",
+    "shots.tagger": "shots.listening.tagger",
+    "shots.timecode": "shots.editing.timecode",
+    "shots.timeline": "shots.editing.timeline",
+    "teachers.agreement": "teachers.external.agreement",
+    "teachers.audio": "teachers.external.audio",
+    "teachers.bundles": "teachers.external.bundles",
+    "teachers.descriptions": "teachers.external.descriptions",
+    "teachers.files": "teachers.external.files",
+    "teachers.huggingface": "teachers.external.huggingface",
+    "teachers.huggingface_writing": "teachers.external.huggingface_writing",
+    "teachers.network": "teachers.external.network",
+    "teachers.opening": "teachers.external.opening",
+    "teachers.rates": "teachers.external.rates",
+    "teachers.sequence": "teachers.external.sequence",
+    "teachers.transcript_lines": "teachers.external.transcript_lines",
+    "teachers.transcript_targets": "teachers.external.transcript_targets",
+    "teachers.transcripts": "teachers.external.transcripts",
+    "teachers.vocabulary": "teachers.external.vocabulary",
+}
+
+
+class _Moved(MetaPathFinder, Loader):
+    """Finds the new module under the old name."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Only for names of the table."""
+        return ModuleSpec(fullname, self) if fullname.removeprefix("seqkd.") in MOVED else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """The new module itself, so that its classes are the same under both names."""
+        new = f"seqkd.{MOVED[spec.name.removeprefix('seqkd.')]}"
+        warnings.warn(f"{spec.name} is now {new}; the old name goes with the next release", DeprecationWarning, 2)
+        module = importlib.import_module(new)
+        self._own = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """It has been executed; take back what the import system has written into it."""
+        module.__spec__ = self._own
+
+
+def install() -> None:
+    """Look old names up after all others."""
+    if not any(type(finder).__name__ == "_Moved" for finder in sys.meta_path):
+        sys.meta_path.append(_Moved())

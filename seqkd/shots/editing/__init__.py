@@ -1,0 +1,1 @@
+"""From shot probabilities to what an editor opens: drafts, cuts on beats, timelines, storyboards."""

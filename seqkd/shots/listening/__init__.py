@@ -1,0 +1,1 @@
+"""From a song to features: spectrum, beats, structure."""

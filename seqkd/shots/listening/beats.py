@@ -1,0 +1,111 @@
+"""Beats and bars from onset strength, in windows so that memory does not grow with the song.
+
+Legend: N hops of 1/50 s; K beats.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+from seqkd.shots.chain import most_likely
+from seqkd.shots.listening.compiled import load_librosa
+from seqkd.shots.listening.spectrum import HOP, HOPS, RATE
+
+BAR = 4  # beats; Chosen: concert songs are in four nearly always, and no metre is estimated
+_WINDOW = 240 * HOPS  # hops that librosa's tempogram sees at once
+_OVERLAP = 20 * HOPS
+_FEWEST = 3 * HOPS  # hops below which there is no tempo to hear
+_QUIET = 1e-3  # dB of mean onset strength below which nothing beats
+_FAINT = 0.1  # of the strongest onsets
+_SLIP = 0.02  # chance that the tracker drops or adds a beat, which shifts the bar
+
+
+def track_beats(onsets: np.ndarray) -> np.ndarray:
+    """Return the times (K,) in seconds of the beats that librosa's dynamic programming finds (Ellis 2007).
+
+    Args:
+        onsets: (N,), onset strength; a song of more than four minutes is tracked in overlapping windows.
+    """
+    librosa = load_librosa()
+    from scipy.ndimage import maximum_filter1d
+
+    # Where nothing rises for two seconds on either side there is no beat to cut on, whatever the tracker bridges.
+    alive = maximum_filter1d(onsets, 4 * HOPS) > _FAINT * np.percentile(onsets, 99) if len(onsets) else onsets
+    beats: list[float] = []
+    for start in range(0, max(len(onsets) - _OVERLAP, 1), _WINDOW - _OVERLAP):
+        part = onsets[start : start + _WINDOW]
+        if len(part) < _FEWEST or part.mean() < _QUIET:
+            continue
+        _, found = librosa.beat.beat_track(onset_envelope=part, sr=RATE, hop_length=HOP, trim=False)
+        hops = np.asarray(found, int) + start
+        times = hops[alive[hops]] / HOPS
+        # Within the overlap the earlier window is believed up to its middle.
+        seam = (start + _OVERLAP / 2) / HOPS if start else -1.0
+        beats = [*[beat for beat in beats if beat < seam], *times[times >= seam].tolist()]
+    times = np.asarray(beats)
+    # Two windows may disagree by a hair at the seam.
+    return times[np.r_[True, np.diff(times) > 0.15]] if len(times) else times
+
+
+def tempo_of(beats: np.ndarray) -> float:
+    """Return beats a minute, from the mean of the intervals near their median; 0 without beats."""
+    if len(beats) < 2:
+        return 0.0
+    intervals = np.diff(beats)
+    usual = np.median(intervals)  # in whole hops, and so too coarse to be the tempo
+    return float(60 / intervals[np.abs(intervals - usual) <= 0.1 * usual].mean())
+
+
+def find_downbeats(beats: np.ndarray, low_onsets: np.ndarray, chroma: np.ndarray) -> np.ndarray:
+    """Return the times in seconds of the beats that begin a bar of four.
+
+    Chosen: bars begin where the bass drum falls and the harmony changes. The evidence of each beat is the sum of both,
+    each over its mean; the most likely position in the bar of every beat is found by Viterbi, a slip being rare.
+
+    Args:
+        beats: (K,) in seconds.
+        low_onsets: (N,), onset strength below 200 Hz.
+        chroma: (N, 12).
+    """
+    if len(beats) < 2 * BAR:
+        return np.zeros(0)
+    hops = np.clip(np.round(beats * HOPS).astype(int), 0, len(chroma) - 1)
+    edges = np.r_[hops, len(chroma)]
+    harmony = np.stack([chroma[a : max(b, a + 1)].mean(axis=0) for a, b in itertools.pairwise(edges)])
+    harmony /= np.maximum(np.linalg.norm(harmony, axis=1, keepdims=True), 1e-6)
+    change = np.r_[0.0, 1 - (harmony[1:] * harmony[:-1]).sum(axis=1)]  # (K,)
+    kick = np.stack([low_onsets[max(0, hop - 3) : hop + 4].max() for hop in hops])
+    evidence = change / max(change.mean(), 1e-6) + kick / max(kick.mean(), 1e-6)
+    evidence = np.clip(evidence - evidence.mean(), -2.0, 2.0)
+    likelihood = np.stack([np.exp(evidence), *[np.exp(-evidence / (BAR - 1))] * (BAR - 1)], axis=1)  # (K, 4)
+    step = np.full((BAR, BAR), _SLIP / (BAR - 1))
+    step[np.arange(BAR), (np.arange(BAR) + 1) % BAR] = 1 - _SLIP
+    positions = most_likely(likelihood[0], step * likelihood[:, None, :])
+    return beats[positions == 0]
+
+
+def beat_columns(beats: np.ndarray, downbeats: np.ndarray, frames: int) -> dict[str, np.ndarray]:
+    """Return what the beat says of each one-second frame, each (T,).
+
+    ``tempo`` (beats a minute), ``beats`` and ``downbeats`` (how many begin in the frame), and the position of the
+    frame's middle within its beat and its bar as sine and cosine; all 0 where no beat is.
+    """
+    middles = np.arange(frames) + 0.5
+    columns: dict[str, np.ndarray] = {"tempo": np.zeros(frames)}
+    for name, times in (("beat", beats), ("bar", downbeats)):
+        sine, cosine = np.zeros(frames), np.zeros(frames)
+        if len(times) > 1:
+            before = np.clip(np.searchsorted(times, middles, side="right") - 1, 0, len(times) - 2)
+            length = np.diff(times)[before]
+            inside = (middles >= times[0]) & (middles < times[-1] + length)
+            turn = 2 * np.pi * (middles - times[before]) / length
+            sine, cosine = np.sin(turn) * inside, np.cos(turn) * inside
+            if name == "beat":
+                columns["tempo"] = inside * 60 / length
+        columns |= {f"{name}_sin": sine, f"{name}_cos": cosine}
+    for name, times in (("beats", beats), ("downbeats", downbeats)):
+        seconds = times[times < frames].astype(int)
+        columns[name] = np.bincount(seconds, minlength=frames).astype(float)
+    return columns

@@ -1,0 +1,1 @@
+"""Measures of test sets, and how sure they are: bootstrap, matched pairs, calibration."""

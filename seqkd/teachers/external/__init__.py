@@ -1,0 +1,1 @@
+"""Teachers that were not trained here: hub models, bundles, files."""

@@ -1,0 +1,151 @@
+"""What a teacher from elsewhere hears and answers: speech in, posteriors over its own units or transcripts out.
+
+Letters: n samples, T frames of the teacher, C classes of the teacher.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seqkd.data.kaldi import Utterance, read_data_dir
+from seqkd.errors import ConfigError, DataError
+from seqkd.teachers.external.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Speech:
+    """One utterance as it is heard.
+
+    Attributes:
+        id: of the utterance.
+        samples: (n,) float32 in [-1, 1]; none if the teacher does not listen.
+        sample_rate: in Hz; None if the teacher does not listen.
+    """
+
+    id: str
+    samples: Tensor
+    sample_rate: int | None
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A transcript, words between single spaces, and the natural log of what the teacher gives it."""
+
+    text: str
+    log_prob: float
+
+
+@runtime_checkable
+class FrameTeacher(Protocol):
+    """Gives a distribution over its own units for each of its frames. Frozen, and its answer does not depend on what
+    else is asked about."""
+
+    name: str
+    hash: str
+    vocabulary: Vocabulary
+    frame_shift_ms: float
+    sample_rate: int | None
+
+    def log_probs(self, speech: Sequence[Speech]) -> list[Tensor]:
+        """(T, C) float32 on the CPU for each utterance; rows sum to 1."""
+        ...
+
+
+@runtime_checkable
+class SequenceTeacher(Protocol):
+    """Gives transcripts."""
+
+    name: str
+    hash: str
+    sample_rate: int | None
+
+    def transcribe(self, speech: Sequence[Speech], n: int) -> list[list[Hypothesis]]:
+        """At most n hypotheses for each utterance, best first, all different."""
+        ...
+
+
+def heard(
+    directories: Path | str | Sequence[Path | str], ids: Iterable[str] | None, sample_rate: int | None
+) -> Iterator[Speech]:
+    """Utterances of Kaldi data directories at a teacher's sample rate, in the order of ``ids``.
+
+    Args:
+        directories: one or several, with ``wav.scp``, perhaps ``segments``; the first that has an utterance gives it.
+        ids: of the utterances; None for all of them.
+        sample_rate: of the teacher, in Hz: audio of another rate is resampled (soxr, high quality), with one
+            warning if it has less than the teacher is used to. None for a teacher that does not listen: no audio
+            is read.
+
+    Raises:
+        DataError: a fault of a directory, an id that none has, audio that is missing, damaged or not mono.
+    """
+    directories = [directories] if isinstance(directories, (str, Path)) else list(directories)
+    known = {utterance.id: utterance for one in reversed(directories) for utterance in read_data_dir(one)}
+    where = " and ".join(map(str, directories))
+    ids = sorted(known) if ids is None else list(ids)
+    for name in ids:
+        if name not in known:
+            raise DataError(f"utterance {name!r} is not in {where}; name the directory that has it")
+    if sample_rate is None:
+        return (Speech(name, torch.zeros(0), None) for name in ids)
+    return _hear([known[name] for name in ids], sample_rate, where)
+
+
+def _hear(utterances: list[Utterance], sample_rate: int, where: str) -> Iterator[Speech]:
+    import soxr
+
+    warned = False
+    for utterance in utterances:
+        samples, rate = _read(utterance)
+        if rate < sample_rate and not warned:
+            warned = True
+            warnings.warn(
+                f"{where}: audio of {rate} Hz is resampled to the teacher's {sample_rate} Hz; it has nothing above "
+                f"{rate // 2} Hz, which the teacher is used to, so check the teacher's WER on it.",
+                stacklevel=2,
+            )
+        if rate != sample_rate:
+            samples = soxr.resample(samples, rate, sample_rate)
+        yield Speech(utterance.id, torch.from_numpy(samples), sample_rate)
+
+
+def _read(utterance: Utterance) -> tuple[np.ndarray, int]:
+    """Samples (n,), and Hz."""
+    import soundfile
+
+    who = f"utterance {utterance.id!r}, {utterance.audio}"
+    try:
+        with soundfile.SoundFile(utterance.audio) as sound:
+            rate, channels = sound.samplerate, sound.channels
+            start = round(utterance.start * rate)
+            stop = sound.frames if utterance.end is None else min(round(utterance.end * rate), sound.frames)
+            sound.seek(min(start, sound.frames))
+            samples = sound.read(max(0, stop - start), dtype="float32")
+    except (soundfile.SoundFileError, OSError) as error:
+        raise DataError(f"{who}: cannot be read as audio ({error}); write the audio again") from error
+    if channels != 1:
+        raise DataError(f"{who}: has {channels} channels, expected one; mix them down or pick one")
+    if stop <= start:
+        raise DataError(f"{who}: has no samples; remove the utterance or write its audio again")
+    if len(samples) < stop - start:
+        raise DataError(f"{who}: breaks off after {len(samples)} of {stop - start} samples; the file is damaged")
+    if not np.isfinite(samples).all():
+        raise DataError(f"{who}: has samples that are no finite numbers; write the audio again")
+    return samples, rate
+
+
+def check_rate(speech: Speech, sample_rate: int, teacher: str) -> None:
+    """Raise ConfigError unless ``speech`` has the sample rate of the teacher."""
+    if speech.sample_rate != sample_rate:
+        found = "was not read" if speech.sample_rate is None else f"has {speech.sample_rate} Hz"
+        raise ConfigError(
+            f"utterance {speech.id!r} {found} and {teacher} hears {sample_rate} Hz; give it speech at its own rate"
+        )

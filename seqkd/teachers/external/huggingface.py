@@ -1,0 +1,231 @@
+"""CTC models of Hugging Face transformers as teachers: ``Wav2Vec2ForCTC``, ``HubertForCTC``, ``WavLMForCTC``,
+``Wav2Vec2BertForCTC``, ``ParakeetForCTC`` and whatever else has convolutions on waveforms and a CTC head.
+
+The model's own feature extractor says how a waveform is normalised. Weights are read from safetensors only, and code
+that lies beside them is never run.
+
+Letters: n samples, T frames, C classes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from seqkd.errors import ConfigError
+from seqkd.teachers.external.audio import FrameTeacher, SequenceTeacher
+from seqkd.teachers.external.descriptions import one_line
+from seqkd.teachers.external.network import NetworkTeacher, receptive_field
+from seqkd.teachers.external.vocabulary import BOUNDARY, Vocabulary
+
+_WINDOW_MS, _STEP_MS = 25, 10  # of the filterbanks that some models hear
+
+
+def open_huggingface(
+    source: str, *, device: str = "cpu", language: str | None = None, beam: int = 5
+) -> FrameTeacher | SequenceTeacher:
+    """A model by hub name or local directory.
+
+    Args:
+        source: such as ``facebook/wav2vec2-base-960h``, or a directory written by ``save_pretrained`` of the model and
+            of its processor.
+        device: of torch.
+        language: what a Whisper that knows several languages shall expect, such as "en".
+        beam: of the search of an encoder-decoder model.
+
+    Returns:
+        A `NetworkTeacher` for a CTC model, a `WritingTeacher` for an encoder-decoder model.
+
+    Raises:
+        ConfigError: transformers is not installed; the model cannot be had, is of another kind, has no safetensors,
+            or weights, labels and configuration that do not belong together.
+    """
+    config = loaded(source, lambda auto: auto.AutoConfig.from_pretrained(source, trust_remote_code=False))
+    kind = (config.architectures or [type(config).__name__])[0]
+    if kind.endswith("ForCTC"):
+        return _open_ctc(source, config, device)
+    from transformers import MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING
+
+    if type(config) in MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING:
+        from seqkd.teachers.external.huggingface_writing import open_writing
+
+        return open_writing(source, config, device=device, language=language, beam=beam)
+    raise ConfigError(
+        f"{source} is a {kind}; expected a model with a CTC head (such as Wav2Vec2ForCTC) or an encoder-decoder model "
+        "of speech (such as WhisperForConditionalGeneration)"
+    )
+
+
+@dataclass(frozen=True)
+class _Clock:
+    """How a model counts: milliseconds between frames, the least samples that give one, and, where features are padded,
+    the model's own method that says how many frames are not of padding."""
+
+    frame_shift_ms: float
+    shortest: int
+    frames_of: str | None = None
+
+
+def _open_ctc(source: str, config: Any, device: str) -> NetworkTeacher:
+    extractor = loaded(source, lambda auto: auto.AutoFeatureExtractor.from_pretrained(source))
+    vocabulary, clock = _vocabulary(source, config, _tokenizer(source)), _clock(source, config, extractor)
+    model = weights(source, "AutoModelForCTC").to(device)
+
+    def ask(samples: Tensor) -> Tensor:
+        inputs = extractor(samples.numpy(), sampling_rate=extractor.sampling_rate, return_tensors="pt").to(device)
+        logits = model(**inputs).logits[0]
+        if clock.frames_of:
+            logits = logits[: int(getattr(model, clock.frames_of)(inputs["attention_mask"].sum(-1)))]
+        return logits
+
+    return NetworkTeacher(
+        name_of(source),
+        model,
+        ask,
+        vocabulary=vocabulary,
+        frame_shift_ms=clock.frame_shift_ms,
+        sample_rate=int(extractor.sampling_rate),
+        shortest=clock.shortest,
+        settings={"do_normalize": getattr(extractor, "do_normalize", None)},
+    )
+
+
+def name_of(source: str) -> str:
+    """A hub name as it is, a directory without what stands before it, which is this machine's alone."""
+    return Path(source).name if Path(source).is_dir() else source
+
+
+def _clock(source: str, config: Any, extractor: Any) -> _Clock:
+    rate = extractor.sampling_rate
+    adapter = config.adapter_stride**config.num_adapter_layers if getattr(config, "add_adapter", False) else 1
+    if getattr(config, "conv_kernel", None) and getattr(config, "conv_stride", None):
+        shift = 1000 * math.prod(config.conv_stride) / rate
+        return _Clock(shift * adapter, receptive_field(config.conv_kernel, config.conv_stride))
+    least = (_WINDOW_MS + _STEP_MS) * rate // 1000  # two frames: features are normalised by their deviation
+    if config.model_type == "wav2vec2-bert":
+        return _Clock(float(_STEP_MS * extractor.stride * adapter), least, "_get_feat_extract_output_lengths")
+    if config.model_type == "parakeet_ctc":
+        shift = 1000 * extractor.hop_length * config.encoder_config.subsampling_factor / rate
+        return _Clock(shift, least, "_get_subsampling_output_length")
+    raise ConfigError(
+        f"{source} is a {type(config).__name__}, whose frame rate is unknown here; write its posteriors to files "
+        "(see seqkd.teachers.external.files)"
+    )
+
+
+def _tokenizer(source: str) -> Any:
+    try:
+        return loaded(source, lambda auto: auto.AutoTokenizer.from_pretrained(source, trust_remote_code=False))
+    except ConfigError:
+        # Some models say nowhere that their vocab.json is one of wav2vec 2.0.
+        with contextlib.suppress(ConfigError):
+            return loaded(source, lambda auto: auto.Wav2Vec2CTCTokenizer.from_pretrained(source))
+        raise
+
+
+def _vocabulary(source: str, config: Any, tokenizer: Any) -> Vocabulary:
+    if "Phoneme" in type(tokenizer).__name__:
+        raise ConfigError(f"{source} gives phonemes; expected a model that writes words")
+    by_id = {unit: label for label, unit in tokenizer.get_vocab().items()}
+    missing = [unit for unit in range(config.vocab_size) if unit not in by_id]
+    if missing:
+        raise ConfigError(
+            f"{source} has {config.vocab_size} classes and its tokenizer no label for {len(missing)} of them (first "
+            f"{missing[0]}); name a model with the tokenizer that it was trained with"
+        )
+    blank, padding = config.pad_token_id, tokenizer.pad_token_id
+    if blank is None or blank != padding:
+        raise ConfigError(
+            f"{source} says that its blank (pad_token_id) is {blank} and its tokenizer that it is {padding}; "
+            "set both to the class that it was trained with"
+        )
+    labels = [by_id[unit] for unit in range(config.vocab_size)]
+    boundary = getattr(tokenizer, "word_delimiter_token", None)
+    if boundary not in labels:
+        boundary = BOUNDARY if any(label.startswith(BOUNDARY) for label in labels) else None
+    return Vocabulary.of(
+        labels,
+        blank,
+        boundary,
+        unknown=tokenizer.unk_token,
+        specials=tokenizer.all_special_tokens,
+        where=f"the vocabulary of {source}",
+    )
+
+
+def weights(source: str, auto_class: str) -> Any:
+    """The model of an Auto class in eval mode, in float32.
+
+    Raises:
+        ConfigError: no safetensors, damaged ones, or some that lack parameters (a model without its CTC head).
+    """
+    import torch
+
+    path = Path(source)
+    if path.is_dir() and not any(path.glob("*.safetensors")):
+        pickled = sorted(one.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for one in path.glob(pattern))
+        found = f"only {pickled[0]}, which would have to be unpickled" if pickled else "none"
+        raise ConfigError(
+            f"{source} has no weights in safetensors ({found}); load it where you trust it and write it again with "
+            "save_pretrained"
+        )
+
+    def load(auto: Any) -> Any:
+        return getattr(auto, auto_class).from_pretrained(
+            source, use_safetensors=True, trust_remote_code=False, output_loading_info=True, dtype=torch.float32
+        )
+
+    model, report = loaded(source, load)
+    lacking = sorted(report["missing_keys"]) + sorted(str(key[0]) for key in report["mismatched_keys"])
+    if lacking:
+        raise ConfigError(
+            f"the weights of {source} lack {', '.join(lacking[:3])}{' and others' if len(lacking) > 3 else ''}; "
+            "name a model that was trained to transcribe, not only pretrained"
+        )
+    return model.eval()
+
+
+def loaded(source: str, load: Callable[[Any], Any]) -> Any:
+    """What ``load`` makes of the transformers library, quietly; whatever goes wrong is one ConfigError."""
+    with quiet(bars=not Path(source).is_dir()) as transformers:  # a download takes a while
+        try:
+            return load(transformers)
+        except Exception as error:  # the libraries below raise many kinds: OSError, ValueError, SafetensorError, ...
+            if Path(source).is_dir():
+                raise ConfigError(
+                    f"{source} cannot be opened as a model of transformers ({one_line(error)}); write it again with "
+                    "save_pretrained, the processor too"
+                ) from error
+            raise ConfigError(
+                f"the model {source!r} cannot be had from the Hugging Face hub ({one_line(error)}); check the name and "
+                "the network, or name a local directory"
+            ) from error
+
+
+@contextlib.contextmanager
+def quiet(*, bars: bool = False) -> Iterator[Any]:
+    """The transformers library, without its remarks meanwhile, nor its progress ``bars``.
+
+    Raises ConfigError if it is not installed.
+    """
+    try:
+        import transformers
+        from transformers.utils import logging
+    except ImportError as error:
+        raise ConfigError("transformers is not installed; install it with: pip install 'seqkd[hf]'") from error
+    level, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    if not bars:
+        logging.disable_progress_bar()
+    try:
+        yield transformers
+    finally:
+        logging.set_verbosity(level)
+        if shown:
+            logging.enable_progress_bar()

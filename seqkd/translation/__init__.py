@@ -1,0 +1,1 @@
+"""Sentence pairs: batches, decoding, measures."""

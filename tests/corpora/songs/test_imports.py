@@ -1,0 +1,242 @@
+"""A corpus of one's own: songs with shot lists beside them, in every format."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from seqkd.corpora.songs.imports import deal, find_songs, make_corpus, song_id
+from seqkd.corpora.songs.shot_lists import read_shot_list
+from seqkd.errors import ConfigError, DataError
+from seqkd.shots.classes import LONG_NAMES
+from seqkd.shots.data import Shot, Song, read_songs
+from seqkd.shots.editing.timecode import Rate, parse_rate
+from seqkd.shots.listening.features import make_features, read_features
+from tests.shots.real_music import require
+
+SHOT_LIST = (Shot(0.0, 2.4, "LS"), Shot(2.4, 5.0, "CU"), Shot(5.0, 10.0, "MIS"))
+FPS = parse_rate("25")
+
+
+def tone(path: Path, seconds: float = 10, pitch: float = 440, rate: int = 8000) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, 0.3 * np.sin(2 * np.pi * pitch * np.arange(int(seconds * rate)) / rate), rate)
+    return path
+
+
+def as_csv(path: Path, shots: tuple[Shot, ...] = SHOT_LIST) -> Path:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([("start", "end", "type"), *((s.start, s.end, s.kind) for s in shots)])
+    return path
+
+
+def as_edl(path: Path, shots: tuple[Shot, ...], rate: Rate, start: str) -> Path:
+    first = rate.parse(start)
+    codes = [tuple(rate.timecode(first + rate.nearest(t)) for t in (s.start, s.end)) for s in shots]
+    lines = ["TITLE: SONG", f"FCM: {'DROP FRAME' if rate.drop else 'NON-DROP FRAME'}", ""]
+    for number, (shot, (begin, end)) in enumerate(zip(shots, codes, strict=True), start=1):
+        lines.append(f"{number:03}  CAM1     V     C        00:00:00:00 00:00:01:00 {begin} {end}")
+        lines.append(f"* FROM CLIP NAME: {LONG_NAMES[shot.kind].upper()}")
+        lines.append(f"{number:03}  SONG     AA    C        00:00:00:00 00:00:01:00 {begin} {end}")
+    path.write_text("\r\n".join(lines))
+    return path
+
+
+def as_otio(path: Path, shots: tuple[Shot, ...], fps: float, gap: bool = False) -> Path:
+    otio = pytest.importorskip("opentimelineio")
+    timeline = otio.schema.Timeline(name="song")
+    track = otio.schema.Track(name="V1", kind=otio.schema.TrackKind.Video)
+    timeline.tracks.append(otio.schema.Track(name="A1", kind=otio.schema.TrackKind.Audio))
+    timeline.tracks.append(track)
+    for shot in shots:
+        frames = round(shot.end * fps) - round(shot.start * fps)
+        length = otio.opentime.RationalTime(frames, fps)
+        span = otio.opentime.TimeRange(otio.opentime.RationalTime(86400, fps), length)
+        if gap and shot is shots[1]:
+            track.append(otio.schema.Gap(source_range=otio.opentime.TimeRange(duration=length)))
+        else:
+            track.append(otio.schema.Clip(name=f"{shot.kind} take 2", source_range=span))
+    otio.adapters.write_to_file(timeline, str(path))
+    return path
+
+
+def same(found: tuple[Shot, ...], expected: tuple[Shot, ...], off: float = 1e-9) -> bool:
+    return [s.kind for s in found] == [s.kind for s in expected] and all(
+        abs(a.start - b.start) <= off and abs(a.end - b.end) <= off for a, b in zip(found, expected, strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "start,end,type\n0,2.4,LS\n2.4,5,CU\n5,10,MIS\n",
+        "shot,Type,Start,End,note\n1,long shot,0:00,0:02.4,x\n2,Close-up,0:02.4,0:05,\n\n3,mis,0:05,0:00:10,\n",
+        "start,end,type\n01:00:00:00,01:00:02:10,LS\n01:00:02:10,01:00:05:00,CU\n01:00:05:00,01:00:10:00,MIS\n",
+        "\ufeffstart,end,type\r\n0,2.42,LS\r\n2.4,4.97,CU\r\n5,9.8,MIS\r\n",  # frames rounded here and there
+    ],
+    ids=["seconds", "clock, long names and other columns", "timecode", "rounded, with a byte order mark"],
+)
+def test_tables(table: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(table, encoding="utf-8", newline="")
+    found = read_shot_list(tmp_path / "a.csv", 10.0, FPS)
+    assert same(found, SHOT_LIST, 0.04)
+    assert found[0].start == 0 and found[-1].end == 10.0
+    assert all(a.end == b.start for a, b in itertools.pairwise(found))
+
+
+@pytest.mark.parametrize(("fps", "start"), [("25", "00:00:00:00"), ("24", "01:00:00:00"), ("29.97df", "00:59:58;00")])
+def test_edit_decision_lists(fps: str, start: str, tmp_path: Path) -> None:
+    rate = parse_rate(fps)
+    file = as_edl(tmp_path / "a.edl", SHOT_LIST, rate, start)
+    assert same(read_shot_list(file, 10.0, rate), SHOT_LIST, 0.5 / float(rate.fps) + 1e-6)
+
+
+def test_the_reel_is_the_type_where_no_clip_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.edl").write_text("001  MLS  V  C  00:00:00:00 00:00:10:00 00:00:00:00 00:00:10:00\n")
+    assert read_shot_list(tmp_path / "a.edl", 10.0, FPS) == (Shot(0.0, 10.0, "MLS"),)
+
+
+def test_timelines(tmp_path: Path) -> None:
+    assert same(read_shot_list(as_otio(tmp_path / "a.otio", SHOT_LIST, 25), 10.0, FPS), SHOT_LIST)
+    with pytest.raises(DataError, match=r"a\.otio, item 2 of track 'V1': a gap from 2\.40 to 5\.00 s; every moment"):
+        read_shot_list(as_otio(tmp_path / "a.otio", SHOT_LIST, 25, gap=True), 10.0, FPS)
+
+
+def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = as_otio(tmp_path / "a.otio", SHOT_LIST, 25)
+    monkeypatch.setitem(__import__("sys").modules, "opentimelineio", None)
+    with pytest.raises(ConfigError, match=r"needs OpenTimelineIO, which is not installed; get it with: pip install"):
+        read_shot_list(file, 10.0, FPS)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Ten labelled songs in three formats and one without a list."""
+    folder = tmp_path / "source"
+    for number in range(10):
+        audio = tone(
+            folder / f"disc {number % 2}" / f"{number:02}.{('wav', 'flac', 'ogg')[number % 3]}", 10, 300 + number
+        )
+        if number % 3 == 1:
+            as_edl(audio.with_suffix(".edl"), SHOT_LIST, FPS, "01:00:00:00")
+        else:
+            as_csv(audio.with_suffix(".csv"))
+    tone(folder / "live" / "encore.wav", 12)
+    (folder / "readme.txt").write_text("not a song")
+    return folder
+
+
+def test_a_directory_becomes_sets(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_corpus(tmp_path / "data", source=source, dev=2, test=0.3)
+    sets = {name: read_songs(tmp_path / "data" / name) for name in ("train", "dev", "test", "unlabelled")}
+    assert {name: len(songs) for name, songs in sets.items()} == {"train": 5, "dev": 2, "test": 3, "unlabelled": 1}
+    ids = [song.id for songs in sets.values() for song in songs]
+    assert len(set(ids)) == 11 and "disc_0_04" in ids
+    assert sets["unlabelled"][0].shots is None
+    for song in (*sets["train"], *sets["dev"], *sets["test"]):
+        assert same(song.shots, SHOT_LIST, 0.02)
+        assert song.audio.resolve().is_relative_to(source)
+    assert "train: 5 songs, 1 labelled minutes" in capsys.readouterr().out
+    before = {name: (tmp_path / "data" / name / "wav.scp").read_text() for name in sets}
+    make_corpus(tmp_path / "data", nj=2, source=source, dev=2, test=0.3)
+    assert {name: (tmp_path / "data" / name / "wav.scp").read_text() for name in sets} == before
+    make_corpus(tmp_path / "data", source=source, dev=0, test=0)
+    assert not (tmp_path / "data" / "dev").exists()
+    assert len(read_songs(tmp_path / "data" / "train")) == 10
+
+
+def test_deals_depend_on_seed_and_ids_alone() -> None:
+    songs = [Song(f"s{k}", Path("x"), SHOT_LIST) for k in range(20)]
+    one, two = deal(songs, 3, 4, 0), deal(songs[::-1], 3, 4, 0)
+    assert one == two
+    assert deal(songs, 3, 4, 1) != one
+    assert sum(len(part) for part in one.values()) == 20
+    assert {name: len(part) for name, part in deal(songs[:3], 0.1, 0.1, 0).items()} == {"dev": 1, "test": 1, "train": 1}
+
+
+def test_ids_are_file_names() -> None:
+    assert song_id(Path("disc 1/Été (live).flac")) == "disc_1_t_live"
+    assert song_id(Path("ö.wav")) == "song"
+
+
+def two_audio(folder: Path) -> None:
+    tone(folder / "a.ogg", 10, 100)
+
+
+def lonely_list(folder: Path) -> None:
+    (folder / "a.wav").rename(folder / "b.wav")
+
+
+def two_lists(folder: Path) -> None:
+    (folder / "a.edl").write_text("")
+
+
+def same_song(folder: Path) -> None:
+    (folder / "b.wav").write_bytes((folder / "a.wav").read_bytes())
+
+
+def same_id(folder: Path) -> None:
+    tone(folder / "a!.wav", 10, 100)
+
+
+def no_audio(folder: Path) -> None:
+    (folder / "a.wav").unlink()
+    (folder / "a.csv").unlink()
+
+
+def not_audio(folder: Path) -> None:
+    (folder / "a.wav").write_text("no sound")
+
+
+@pytest.mark.parametrize(
+    ("breaks", "sentence"),
+    [
+        (two_audio, "{0}/a.ogg and a.wav are two audio files of one song; keep one of them."),
+        (two_lists, "{0}/a.csv and a.edl are two shot lists of one song; keep one of them."),
+        (lonely_list, "{0}/a.csv has no audio file beside it; expected a with .wav or .flac or .ogg or .mp3."),
+        (same_song, "{0}/a.wav and {0}/b.wav are the same recording, which could come to be in training and test; "
+         "remove one."),
+        (same_id, "{0}/a!.wav and {0}/a.wav would both have id 'a'; rename one."),
+        (no_audio, "{0} has no audio files; expected some of .wav, .flac, .ogg, .mp3."),
+        (not_audio, "{0}/a.wav cannot be read as audio (*); expected a wav, flac, ogg or mp3 file."),
+    ],
+)  # fmt: skip
+def test_wrong_directories(breaks: Callable[[Path], None], sentence: str, tmp_path: Path) -> None:
+    as_csv(tone(tmp_path / "in" / "a.wav").with_suffix(".csv"))
+    breaks(tmp_path / "in")
+    with pytest.raises(DataError) as caught:
+        make_corpus(tmp_path / "data", source=tmp_path / "in", dev=0, test=0)
+    start, _, end = sentence.format(tmp_path / "in").partition("*")
+    assert str(caught.value).startswith(start) and str(caught.value).endswith(end)
+    assert not (tmp_path / "data").exists()
+
+
+def test_wrong_settings(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"corpus\.dev and corpus\.test take 6 and 4 of 10 songs with shot lists, which "
+    ):
+        make_corpus(tmp_path / "data", source=source, dev=6, test=4)
+    with pytest.raises(ConfigError, match=r"corpus\.source .* is not a directory"):
+        make_corpus(tmp_path / "data", source=tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match="'26' is no frame rate"):
+        make_corpus(tmp_path / "data", source=source, fps=26)
+
+
+def test_real_music_becomes_a_corpus(tmp_path: Path) -> None:
+    """A soundtrack without labels, from directory to features."""
+    folder = require()[0].parent
+    assert len(find_songs(folder)) > 6  # its sound effects too
+    music = tmp_path / "music"
+    music.mkdir()
+    for path in require()[:2]:
+        (music / path.name).symlink_to(path)
+    make_corpus(tmp_path / "data", source=music)
+    assert make_features(tmp_path / "data" / "unlabelled") == 2
+    tracks = read_features(tmp_path / "data" / "unlabelled")
+    assert all(len(track.beats) > 40 for track in tracks.values())

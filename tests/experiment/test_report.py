@@ -1,0 +1,373 @@
+import datetime
+import json
+import re
+import subprocess
+
+import jiwer
+import numpy as np
+import pytest
+
+from seqkd.errors import DataError
+from seqkd.experiment.figures import _spread
+from seqkd.experiment.provenance import describe_commit, describe_environment, without_paths
+from seqkd.experiment.report import write_report
+from seqkd.scoring import count, paired_bootstrap, read_text, write_text
+from seqkd.statistics.calibration import Calibration
+from seqkd.statistics.mapsswe import Errors, matched_pairs
+from tests.experiment.report_experiment import make_references, make_run
+
+pytestmark = pytest.mark.filterwarnings("error")  # matplotlib warns about figures that it cannot draw well
+
+SETS = ["clean", "noisy"]
+SYSTEMS = {
+    "teacher": {"label": "Teacher"},
+    "student": {"label": "Student"},
+    "kd": {"label": "KD", "control": "student"},
+    "kd_2": {"label": "KD twice"},
+    "cons_kd": {"label": "Cons-KD", "control": "kd_2", "isolates": "the consistency term"},
+    "cr_ctc": {"label": "CR-CTC", "control": "student"},
+}
+RATES = {"teacher": 0.03, "student": 0.16, "kd": 0.10, "kd_2": 0.098, "cons_kd": 0.097}
+NOW = datetime.datetime(2024, 5, 6)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """An experiment of five systems, up to three seeds each."""
+    root = tmp_path_factory.mktemp("report")
+    references = make_references(root / "data", SETS, utterances=150)
+    for name, rate in RATES.items():
+        for seed in range(1 if name == "teacher" else 3):
+            terms = ["ctc"] + ["kd"] * ("kd" in name) + ["consistency"] * ("cons" in name)
+            passes = 2 if name in ("kd_2", "cons_kd") else 1
+            make_run(
+                root / "exp" / name / f"seed{seed}", references, rate, seed=seed, passes=passes, terms=terms,
+                loss={"kd_weight": float("kd" in name), "passes": passes},
+            )  # fmt: skip
+    report(root)
+    return root
+
+
+def report(root, systems=SYSTEMS, out="RESULTS.md", test_sets=SETS, **options):
+    write_report(
+        root / "exp", root / "data", root / out, test_sets=test_sets, systems=systems, title="A title",
+        command="/home/somebody/run.sh --preset smoke", now=NOW, **options,
+    )  # fmt: skip
+    return (root / out).read_text()
+
+
+def rows(text):
+    """The first table, by label."""
+    table = re.search(r"\| System.*?\n\n", text, re.S)[0].strip().splitlines()
+    header, *body = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+    return {cells[0]: dict(zip(header, cells, strict=True)) for cells in body[1:]}
+
+
+def errors(root, name, test_sets=SETS):
+    """(S, N) word errors and (N,) words, by jiwer."""
+    table, words = [], []
+    for directory in sorted((root / "exp" / name).glob("seed*")):
+        seed, words = [], []
+        for test_set in test_sets:
+            hypotheses = read_text(directory / f"decode_{test_set}" / "text")
+            for utterance, reference in read_text(root / "data" / test_set / "text").items():
+                done = jiwer.process_words(reference, hypotheses[utterance])
+                seed.append(done.substitutions + done.deletions + done.insertions)
+                words.append(len(reference.split()))
+        table.append(seed)
+    return np.array(table), np.array(words)
+
+
+def test_rates_of_the_table(finished):
+    table = rows((finished / "RESULTS.md").read_text())
+    pooled = {}
+    for name in RATES:
+        row = table[SYSTEMS[name]["label"]]
+        for test_set in SETS:
+            wrong, words = errors(finished, name, [test_set])
+            assert row[f"{test_set}, WER %"] == f"{100 * wrong.sum() / words.sum() / len(wrong):.2f}"
+        wrong, words = errors(finished, name)
+        pooled[name] = wrong.sum() / words.sum() / len(wrong)
+        rate, low, high = map(float, re.fullmatch(r"\*\*(.*)\*\* \[(.*), (.*)\]", row["All, WER % [95 %]"]).groups())
+        assert rate == pytest.approx(100 * pooled[name], abs=0.005)
+        assert low < rate < high
+        spread = "–" if name == "teacher" else f"{100 * (wrong.sum(1) / words.sum()).std(ddof=1):.2f}"
+        assert row["± seeds"] == spread
+        assert sum(map(float, row["S / D / I %"].split(" / "))) == pytest.approx(rate, abs=0.02)
+        assert (row["Parameters"], row["Seeds"], row["Minutes a seed"]) == ("78 k", str(len(wrong)), "2.0")
+    for name in RATES:
+        kept = (pooled["student"] - pooled[name]) / (pooled["student"] - pooled["teacher"])
+        assert table[SYSTEMS[name]["label"]]["Lead kept"] == f"{100 * kept:.0f} %"
+
+
+def test_comparisons_of_the_table(finished):
+    table = rows((finished / "RESULTS.md").read_text())
+
+    def expected(name, other):
+        (ours, words), (theirs, _) = errors(finished, name), errors(finished, other)
+        value = paired_bootstrap(ours, theirs, words, seed=5).p_value
+        fewer = (theirs.sum() - ours.sum()) / theirs.sum()  # as many seeds
+        return f"{100 * abs(fewer):.1f} % {'fewer' if fewer >= 0 else 'more'}", value
+
+    for label, name, other, column in [
+        ("Student", "student", "kd", "Errors against KD"),
+        ("KD twice", "kd_2", "kd", "Errors against KD"),
+        ("Cons-KD", "cons_kd", "kd", "Errors against KD"),
+        ("Cons-KD", "cons_kd", "kd_2", "Errors against its control"),
+        ("KD", "kd", "student", "Errors against its control"),
+    ]:
+        cell = table[label][column]
+        change, value = expected(name, other)
+        assert cell.startswith(change)
+        if value < 0.001:
+            assert ", p < .001 †" in cell
+        else:
+            assert float(re.search(r"p = ([\d.]+)", cell)[1]) == pytest.approx(value, abs=0.03)
+    assert table["Cons-KD"]["Errors against its control"].endswith("(KD twice)")
+    assert table["Teacher"]["Errors against KD"] == table["KD"]["Errors against KD"] == "–"
+    assert set(table["CR-CTC"].values()) == {"CR-CTC", "not run", "–"}
+
+
+def test_matched_pairs_of_the_table(finished):
+    """Of both sets and all seeds together, a segment ending where every seed of both systems is right."""
+
+    def where(name):
+        runs = []
+        for directory in sorted((finished / "exp" / name).glob("seed*")):
+            texts = [
+                (reference, read_text(directory / f"decode_{test_set}" / "text")[utterance])
+                for test_set in SETS
+                for utterance, reference in read_text(finished / "data" / test_set / "text").items()
+            ]
+            runs.append(count(*map(list, zip(*texts, strict=True)), characters=False).alignments.errors())
+        first = runs[0]
+        return Errors(sum(run.at for run in runs), sum(run.before for run in runs), first.words, first.positions)
+
+    table = rows((finished / "RESULTS.md").read_text())
+    for label, name, other, column in [
+        ("Cons-KD", "cons_kd", "kd_2", "Errors against its control"),
+        ("KD twice", "kd_2", "kd", "Errors against KD"),
+    ]:
+        expected = matched_pairs(where(name), where(other)).p_value
+        assert float(re.search(r"MAPSSWE (\.\d+|1\.000)", table[label][column])[1]) == pytest.approx(expected, abs=6e-4)
+
+
+def test_sentences(finished):
+    text = (finished / "RESULTS.md").read_text()
+    shown = text.partition("## What the table shows")[2].partition("## Figures")[0]
+    assert re.search(r"\*\*Teacher\*\* has a WER of [\d.]+ %, \*\*Student\*\* of [\d.]+ %: a lead of", shown)
+    assert re.search(
+        r"\*\*KD\*\* makes [\d.]+ % fewer errors than its equal-budget control, \*\*Student\*\* "
+        r"\(p < .001\): a gain over \*\*Student\*\* is shown. It keeps \d+ % of the teacher's lead.",
+        shown,
+    )
+    assert re.search(
+        r"\*\*Cons-KD\*\* makes .* errors than \*\*KD\*\* \(p = .*\) and .* than its equal-budget control, "
+        r"\*\*KD twice\*\* \(p = .*\): no gain from the consistency term is shown here.",
+        shown,
+    )
+    assert "- From one seed only, so that another seed may change them: **Teacher**.\n" in shown
+    assert "- Not run: **CR-CTC**.\n" in shown
+    assert "uncorrected for 4 comparisons" in text
+
+
+def test_origin_and_settings(finished):
+    text = (finished / "RESULTS.md").read_text()
+    assert text.startswith("# A title\n")
+    for line in [
+        "- Command: `run.sh --preset smoke`",
+        "- Date: 2024-05-06",
+        "- Training time: 26 minutes for 13 runs",
+        "data.dir: data",
+        "- KD twice: `loss.passes=2`",
+    ]:
+        assert line in text
+    for revealing in str(finished), "/somewhere", "/home":
+        assert revealing not in text
+    assert "seed:" not in text
+
+
+def test_figures(finished):
+    from PIL import Image
+
+    text = (finished / "RESULTS.md").read_text()
+    for name in "wer", "training", "losses":
+        assert f"(figures/{name}.png)" in text
+        path = finished / "figures" / f"{name}.png"
+        assert path.stat().st_size < 100_000
+        with Image.open(path) as image:
+            assert image.width > 700
+            assert len(image.getcolors()) > 50
+
+
+def test_deterministic(finished):
+    figure = finished / "figures" / "training.png"
+    text, drawn = (finished / "RESULTS.md").read_text(), figure.read_bytes()
+    assert report(finished, out="again/RESULTS.md") == text
+    assert (finished / "again" / "figures" / "training.png").read_bytes() == drawn
+
+
+def test_one_test_set_notes_and_environment(finished):
+    text = report(
+        finished,
+        out="one/RESULTS.md",
+        test_sets=["clean"],
+        notes=["Tried and dropped: X."],
+        environment={"GPU": "a GPU"},
+    )
+    assert "clean, WER % [95 %]" in rows(text)["KD"]
+    assert "All, WER" not in text
+    assert "## Notes\n\nTried and dropped: X.\n" in text
+    assert "- GPU: a GPU\n" in text
+    assert "CPU:" not in text
+
+
+def test_without_teacher_student_and_kd(finished):
+    text = report(finished, {"kd_2": {}, "cons_kd": {"control": "kd_2"}}, out="two/RESULTS.md")
+    table = rows(text)
+    assert table["cons_kd"]["Lead kept"] == table["cons_kd"]["Errors against kd"] == "–"
+    assert "than its equal-budget control, **kd_2**" in text
+    assert "uncorrected for 1 comparison;" in text
+    assert "the teacher's lead" not in text.partition("## What the table shows")[2]
+
+
+@pytest.fixture
+def small(tmp_path):
+    """Teacher and student, alike and perfect; one seed each."""
+    references = make_references(tmp_path / "data", ["test"], utterances=20)
+    for name in "teacher", "student", "kd":
+        make_run(tmp_path / "exp" / name / "seed1", references, 1e-9, seed=1, passes=1 + (name == "kd"))
+    return tmp_path
+
+
+def test_no_errors_and_no_lead(small):
+    history = small / "exp" / "kd" / "seed1" / "history.json"
+    history.write_text(json.dumps({"rows": [{"step": 1, "dev_wer": 0.0, "train": {"ctc": 0.0}}]}))
+    text = report(small, {name: SYSTEMS[name] for name in ("teacher", "student", "kd")}, test_sets=["test"])
+    assert "**Student** of 0.00 %: the teacher is not ahead, so there is no lead to keep." in text
+    assert rows(text)["KD"]["Errors against its control"] == "0.0 % fewer, p = 1.000, MAPSSWE 1.000 (Student)"
+    assert "no gain over **Student** is shown here." in text
+    assert "did not have equal budgets: 4,000 against 2,000 passes" in text
+
+
+def test_calibration_column(small):
+    assert rows(report(small, {"kd": {"label": "KD"}}, test_sets=["test"]))["KD"]["ECE % / NCE"] == "–"
+    decoded = small / "exp" / "kd" / "seed1" / "decode_test"
+    for confidence, cell in ((0.9, "10.00 / –"), (1.0, "0.00 / –")):  # every word is right
+        lines = [
+            {"id": utterance, "text": text, "confidences": [confidence] * len(text.split())}
+            for utterance, text in read_text(decoded / "text").items()
+        ]
+        (decoded / "hyp.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        assert rows(report(small, {"kd": {"label": "KD"}}, test_sets=["test"]))["KD"]["ECE % / NCE"] == cell
+
+
+def test_calibration_is_pooled_over_seeds(small):
+    make_run(small / "exp" / "kd" / "seed2", {"test": read_text(small / "data" / "test" / "text")}, 0.2, seed=2)
+    pooled = Calibration()
+    for seed in (1, 2):
+        decoded = small / "exp" / "kd" / f"seed{seed}" / "decode_test"
+        lines, correct, confidences = [], [], []
+        for utterance, reference in read_text(small / "data" / "test" / "text").items():
+            text = read_text(decoded / "text")[utterance]
+            sure = [0.95 if word != "eight" else 0.4 for word in text.split()]
+            lines.append({"id": utterance, "text": text, "confidences": sure})
+            for chunk in jiwer.process_words(reference, text).alignments[0]:
+                right = [chunk.type == "equal"] * (chunk.hyp_end_idx - chunk.hyp_start_idx)
+                correct += right
+                confidences += sure[chunk.hyp_start_idx : chunk.hyp_end_idx]
+        pooled.update(confidences, correct)
+        (decoded / "hyp.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    summary = pooled.summary()
+    ece, nce = rows(report(small, {"kd": {}}, test_sets=["test"]))["kd"]["ECE % / NCE"].split(" / ")
+    assert float(ece) == pytest.approx(100 * summary.ece, abs=1)  # jiwer breaks a tie or two otherwise
+    assert float(nce) == pytest.approx(summary.nce, abs=0.1)
+
+
+def test_unfinished_seeds_are_named(small):
+    make_run(small / "exp" / "kd" / "seed2", {}, 0.1, seed=2)  # trained, never decoded
+    (small / "exp" / "kd" / "seed7").mkdir()
+    text = report(small, {"kd": {"label": "KD"}}, test_sets=["test"])
+    assert rows(text)["KD"]["Seeds"] == "1"
+    assert "**KD**: unfinished and left out: seed 2, 7." in text
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda run: (run / "summary.json").write_text("{"), "summary.json, line 1: not JSON"),
+        (
+            lambda run: (run / "summary.json").write_text('{"steps": 1}'),
+            "summary.json lacks parameters, passes",
+        ),
+        (
+            lambda run: (run / "history.json").unlink(),
+            "history.json: no such file, although the run has a summary.",
+        ),
+        (lambda run: (run / "config.yaml").write_text("a: ["), "config.yaml is not YAML"),
+        (
+            lambda run: write_text(run / "decode_test" / "text", {"test-0001": "x"}),
+            "decode_test/text: 19 utterances (test-0000, test-0002, test-0003, ...) are without a hypothesis",
+        ),
+    ],
+)
+def test_faults(small, spoil, sentence):
+    spoil(small / "exp" / "kd" / "seed1")
+    with pytest.raises(DataError) as fault:
+        report(small, {"kd": {}}, test_sets=["test"])
+    assert sentence in str(fault.value)
+
+
+def test_nothing_to_report(small):
+    with pytest.raises(DataError, match="holds no finished run of other; nothing to report"):
+        report(small, {"other": {}}, test_sets=["test"])
+
+
+def test_control_outside_the_report(small):
+    text = report(small, {"kd": {"control": "other"}}, test_sets=["test"])
+    assert rows(text)["kd"]["Errors against its control"] == "not in this report (other)"
+
+
+def test_commit(tmp_path):
+    def git(*arguments):
+        identity = ["-c", "user.name=n", "-c", "user.email=e", "-c", "commit.gpgsign=false"]
+        subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    inside = tmp_path / "egs"
+    inside.mkdir()
+    git("init")
+    assert describe_commit(inside) is None
+    (tmp_path / "code.py").write_text("1")
+    git("add", ".")
+    git("commit", "-m", "m")
+    out = inside / "RESULTS.md"
+    out.write_text("")
+    assert re.fullmatch("[0-9a-f]{12}", describe_commit(inside, ignore=[out]))
+    (tmp_path / "code.py").write_text("2")
+    assert re.fullmatch(r"[0-9a-f]{12} \+ uncommitted changes", describe_commit(inside, ignore=[out]))
+
+
+@pytest.mark.parametrize(
+    ("text", "shortened"),
+    [
+        ("/home/x/run.sh --exp=/data/exp/", "run.sh --exp=exp"),
+        ("{a: '/x/y', b: ~/z}", "{a: 'y', b: z}"),
+        ("egs/a/run.sh ./b/c ../d S / D / I and/or 1/2", "egs/a/run.sh ./b/c ../d S / D / I and/or 1/2"),
+        ("https://example.org/a/b", "https://example.org/a/b"),
+    ],
+)
+def test_without_paths(text, shortened):
+    assert without_paths(text) == shortened
+
+
+def test_environment():
+    environment = describe_environment()
+    assert environment.keys() == {"Software", "System", "CPU"}
+    assert "Python 3" in environment["Software"]
+
+
+def test_labels_are_moved_apart():
+    assert _spread([0.1, 0.5], gap=0.1) == [0.1, 0.5]
+    assert _spread([0.5, 0.5, 0.5], gap=0.1) == pytest.approx([0.4, 0.5, 0.6])
+    moved = _spread(sorted(np.random.default_rng(0).random(12) ** 3), gap=0.05)
+    assert min(np.diff(moved)) >= 0.05 - 1e-9

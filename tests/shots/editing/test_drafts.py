@@ -1,0 +1,228 @@
+"""Drafts: the best sequence and true draws, of all sequences whose shots last long enough; on frames, to the end."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seqkd.errors import ConfigError, DataError
+from seqkd.shots.data import shots_of
+from seqkd.shots.editing.drafts import CutSettings, choose, make_drafts
+from seqkd.shots.editing.timecode import Rate, parse_rate
+from seqkd.shots.editing.timeline import BEAT, DOWNBEAT, SECTION, Clip, Timeline, frames_of
+from seqkd.shots.language import FilmLanguage
+from seqkd.shots.listening.features import Track
+from tests.shots.editing.cuts import LANGUAGE, a_track, some_drafts
+
+RATE = parse_rate("25")
+
+
+def a_language(rng: np.random.Generator, classes: int) -> FilmLanguage:
+    initial, prior = rng.dirichlet(np.ones(classes), 2)
+    return FilmLanguage(initial, rng.dirichlet(np.ones(classes), classes), prior)
+
+
+def weights(scores: np.ndarray, language: FilmLanguage, least: int) -> dict[tuple[int, ...], float]:
+    """P(s) P(music | s) of every sequence whose runs last long enough, by listing them."""
+    frames, classes = scores.shape
+    found = {}
+    for sequence in itertools.product(range(classes), repeat=frames):
+        if min(len(list(run)) for _, run in itertools.groupby(sequence)) < least:
+            continue
+        weight = language.initial[sequence[0]] * np.exp(scores[0, sequence[0]])
+        for t in range(1, frames):
+            weight *= language.transition[sequence[t - 1], sequence[t]] * np.exp(scores[t, sequence[t]])
+        found[sequence] = float(weight)
+    return found
+
+
+@pytest.mark.parametrize("least", [1, 2, 3, 6])
+def test_the_best_sequence_is_that_of_all_long_enough(least: int) -> None:
+    rng = np.random.default_rng(least)
+    for _ in range(20):
+        language, scores = a_language(rng, 3), rng.normal(size=(6, 3))
+        listed = weights(scores, language, least)
+        assert tuple(choose(scores, language, 0, least=least)) == max(listed, key=listed.__getitem__)
+
+
+@pytest.mark.parametrize("least", [1, 2, 3])
+def test_draws_have_the_probabilities_of_the_model(least: int) -> None:
+    rng = np.random.default_rng(7)
+    language, scores = a_language(rng, 3), rng.normal(size=(5, 3))
+    listed = weights(scores, language, least)
+    draws = 1500
+    counts = dict.fromkeys(listed, 0)
+    for number in range(1, draws + 1):
+        counts[tuple(choose(scores, language, number, seed=3, least=least))] += 1  # KeyError: a shot too short
+    total = sum(listed.values())
+    expected = np.array([weight / total * draws for weight in listed.values()])
+    found = np.array(list(counts.values()), float)
+    # Pearson's statistic over sequences that are drawn often enough, the others as one; 5 standard deviations of χ².
+    often = expected > 10
+    expected = np.r_[expected[often], expected[~often].sum()]
+    found = np.r_[found[often], found[~often].sum()]
+    keep = expected > 0
+    statistic = (((found - expected) ** 2)[keep] / expected[keep]).sum()
+    freedom = keep.sum() - 1
+    assert statistic < freedom + 5 * np.sqrt(2 * freedom)
+
+
+def test_a_least_length_that_the_language_forbids() -> None:
+    """A shot that never goes on for a second frame cannot last for two; one that was never seen is not drawn."""
+    one = FilmLanguage(np.array([0.5, 0.5]), np.array([[0.0, 1.0], [1.0, 0.0]]), np.array([0.5, 0.5]))
+    with pytest.raises(DataError, match=r"^No sequence of shots that are long enough has a probability"):
+        choose(np.zeros((6, 2)), one, 0, least=2)
+    two = FilmLanguage(
+        np.array([0.5, 0.5, 0]), np.array([[0.5, 0.5, 0], [0.0, 1.0, 0], [0, 0, 1]]), np.array([0.5, 0.5, 0])
+    )
+    scores = two.log_likelihood(np.full((9, 3), 1 / 3))
+    assert all(set(choose(scores, two, draft, least=3).tolist()) <= {0, 1} for draft in range(50))
+
+
+def test_a_long_least_length_of_a_long_song_is_soon_found() -> None:
+    """Ten minutes a shot in two hours: in memory and time that do not grow with the length of a shot."""
+    scores = np.random.default_rng(0).normal(size=(7200, 8))
+    for draft in (0, 1):
+        found = choose(scores, LANGUAGE, draft, least=600)
+        runs = [len(list(run)) for _, run in itertools.groupby(found)]
+        assert min(runs) >= 600
+
+
+def test_a_draft_does_not_depend_on_how_many_there_are() -> None:
+    three, six = some_drafts(RATE, drafts=3), some_drafts(RATE, drafts=6)
+    assert six[:3] == three
+    assert [draft.draft for draft in six] == list(range(6))
+    assert len({draft.clips for draft in six}) == 6
+
+
+def test_the_seed_changes_all_but_the_best() -> None:
+    track, posteriors = a_track()
+    cuts = [
+        make_drafts("a", Path("a"), track, posteriors, LANGUAGE, CutSettings(drafts=2, seed=seed)) for seed in (0, 0, 1)
+    ]
+    assert cuts[0] == cuts[1]
+    assert cuts[0][0] == cuts[2][0]
+    assert cuts[0][1].clips != cuts[2][1].clips
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seconds=st.floats(1, 200).map(lambda x: round(x, 3)),
+    rate=st.sampled_from(["24", "25", "29.97", "60", "23.976"]).map(parse_rate),
+    snap=st.sampled_from(["beat", "downbeat", "frame"]),
+    beat=st.floats(0.3, 1.5),
+    shortest=st.floats(0, 4),
+    draft=st.integers(0, 2),
+)
+def test_any_song(seconds: float, rate: Rate, snap: str, beat: float, shortest: float, draft: int) -> None:
+    track, posteriors = a_track(seconds, beat, seed=round(seconds))
+    chosen = CutSettings(rate=rate, snap=snap, min_shot=min(shortest, seconds), drafts=draft + 1)
+    cut = make_drafts("a", Path("a"), track, posteriors, LANGUAGE, chosen)[draft]
+    # To the frame: the last one ends within the audio, the one after it would not.
+    assert cut.clips[0].start == 0
+    assert cut.clips[-1].end == cut.frames
+    assert cut.seconds(cut.frames) <= seconds + 1e-6 < cut.seconds(cut.frames + 1) + 2e-6
+    for left, right in itertools.pairwise(cut.clips):
+        assert left.end == right.start
+        assert left.kind != right.kind
+    needed = chosen.min_shot * float(rate.fps)
+    if needed * len(cut.clips) <= cut.frames - len(cut.clips):
+        assert min(clip.frames for clip in cut.clips) >= needed
+    for clip in cut.clips:
+        assert sum(clip.probabilities) == pytest.approx(1, abs=1e-5)
+    assert all(0 <= marker.frame < cut.frames for marker in cut.markers)
+
+
+def test_a_least_length_is_kept_to_the_frame() -> None:
+    track, posteriors = a_track(200.4)
+    for snap in ("beat", "frame"):
+        chosen = CutSettings(snap=snap, min_shot=2.5, drafts=4)
+        for cut in make_drafts("a", Path("a"), track, posteriors, LANGUAGE, chosen):
+            assert min(clip.frames for clip in cut.clips) >= 63
+            assert len(cut.clips) > 10
+
+
+def test_cuts_are_on_beats_near_to_where_the_model_has_them() -> None:
+    track, posteriors = a_track()
+    (cut,) = some_drafts(RATE)
+    beats = {marker.frame for marker in cut.marked(BEAT, DOWNBEAT)}
+    wanted = [
+        round(25 * shot.start)
+        for shot in shots_of(LANGUAGE.viterbi(LANGUAGE.log_likelihood(posteriors)))
+    ]  # fmt: skip
+    assert cut.clips[0].start == 0
+    for clip, frame in zip(cut.clips[1:], wanted[1:], strict=True):
+        assert clip.start in beats
+        assert abs(clip.start - frame) <= 12  # a beat is 0.48 s, 12 frames
+    assert beats == {round(25 * beat) for beat in track.beats}
+
+
+def test_markers() -> None:
+    (cut,) = some_drafts(RATE)
+    assert [(marker.frame, marker.name) for marker in cut.marked(SECTION)] == [(0, "A"), (511, "B")]
+    assert [marker.frame for marker in cut.marked(DOWNBEAT)][:3] == [5, 53, 101]
+    assert [marker.frame for marker in cut.markers] == sorted(marker.frame for marker in cut.markers)
+
+
+def test_probabilities_are_those_of_the_seconds_of_the_shot() -> None:
+    _, posteriors = a_track()
+    (cut,) = some_drafts(RATE)
+    scores = LANGUAGE.log_likelihood(posteriors)
+    smooth = LANGUAGE.posterior(scores)
+    shots = shots_of(LANGUAGE.viterbi(scores))
+    for clip, shot in zip(cut.clips, shots, strict=True):
+        assert clip.kind == shot.kind
+        assert clip.probabilities == pytest.approx(smooth[int(shot.start) : int(shot.end)].mean(0), abs=1e-6)
+    assert np.mean([clip.probability for clip in cut.clips]) > 0.5
+
+
+def test_without_beats_cuts_stay_on_their_frames() -> None:
+    track, posteriors = a_track()
+    silent = Track(track.frames, track.names, duration=track.duration)
+    for snap in ("beat", "downbeat", "frame"):
+        (cut,) = make_drafts("a", Path("a"), silent, posteriors, LANGUAGE, CutSettings(snap=snap))
+        assert all(clip.start % 25 == 0 for clip in cut.clips)
+        assert cut.markers == ()
+
+
+def test_settings_that_cannot_be() -> None:
+    for wrong, says in [
+        ({"snap": "bar"}, "--snap 'bar' is not known; expected one of beat, downbeat, frame."),
+        ({"min_shot": -1.0}, "--min-shot -1.0 is no length; expected seconds from 0 on."),
+        ({"min_shot": float("nan")}, "--min-shot nan is no length; expected seconds from 0 on."),
+        ({"drafts": 0}, "--drafts 0 leaves nothing to write; expected 1 or more."),
+        ({"seed": -1}, "--seed -1 is negative; expected a whole number from 0 on."),
+    ]:
+        with pytest.raises(ConfigError, match=f"^{re.escape(says)}$"):
+            CutSettings(**wrong)
+    track, posteriors = a_track(5.5)
+    says = "--min-shot 6 s is longer than 'a', which lasts 5.50 s; choose a shorter one."
+    with pytest.raises(ConfigError, match=f"^{re.escape(says)}$"):
+        make_drafts("a", Path("a"), track, posteriors, LANGUAGE, CutSettings(min_shot=6))
+
+
+def test_a_timeline_has_no_gaps() -> None:
+    even = tuple([0.125] * 8)
+
+    def cut(*clips: Clip, start: int = 0) -> Timeline:
+        return Timeline("a", Path("a"), 4.0, RATE, start, 100, 0, clips)
+
+    assert len(cut(Clip(0, 40, "CU", even), Clip(40, 100, "LS", even)).clips) == 2
+    for clips in [
+        (Clip(0, 40, "CU", even), Clip(41, 100, "LS", even)),
+        (Clip(0, 40, "CU", even), Clip(40, 40, "MS", even), Clip(40, 100, "LS", even)),
+        (Clip(0, 99, "CU", even),),
+        (Clip(0, 100, "CU", even[:7]),),
+        (),
+    ]:
+        with pytest.raises(DataError, match="of 'a'"):
+            cut(*clips)
+    with pytest.raises(ConfigError, match="'a' would pass midnight: it starts at 23:59:58:00 and lasts 4 s; "):
+        cut(Clip(0, 100, "CU", even), start=RATE.parse("23:59:58:00"))
+    assert frames_of(0.01, RATE) == 1
