@@ -9,5 +9,5 @@ class DataError(SeqkdError):
     """Something is wrong with the user's data."""
 
 
-class ConfigError(SeqkdError):
-    """Something is wrong with the user's settings."""
+class ConfigError(SeqkdError, ValueError):
+    """Something is wrong with the user's settings, or with the arguments of a function."""

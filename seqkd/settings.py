@@ -1,0 +1,100 @@
+"""Settings are checked where a class takes them; a wrong one is a sentence that names it by its full name.
+
+    @dataclass(frozen=True)
+    class SpecAugment:
+        time_masks: int = 2
+        def __post_init__(self) -> None:
+            at_least(0, time_masks=self.time_masks)
+
+    augment = build(SpecAugment, {"time_mask": 3}, "student.augment")
+    # ConfigError: there is no setting student.augment.time_mask; did you mean time_masks?
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+from seqkd.errors import ConfigError
+
+Made = TypeVar("Made")
+
+
+def at_least(low: float, **values: Any) -> Any:
+    """Return the value of the one setting named; raise ConfigError unless each is a number of ``low`` or more."""
+    return _in_range(values, lambda value: value >= low, f"at least {low:g}")
+
+
+def more_than(low: float, **values: Any) -> Any:
+    """Likewise, of numbers above ``low``."""
+    return _in_range(values, lambda value: value > low, f"more than {low:g}")
+
+
+def between(low: float, high: float, **values: Any) -> Any:
+    """Likewise, of numbers from ``low`` to ``high``, both allowed."""
+    return _in_range(values, lambda value: low <= value <= high, f"from {low:g} to {high:g}")
+
+
+def share(**values: Any) -> Any:
+    """Likewise, of numbers from 0 to 1."""
+    return between(0, 1, **values)
+
+
+def one_of(allowed: Iterable[Any], **values: Any) -> Any:
+    """Likewise, of the values ``allowed``."""
+    allowed = list(allowed)
+    for name, value in values.items():
+        if value not in allowed:
+            near = did_you_mean(str(value), map(str, allowed))
+            raise ConfigError(f"{name} is {value!r}; expected one of {', '.join(map(str, allowed))}{near}")
+    return next(iter(values.values()))
+
+
+def _in_range(values: Mapping[str, Any], fits: Callable[[Any], bool], wanted: str) -> Any:
+    for name, value in values.items():
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not (number and math.isfinite(value) and fits(value)):
+            raise ConfigError(f"{name} is {value!r}; expected {'' if number else 'a number of '}{wanted}")
+    return next(iter(values.values()))
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``; did you mean X?`` if one of the known names is near, else nothing."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def build(kind: Callable[..., Made], settings: Mapping[str, Any], where: str, *args: Any) -> Made:
+    """Call a class (or function) with settings, whose place ``where`` heads every message.
+
+    Args:
+        kind: what takes the settings as keyword arguments, and checks their values.
+        settings: plain values by name.
+        where: such as ``student.augment``.
+        *args: given as they are, before the settings.
+
+    Raises:
+        ConfigError: an unknown or missing setting, or what ``kind`` finds wrong with one, as ``<where>.<its message>``.
+    """
+    parameters = inspect.signature(kind).parameters
+    taken = list(parameters)[: len(args)]
+    known = [
+        name
+        for name, one in parameters.items()
+        if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY) and name not in taken
+    ]
+    if not any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+        for name in settings:
+            if name not in known:
+                near = did_you_mean(name, known) or f"; known: {', '.join(known)}"
+                raise ConfigError(f"there is no setting {where}.{name}{near}")
+    missing = [name for name in known if parameters[name].default is inspect.Parameter.empty and name not in settings]
+    if missing:
+        raise ConfigError(f"setting {where}.{missing[0]} is missing")
+    try:
+        return kind(*args, **settings)
+    except ConfigError as error:
+        raise ConfigError(f"setting {where}.{error}") from None
