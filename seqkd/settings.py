@@ -1,13 +1,13 @@
 """Settings are checked where a class takes them; a wrong one is a sentence that names it by its full name.
 
-    @dataclass(frozen=True)
-    class SpecAugment:
-        time_masks: int = 2
-        def __post_init__(self) -> None:
-            at_least(0, time_masks=self.time_masks)
+@dataclass(frozen=True)
+class SpecAugment:
+    time_masks: int = 2
+    def __post_init__(self) -> None:
+        at_least(0, time_masks=self.time_masks)
 
-    augment = build(SpecAugment, {"time_mask": 3}, "student.augment")
-    # ConfigError: there is no setting student.augment.time_mask; did you mean time_masks?
+augment = build(SpecAugment, {"time_mask": 3}, "student.augment")
+# ConfigError: there is no setting student.augment.time_mask; did you mean time_masks?
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ Run = tuple[str, int]  # a system and a seed
 
 
 class Task(Protocol):
-    """One kind of recipe. Settings are in ``seqkd/conf/<name>``; the object is ``TASK`` of ``seqkd/tasks/<name>.py``."""
+    """One kind of recipe: settings in ``seqkd/conf/<name>``, the object ``TASK`` in ``seqkd/tasks/<name>.py``."""
 
     name: str
     measures: tuple[Measure, ...]  # the first ranks systems, and is compared with controls

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from seqkd.ctc.alignment import forced_alignment
 from seqkd.decoding.confidence import token_confidences, word_confidences
-from seqkd.decoding.forced import forced_alignment
 
 
 @dataclass(frozen=True)

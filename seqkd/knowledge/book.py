@@ -21,7 +21,7 @@ from seqkd.knowledge.forms import Fields
 from seqkd.knowledge.manifest import Manifest, mismatch, read_manifest
 from seqkd.knowledge.segments import Entry, Segment, SegmentReader, quoted, read_segment_index, segment_files
 from seqkd.knowledge.writer import check_belongs
-from seqkd.losses.book_kd import SparsePosteriors
+from seqkd.losses.sparse import SparsePosteriors
 
 _ANY: Any = object()  # a field that is not compared
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from seqkd.errors import ConfigError
-from seqkd.losses.book_kd import SparsePosteriors, densify
+from seqkd.losses.sparse import SparsePosteriors, densify
 
 Fields = dict[str, np.ndarray]
 

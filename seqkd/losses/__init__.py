@@ -1,62 +1,107 @@
-"""Distillation objectives: pure functions on tensors. Importing this imports torch and nothing else.
+"""Distillation objectives. Importing this imports torch and nothing else.
 
-| function             | what the student learns from                    | terms                         |
-|----------------------|-------------------------------------------------|-------------------------------|
-| `ctc_loss`           | the transcript                                  | returns a tensor              |
-| `ctc_kd_loss`        | the teacher's distribution, frame by frame      | ctc, kd                       |
-| `cons_kd_loss`       | that, and agreement between passes              | ctc, kd, consistency          |
-|                      | (Cons-KD, CR-CTC, R-Drop)                       |                               |
-| `guided_ctc_loss`    | the times of the teacher's spikes               | ctc, kd                       |
-| `best_path_ctc_loss` | the teacher's greedy transcript                 | ctc, kd                       |
-| `nbest_ctc_loss`     | the teacher's N best hypotheses                 | ctc, kd                       |
-| `delayed_kd_loss`    | the teacher's distribution, some frames late    | ctc, kd                       |
-| `inter_ctc_kd_loss`  | the teacher's distribution, in inner layers too | ctc, kd, inter_ctc, inter_kd  |
-| `sparse_ctc_kd_loss` | what a book kept of that distribution           | ctc, kd                       |
+An objective is a list of weighted terms (`seqkd.losses.objective` shows one whole)::
 
-One loss a target token, for encoder–decoder models and other classifiers, (B, S, C):
+    objective = Objective(ctc=Ctc(), kd=FrameKd(weight=1.0), consistency=Consistency(weight=0.2))
+    loss = objective(student, {"teacher": teacher}, labels)
 
-| function                        | what the student learns from                     | terms                 |
-|---------------------------------|--------------------------------------------------|-----------------------|
-| `adaptive_label_smoothing_loss` | the target, softened by what the model once knew | hard, soft, alpha     |
-| `uniform_label_smoothing_loss`  | the target, softened by a fixed amount           | hard, soft            |
-| `confidence_penalty_loss`       | the target, at a price on confidence             | hard, penalty         |
-| `tf_kd_self_loss`               | a pretrained copy, or any teacher                | hard, kd              |
-| `tf_kd_reg_loss`                | a virtual teacher that is never wrong            | hard, kd              |
-| `r_drop_loss`                   | the target, and agreement between passes         | hard, consistency     |
-| `book_kd_loss`                  | a book, and the target, softened                 | hard, kd              |
-| `deep_interactive_loss`         | the target, and a fused teacher's belief         | hard, kd              |
+| term                | what the student learns from                               | beside                    |
+|---------------------|------------------------------------------------------------|---------------------------|
+| `Ctc`               | the transcript                                             | CTC                       |
+| `CrossEntropy`      | the class of each position                                 | positions                 |
+| `LabelSmoothing`    | that, softened by a fixed amount                           | positions                 |
+| `AdaptiveSmoothing` | that, softened by what the model itself once knew          | positions                 |
+| `AlignedSmoothing`  | that, where the units of a CTC transcript are              | CTC                       |
+| `ConfidencePenalty` | a price on confidence                                      | either                    |
+| `FrameKd`           | the teacher's distribution on each frame or position       | either                    |
+| `Delayed`           | that, some frames late                                     | CTC                       |
+| `Guided`            | the times of the teacher's spikes                          | CTC                       |
+| `BestPath`          | the teacher's greedy transcript                            | CTC                       |
+| `NBest`             | the teacher's N best hypotheses                            | CTC                       |
+| `BookKd`            | a book, trusted less where it is unsure                    | either                    |
+| `SoftTargets`       | a fused teacher's tempered posterior                       | positions                 |
+| `VirtualTeacher`    | a virtual teacher that is never wrong (Tf-KD)              | positions                 |
+| `Consistency`       | agreement between passes (Cons-KD, CR-CTC, R-Drop)         | either                    |
+
+For one's own training loop there are functions on tensors, each with its whole objective:
+
+| function                                              | terms                         |
+|-------------------------------------------------------|-------------------------------|
+| `ctc_loss`                                            | returns a tensor              |
+| `ctc_kd_loss`                                         | ctc, kd                       |
+| `cons_kd_loss` (Cons-KD, CR-CTC, R-Drop)              | ctc, kd, consistency          |
+| `guided_ctc_loss`, `best_path_ctc_loss`, `nbest_ctc_loss`, `delayed_kd_loss`, `sparse_ctc_kd_loss` | ctc, kd |
+| `inter_ctc_kd_loss`                                   | ctc, kd, inter_ctc, inter_kd  |
+| `adaptive_label_smoothing_loss`                       | hard, soft, alpha             |
+| `uniform_label_smoothing_loss`                        | hard, soft                    |
+| `confidence_penalty_loss`                             | hard, penalty                 |
+| `tf_kd_self_loss`, `tf_kd_reg_loss`, `book_kd_loss`, `deep_interactive_loss` | hard, kd |
+| `r_drop_loss`                                         | hard, consistency             |
 
 `sparse_kd_loss` is the distillation term alone, against what a book kept (`SparsePosteriors`).
 
-One convention for those beside CTC: a term is summed over classes and valid frames; reduction "none" gives (B,), "sum"
-adds utterances up, "mean" divides all terms by the number of utterances; `kd_weight` is the weight of the
-teacher's term; a weight of 0 removes its term; padded frames never matter; the teacher gets no gradient; half
-precision is computed in float32. Those by token differ in two points: reduction "mean" averages over valid
-positions and "none" gives (B, S); and `kd_weight` is a share, which leaves 1 − `kd_weight` for the hard term.
+One convention: a term is summed over classes and over valid frames or positions; reduction "none" gives (B,), "sum"
+adds items up, "mean" divides all terms by the number of items; a weight of 0 removes its term; padding never matters;
+teachers get no gradient; half precision is computed in float32. The functions by position (the last four rows) differ
+in two points: reduction "mean" averages over valid positions and "none" gives (B, S); and ``kd_weight`` is a share,
+which leaves 1 − ``kd_weight`` for the hard term.
 """
 
 from seqkd.ctc import ctc_loss
-from seqkd.losses.base import DistillationLoss, frame_mask
-from seqkd.losses.best_path import best_path_ctc_loss, collapse
-from seqkd.losses.book_kd import SparsePosteriors, book_kd_loss, sparse_ctc_kd_loss, sparse_kd_loss
+from seqkd.ctc.frames import frame_mask
+from seqkd.losses.aligned_smoothing import AlignedSmoothing
+from seqkd.losses.base import DistillationLoss
+from seqkd.losses.beside_ctc import beside_ctc
+from seqkd.losses.best_path import BestPath, best_path_ctc_loss, collapse
+from seqkd.losses.book_kd import BookKd, book_kd_loss
+from seqkd.losses.confidence_penalty import ConfidencePenalty, confidence_penalty_loss
 from seqkd.losses.cons_kd import cons_kd_loss, ctc_kd_loss
-from seqkd.losses.deep_interactive import deep_interactive_loss
-from seqkd.losses.delayed import delayed_kd_loss
-from seqkd.losses.guided import guided_ctc_loss
+from seqkd.losses.consistency import Consistency
+from seqkd.losses.cross_entropy import CrossEntropy
+from seqkd.losses.ctc import Ctc
+from seqkd.losses.deep_interactive import SoftTargets, deep_interactive_loss
+from seqkd.losses.delayed import Delayed, delayed_kd_loss
+from seqkd.losses.frame_kd import FrameKd
+from seqkd.losses.guided import Guided, guided_ctc_loss
 from seqkd.losses.inter_ctc import inter_ctc_kd_loss
 from seqkd.losses.label_smoothing import (
+    AdaptiveSmoothing,
+    LabelSmoothing,
     adaptive_label_smoothing_loss,
-    confidence_penalty_loss,
     uniform_label_smoothing_loss,
 )
-from seqkd.losses.nbest import nbest_ctc_loss
+from seqkd.losses.nbest import Hypotheses, NBest, nbest_ctc_loss
+from seqkd.losses.objective import Features, Labels, Objective, Outputs, Term
 from seqkd.losses.r_drop import r_drop_loss
-from seqkd.losses.tf_kd import tf_kd_reg_loss, tf_kd_self_loss
+from seqkd.losses.sparse import SparsePosteriors, sparse_ctc_kd_loss, sparse_kd_loss
+from seqkd.losses.tf_kd import VirtualTeacher, tf_kd_reg_loss, tf_kd_self_loss
 
 __all__ = [
+    "AdaptiveSmoothing",
+    "AlignedSmoothing",
+    "BestPath",
+    "BookKd",
+    "ConfidencePenalty",
+    "Consistency",
+    "CrossEntropy",
+    "Ctc",
+    "Delayed",
     "DistillationLoss",
+    "Features",
+    "FrameKd",
+    "Guided",
+    "Hypotheses",
+    "LabelSmoothing",
+    "Labels",
+    "NBest",
+    "Objective",
+    "Outputs",
+    "SoftTargets",
     "SparsePosteriors",
+    "Term",
+    "VirtualTeacher",
     "adaptive_label_smoothing_loss",
+    "beside_ctc",
     "best_path_ctc_loss",
     "book_kd_loss",
     "collapse",

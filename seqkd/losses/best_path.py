@@ -1,15 +1,46 @@
 """CTC on the transcript that the teacher writes: its collapsed greedy path.
 
-Letters: B utterances, T frames, C classes, S labels of the longest target, U labels of the longest path.
+Letters: P passes, B utterances, T frames, C classes, S labels of the longest target, U labels of the longest path.
 """
 
-from dataclasses import replace
+from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from seqkd.ctc.arguments import IntSequence, check_logits
-from seqkd.losses.base import CtcBatch, DistillationLoss, combine
+from seqkd.ctc.arguments import IntSequence
+from seqkd.losses.base import DistillationLoss, check_teacher
+from seqkd.losses.beside_ctc import beside_ctc
+from seqkd.losses.ctc import Ctc
+from seqkd.losses.objective import Labels, Outputs, Term
+
+
+class BestPath(Term):
+    """CTC on the teacher's greedy transcript (teacher-1-best), averaged over passes.
+
+    It sums over all alignments, so it does not matter where the teacher spikes; the transcript fits the student's
+    frames by construction. Reading its length waits for the GPU once.
+
+    Args:
+        zero_infinity: as in :class:`seqkd.losses.Ctc`.
+        **options: ``weight``, ``layer``, ``other_layer``: see :class:`Term`.
+
+    The idea is Kim and Rush's sequence-level distillation (EMNLP 2016, arXiv 1606.07947) with N = 1; see
+    :class:`seqkd.losses.NBest` for more hypotheses.
+    """
+
+    source = "teacher"
+
+    def __init__(self, *, zero_infinity: bool = False, **options: object) -> None:
+        super().__init__(**options)
+        self.ctc = Ctc(zero_infinity=zero_infinity)
+
+    def forward(self, student: Outputs, teacher: Outputs, labels: Labels) -> Tensor:
+        """(B,) nats."""
+        check_teacher(teacher.logits, student.logits)
+        best = teacher.log_probs[0].argmax(-1)  # (B, T)
+        paths, lengths = collapse(best, student.mask, labels.blank)
+        return self.ctc(student, None, Labels(paths, lengths.cpu(), None, labels.blank))
 
 
 def best_path_ctc_loss(
@@ -19,57 +50,14 @@ def best_path_ctc_loss(
     input_lengths: IntSequence,
     target_lengths: IntSequence,
     *,
-    blank: int = 0,
     kd_weight: float,
-    ctc_weight: float = 1.0,
-    labelled: IntSequence | None = None,
-    zero_infinity: bool = False,
-    reduction: str = "mean",
+    **options: object,
 ) -> DistillationLoss:
-    """CTC on the reference, and CTC on the teacher's greedy transcript (teacher-1-best).
-
-    The second sums over all alignments, so it does not mind where the teacher spikes; the teacher's length
-    fits the student's frames by construction. Reading its length waits for the GPU once.
-
-    Args:
-        student_logits: (B, T, C).
-        teacher_logits: (B, T, C); gets no gradient.
-        targets: (B, S) padded with anything, or 1-D with all targets joined.
-        input_lengths: (B,) valid frames.
-        target_lengths: (B,) labels.
-        blank: class of the blank.
-        kd_weight: weight of CTC on the teacher's transcript; 0 removes it.
-        ctc_weight: weight of CTC on the reference; 0 removes it.
-        labelled: (B,) bool, None for all; where False, the utterance has no CTC term on the reference.
-        zero_infinity: as in :func:`seqkd.losses.ctc_loss`.
-        reduction: "none" gives (B,), "sum" adds utterances up, "mean" divides all terms by B.
-
-    Returns:
-        The total and its unweighted terms ``ctc`` and ``kd``.
-
-    Raises:
-        ValueError: shapes that disagree, a length or label out of range, an unknown option, a negative
-            weight.
-
-    The idea is Kim and Rush's sequence-level distillation (EMNLP 2016, arXiv 1606.07947) with N = 1; see
-    :func:`seqkd.losses.nbest_ctc_loss` for more hypotheses.
-    """
-    check_logits("student_logits", student_logits, "BTC")
-    batch = CtcBatch.of(
-        student_logits[None],
-        targets,
-        input_lengths,
-        target_lengths,
-        blank=blank,
-        labelled=labelled,
-        zero_infinity=zero_infinity,
+    """CTC, and :class:`BestPath` as ``kd``; arguments as of :func:`seqkd.losses.beside_ctc`."""
+    kd = BestPath(zero_infinity=bool(options.get("zero_infinity", False)))
+    return beside_ctc(
+        kd, student_logits, teacher_logits, targets, input_lengths, target_lengths, kd_weight=kd_weight, **options
     )
-
-    def kd() -> Tensor:
-        paths, lengths = collapse(batch.teacher(teacher_logits).argmax(-1), batch.mask, blank)
-        return replace(batch, targets=paths, target_lengths=lengths.cpu(), labelled=None).ctc()
-
-    return combine(reduction, batch.log_probs, ctc=(ctc_weight, batch.ctc), kd=(kd_weight, kd))
 
 
 def collapse(paths: Tensor, mask: Tensor, blank: int) -> tuple[Tensor, Tensor]:

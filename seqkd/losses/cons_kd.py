@@ -3,26 +3,19 @@
 Letters: P passes, B utterances, T frames, C classes, S labels of the longest target.
 """
 
-from collections.abc import Callable
-from itertools import combinations
+from functools import cache
 
 import torch
 from torch import Tensor
 
-from seqkd.ctc.arguments import IntSequence, check_choice, check_logits, shape_targets
-from seqkd.ctc.fused import BACKENDS, choose_backend, fused_losses
-from seqkd.ctc.loss import finite_only
-from seqkd.losses.base import (
-    CtcBatch,
-    DistillationLoss,
-    check_distance,
-    check_teacher,
-    combine,
-    frame_distance,
-    labelled_only,
-)
-
-SELECTIONS = ("all", "nonblank")
+from seqkd.ctc.arguments import IntSequence, check_choice, check_logits
+from seqkd.ctc.fused import BACKENDS, choose_backend
+from seqkd.losses.base import DistillationLoss, check_distance
+from seqkd.losses.beside_ctc import of_tensors
+from seqkd.losses.consistency import Consistency
+from seqkd.losses.ctc import Ctc
+from seqkd.losses.frame_kd import SELECTIONS, FrameKd
+from seqkd.losses.objective import Term
 
 
 def cons_kd_loss(
@@ -100,67 +93,36 @@ def cons_kd_loss(
     check_distance(distance, temperature)
     check_choice("select", select, SELECTIONS)
     check_choice("backend", backend, BACKENDS)
-    weights = {
-        "ctc": ctc_weight,
-        "kd": 0.0 if teacher_logits is None else kd_weight,
-        "consistency": 0.0 if len(student_logits) == 1 else consistency_weight,
+    agreement = consistency_weight if len(student_logits) > 1 else 0.0
+    terms = {
+        "ctc": (_term(Ctc, zero_infinity=zero_infinity, backend=backend), ctc_weight),
+        "kd": (_term(FrameKd, distance=distance, temperature=temperature, select=select), kd_weight),
+        "consistency": (_term(Consistency, detach=detach_consistency), agreement),
     }
-    targeted = (targets, input_lengths, target_lengths)
-    backend = choose_backend(backend, student_logits)
-    if backend in ("torch", "reference"):
-        student_logits = student_logits.double() if backend == "reference" else student_logits
-        options = {"blank": blank, "labelled": labelled, "zero_infinity": zero_infinity, "backend": backend}
-        batch = CtcBatch.of(student_logits, *targeted, **options)
-        nonblank = select == "nonblank"
-        terms = _composed_terms(batch, teacher_logits, distance, temperature, nonblank, detach_consistency)
-    else:
-        if weights["kd"]:
-            check_teacher(teacher_logits, student_logits)
-        losses = fused_losses(
-            student_logits,
-            _one_or_each(teacher_logits.detach()) if weights["kd"] else None,
-            *shape_targets(student_logits, *targeted, blank=blank, labelled=labelled),
-            blank=blank,
-            ctc=weights["ctc"] != 0,
-            distance=distance if weights["kd"] else "none",
-            temperature=temperature,
-            nonblank=select == "nonblank",
-            consistency=("detached" if detach_consistency else "attached") if weights["consistency"] else "none",
-        )
-        ctc = labelled_only(finite_only(losses.ctc) if zero_infinity else losses.ctc, labelled)
-        terms = {"ctc": ctc.mean(0), "kd": losses.kd.mean(0), "consistency": losses.consistency}
-        terms = {name: lambda value=value: value for name, value in terms.items()}
-    return combine(reduction, student_logits, **{name: (weights[name], terms[name]) for name in terms})
+    others = {} if teacher_logits is None else {"teacher": teacher_logits}
+    native = choose_backend(backend, student_logits) not in ("torch", "reference")
+    return of_tensors(
+        terms,
+        student_logits.double() if backend == "reference" else student_logits,
+        others,
+        targets,
+        input_lengths,
+        target_lengths,
+        blank=blank,
+        labelled=labelled,
+        reduction=reduction,
+        checked=native,  # the kernels check
+    )
 
 
-def _one_or_each(teacher_logits: Tensor) -> Tensor:
-    """The teacher's logits as (Q, B, T, C): one for all passes, or one each."""
-    if teacher_logits.device.type == "cuda" and teacher_logits.dtype == torch.float64:
-        teacher_logits = teacher_logits.float()  # what the CUDA kernels read
-    return teacher_logits[None] if teacher_logits.ndim == 3 else teacher_logits
+def _term(kind: type[Term], **options: object) -> Term:
+    """A term without parameters; kept, so that small problems need not wait for it."""
+    return kind(**options) if torch.compiler.is_compiling() else _kept(kind, tuple(options.items()))
 
 
-def _composed_terms(
-    batch: CtcBatch,
-    teacher_logits: Tensor | None,
-    distance: str,
-    temperature: float,
-    nonblank: bool,
-    detach_consistency: bool,
-) -> dict[str, Callable[[], Tensor]]:
-    """The terms as they are written in :func:`cons_kd_loss`, each (B,), from torch's operations."""
-
-    def kd() -> Tensor:
-        teacher = batch.teacher(teacher_logits)  # (B, T, C) or (P, B, T, C)
-        frames = batch.mask & (teacher.argmax(-1) != batch.blank) if nonblank else batch.mask
-        distances = frame_distance(teacher, batch.log_probs, distance, temperature)  # (P, B, T)
-        return distances.masked_fill(~frames, 0.0).sum(-1).mean(0)
-
-    def consistency() -> Tensor:
-        pairs = list(combinations(batch.log_probs, 2))
-        return sum(symmetric_kl(p, q, detach=detach_consistency).sum(-1) for p, q in pairs) / len(pairs)
-
-    return {"ctc": batch.ctc, "kd": kd, "consistency": consistency}
+@cache
+def _kept(kind: type[Term], options: tuple[tuple[str, object], ...]) -> Term:
+    return kind(**dict(options))
 
 
 def ctc_kd_loss(
@@ -202,22 +164,3 @@ def ctc_kd_loss(
         consistency_weight=0.0,
         **options,
     )
-
-
-def symmetric_kl(log_p: Tensor, log_q: Tensor, *, detach: bool = False) -> Tensor:
-    """½ [KL(p ‖ q) + KL(q ‖ p)] = ½ Σ_c (p − q)(log p − log q).
-
-    Args:
-        log_p: (..., C) log-probabilities; a class that is -inf in both contributes nothing.
-        log_q: (..., C).
-        detach: stop the gradient through p and q. With log p and log q from a log-softmax, this is the
-            gradient of ½ [KL(sg q ‖ p) + KL(sg p ‖ q)], that is ½ (p − q) with respect to p's logits.
-
-    Returns:
-        (...), exactly 0 where p = q.
-    """
-    p, q = log_p.exp(), log_q.exp()
-    if detach:
-        p, q = p.detach(), q.detach()
-    ratio = (log_p - log_q).masked_fill((p == 0) & (q == 0), 0.0)
-    return 0.5 * torch.sum((p - q) * ratio, -1)

@@ -3,10 +3,45 @@
 Letters: B sequences, S positions, C classes, N valid positions.
 """
 
+from __future__ import annotations
+
 from torch import Tensor
 
-from seqkd.losses.base import DistillationLoss, check_distance
-from seqkd.losses.label_smoothing import Tokens, check_share
+from seqkd.losses.base import DistillationLoss, check_distance, check_teacher
+from seqkd.losses.objective import Labels, Outputs, Term
+from seqkd.losses.tokens import Tokens, check_share
+from seqkd.settings import more_than
+
+
+class SoftTargets(Term):
+    """Σ CE(p_T, softmax(z / τ)) over valid positions, p_T = softmax(log o / τ), o the teacher's posterior, not
+    tempered.
+
+    Averaged over passes. As deep interactive learning prints it, without τ²: its gradient is that of KL / τ, some 1/τ²
+    of a hard target's, since both distributions are nearly uniform at τ = 20.
+
+    Args:
+        temperature: τ. The paper has 20.
+        scale_by_temperature: False (default) is the paper's print; True multiplies by τ², as is usual elsewhere.
+        **options: ``weight``, ``layer``, ``other_layer``: see :class:`Term`. The paper has ½ beside ½ cross-entropy.
+
+    Paper: see :func:`deep_interactive_loss`.
+    """
+
+    source = "teacher"
+
+    def __init__(self, *, temperature: float = 20.0, scale_by_temperature: bool = False, **options: object) -> None:
+        super().__init__(**options)
+        self.temperature = more_than(0, temperature=temperature)
+        self.scale = temperature**2 if scale_by_temperature else 1.0
+
+    def forward(self, student: Outputs, teacher: Outputs, labels: Labels) -> Tensor:
+        """(B,) nats."""
+        check_teacher(teacher.logits, student.logits)
+        soft, ours = teacher.probs(self.temperature), student.tempered(self.temperature)
+        # A class that the teacher rules out may be one that the student masks: 0 · −inf counts as 0.
+        losses = -self.scale * (soft * ours.masked_fill(soft == 0, 0.0)).sum(-1)  # (P, B, T)
+        return losses.masked_fill(~student.mask, 0.0).sum(-1).mean(0)
 
 
 def deep_interactive_loss(

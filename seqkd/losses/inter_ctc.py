@@ -1,7 +1,11 @@
 """Intermediate-layer CTC distillation: inner layers of the student learn from transcript and teacher too.
 
+No term of its own: CTC and frame distillation, named a second time with ``layer``.
+
 Letters: K intermediate layers, B utterances, T frames, C classes, S labels of the longest target.
 """
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 
@@ -9,7 +13,11 @@ import torch
 from torch import Tensor
 
 from seqkd.ctc.arguments import IntSequence, check_logits
-from seqkd.losses.base import CtcBatch, DistillationLoss, check_distance, combine, frame_distance
+from seqkd.losses.base import DistillationLoss, check_distance
+from seqkd.losses.beside_ctc import of_tensors
+from seqkd.losses.ctc import Ctc
+from seqkd.losses.frame_kd import FrameKd
+from seqkd.losses.objective import FINAL
 
 
 def inter_ctc_kd_loss(
@@ -20,13 +28,13 @@ def inter_ctc_kd_loss(
     input_lengths: IntSequence,
     target_lengths: IntSequence,
     *,
-    blank: int = 0,
     kd_weight: float,
     inter_kd_weight: float,
     inter_ctc_weight: float,
     ctc_weight: float = 1.0,
     distance: str = "squared",
     temperature: float = 1.0,
+    blank: int = 0,
     labelled: IntSequence | None = None,
     zero_infinity: bool = False,
     reduction: str = "mean",
@@ -37,18 +45,16 @@ def inter_ctc_kd_loss(
         student_logits: (B, T, C) of the last layer.
         inter_logits: K tensors (B, T, C), or one (K, B, T, C), K ≥ 1.
         teacher_logits: (B, T, C) of the teacher's last layer; gets no gradient.
-        targets: (B, S) padded with anything, or 1-D with all targets joined.
-        input_lengths: (B,) valid frames.
-        target_lengths: (B,) labels.
-        blank: class of the blank.
+        targets, input_lengths, target_lengths: and the other arguments as of :func:`seqkd.losses.beside_ctc`.
         kd_weight: weight of distillation on the last layer. A weight of 0 removes its term.
         inter_kd_weight: weight of distillation averaged over intermediate layers.
         inter_ctc_weight: weight of CTC averaged over intermediate layers.
         ctc_weight: weight of CTC on the last layer.
-        distance: "squared" (default) or "kl", as in :func:`seqkd.losses.cons_kd_loss`.
+        distance: "squared" (default) or "kl", as in :class:`seqkd.losses.FrameKd`.
         temperature: τ of both distributions.
+        blank: class of the blank.
         labelled: (B,) bool, None for all; where False, the utterance has no CTC terms.
-        zero_infinity: as in :func:`seqkd.losses.ctc_loss`.
+        zero_infinity: as in :func:`seqkd.ctc.ctc_loss`.
         reduction: "none" gives (B,), "sum" adds utterances up, "mean" divides all terms by B.
 
     Returns:
@@ -72,28 +78,22 @@ def inter_ctc_kd_loss(
                 f"inter_logits {tuple(layer.shape)} and student_logits {tuple(student_logits.shape)} "
                 "must have the same (B, T, C)"
             )
-    last, inner = (
-        CtcBatch.of(
-            logits,
-            targets,
-            input_lengths,
-            target_lengths,
-            blank=blank,
-            labelled=labelled,
-            zero_infinity=zero_infinity,
-        )
-        for logits in (student_logits[None], torch.stack(tuple(inter_logits)))
-    )
-
-    def kd(batch: CtcBatch) -> Tensor:
-        distances = frame_distance(batch.teacher(teacher_logits), batch.log_probs, distance, temperature)
-        return distances.masked_fill(~batch.mask, 0.0).sum(-1).mean(0)
-
-    return combine(
-        reduction,
-        last.log_probs,
-        ctc=(ctc_weight, last.ctc),
-        kd=(kd_weight, lambda: kd(last)),
-        inter_ctc=(inter_ctc_weight, inner.ctc),
-        inter_kd=(inter_kd_weight, lambda: kd(inner)),
+    ctc, kd = {"zero_infinity": zero_infinity}, {"distance": distance, "temperature": temperature, "other_layer": FINAL}
+    terms = {
+        "ctc": (Ctc(**ctc), ctc_weight),
+        "kd": (FrameKd(**kd), kd_weight),
+        "inter_ctc": (Ctc(**ctc, layer="inner"), inter_ctc_weight),
+        "inter_kd": (FrameKd(**kd, layer="inner"), inter_kd_weight),
+    }
+    return of_tensors(
+        terms,
+        student_logits[None],
+        {"teacher": teacher_logits},
+        targets,
+        input_lengths,
+        target_lengths,
+        blank=blank,
+        labelled=labelled,
+        reduction=reduction,
+        layers={"inner": torch.stack(tuple(inter_logits))},  # as passes, which are averaged
     )

@@ -1,24 +1,109 @@
-"""Label smoothing per target token: by a dynamic amount (self-knowledge), by a fixed one, and the confidence penalty.
+"""Label smoothing per target token: by a dynamic amount (self-knowledge), or by a fixed one.
 
 Letters: B sentences, S target positions, C classes, N valid positions, R positions of one chunk.
 """
 
+from __future__ import annotations
+
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from seqkd.ctc.arguments import REDUCTIONS, check_choice, check_logits
-from seqkd.ctc.frames import at_least_float32
+from seqkd.ctc.arguments import check_choice
+from seqkd.errors import ConfigError
 from seqkd.losses.base import DistillationLoss
+from seqkd.losses.objective import Labels, Outputs, Term
+from seqkd.losses.tokens import Tokens, check_share, dot
+from seqkd.settings import one_of, share
 
 BACKENDS = ("auto", "fused", "composed")
 
 # Elements of a chunk: on the CPU its few buffers stay in the cache; on a GPU it is large enough to fill it.
 CHUNK = {"cpu": 1 << 17, "other": 1 << 24}
+
+
+class LabelSmoothing(Term):
+    """Σ over valid positions of (1 − ε) (−log P_y) + ε (−mean_c log P_c), averaged over passes; ε = 0 is cross-entropy.
+
+    Notes the means ``hard`` and ``soft``. In one pass over the logits; see :func:`uniform_label_smoothing_loss`.
+
+    Args:
+        smoothing: ε, from 0 to 1.
+        backend: "auto", "fused" or "composed".
+        **options: ``weight``, ``layer``: see :class:`Term`.
+    """
+
+    def __init__(self, *, smoothing: float = 0.0, backend: str = "auto", **options: object) -> None:
+        super().__init__(**options)
+        self.smoothing, self.backend = share(smoothing=smoothing), one_of(BACKENDS, backend=backend)
+
+    def forward(self, student: Outputs, other: None, labels: Labels) -> Tensor:
+        """(B,)."""
+        logits, targets = by_position(student, labels)
+        loss = uniform_label_smoothing_loss(
+            logits, targets, smoothing=self.smoothing, reduction="none", backend=self.backend
+        )
+        count = (targets != -100).sum().clamp(min=1)
+        self.note(**{name: value.sum() / count for name, value in loss.terms.items()})
+        return by_item(loss.total, student)
+
+
+PRIORS = ("uniform", "best", "ema")
+
+
+class AdaptiveSmoothing(Term):
+    """Label smoothing whose amount each position sets itself, towards what the model itself knew before.
+
+    Σ over valid positions of (1 − α) (−log P_y) + α (−Σ_c Q log P), averaged over passes, with α = 1 − H(P) / log C,
+    which gets no gradient; see :func:`adaptive_label_smoothing_loss`. Notes the means ``hard``, ``soft`` and ``alpha``.
+
+    Args:
+        prior: Q, the model's past self: "best" (default; the best on dev so far), "ema" (an exponential moving
+            average), or "uniform" (none). Before there is a past self, Q is uniform.
+        ema_decay: of the moving average, from 0 to less than 1.
+        backend: "auto", "fused" or "composed".
+        **options: ``weight``, ``layer``, ``other_layer``: see :class:`Term`.
+    """
+
+    optional = True
+
+    def __init__(
+        self, *, prior: str = "best", ema_decay: float = 0.999, backend: str = "auto", **options: object
+    ) -> None:
+        super().__init__(**options)
+        self.prior, self.backend = one_of(PRIORS, prior=prior), one_of(BACKENDS, backend=backend)
+        if share(ema_decay=ema_decay) == 1:
+            raise ConfigError("ema_decay is 1; expected from 0 to less than 1")
+        self.ema_decay, self.source = ema_decay, None if prior == "uniform" else "past"
+
+    def forward(self, student: Outputs, past: Outputs | None, labels: Labels) -> Tensor:
+        """(B,)."""
+        logits, targets = by_position(student, labels)
+        return by_item(self.smoothed(logits, targets, None if past is None else past.logits), student)
+
+    def smoothed(self, logits: Tensor, targets: Tensor, prior: Tensor | None) -> Tensor:
+        """(P·B, T) of logits (P·B, T, C), targets (P·B, T) and the prior's logits (1 or P, B, T, C)."""
+        if prior is not None:
+            prior = prior.expand(len(logits) // prior.shape[1], -1, -1, -1).flatten(0, 1)
+        loss = adaptive_label_smoothing_loss(logits, targets, prior, reduction="none", backend=self.backend)
+        count = (targets != -100).sum().clamp(min=1)
+        self.note(**{name: value.sum() / count for name, value in loss.terms.items()})
+        return loss.total
+
+
+def by_position(student: Outputs, labels: Labels) -> tuple[Tensor, Tensor]:
+    """Logits (P·B, T, C) and targets (P·B, T), -100 where there is no valid position."""
+    passes, _, frames, _ = student.logits.shape
+    targets = labels.positions(frames).masked_fill(~student.mask, -100)
+    return student.logits.flatten(0, 1), targets.repeat(passes, 1)
+
+
+def by_item(losses: Tensor, student: Outputs) -> Tensor:
+    """(B,) of losses (P·B, T): summed over positions, averaged over passes."""
+    return losses.unflatten(0, student.logits.shape[:2]).sum(-1).mean(0)
 
 
 def adaptive_label_smoothing_loss(
@@ -132,157 +217,6 @@ def uniform_label_smoothing_loss(
     return DistillationLoss(tokens.reduce(losses), {name: tokens.reduce(term) for name, term in terms.items()})
 
 
-def confidence_penalty_loss(
-    logits: Tensor,
-    targets: Tensor,
-    *,
-    penalty_weight: float = 0.1,
-    ignore_index: int = -100,
-    reduction: str = "mean",
-) -> DistillationLoss:
-    """Cross-entropy and a price on confidence: −log P_y − β H(P).
-
-    Args:
-        logits: (B, S, C).
-        targets: (B, S).
-        penalty_weight: β; 0 removes the term. The paper uses 0.1 for images and 2.0 for translation.
-        ignore_index: as in :func:`adaptive_label_smoothing_loss`.
-        reduction: "mean" over valid positions, "sum", or "none" (B, S).
-
-    Returns:
-        The total and its unweighted terms ``hard`` and ``penalty`` = −H(P) = Σ_c P log P, never above 0.
-
-    Raises:
-        ValueError: shapes or types that do not fit, a target out of range, an unknown reduction, a weight that
-            is negative or not finite.
-
-    Paper: Pereyra et al., ICLR 2017 workshop, arXiv 1701.06548 (without its annealing and threshold).
-    """
-    tokens = Tokens.of(logits, targets, ignore_index=ignore_index, reduction=reduction)
-    log_probs = tokens.log_softmax(logits)  # (N, C)
-    return tokens.weigh(
-        hard=(1.0, lambda: tokens.cross_entropy(log_probs)),
-        penalty=(penalty_weight, lambda: _dot(log_probs.exp(), log_probs)),
-    )
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """The valid target positions of a batch, checked, in one row each.
-
-    Attributes:
-        shape: (B, S, C).
-        targets: (N,) int64, the class of each valid position.
-        rows: (N,) which of the B·S positions are valid, or None for all.
-        dtype: of the losses, float32 at least.
-        reduction: how N values become one.
-    """
-
-    shape: tuple[int, int, int]
-    targets: Tensor
-    rows: Tensor | None
-    dtype: torch.dtype
-    reduction: str
-
-    @classmethod
-    def of(
-        cls, logits: Tensor, targets: Tensor, *, ignore_index: int, reduction: str, name: str = "logits"
-    ) -> "Tokens":
-        """Check logits (B, S, C) and targets (B, S), and find the valid positions.
-
-        Raises:
-            ValueError: shapes or types that do not fit, a target out of range, an unknown reduction.
-        """
-        check_logits(name, logits, "BSC")
-        check_choice("reduction", reduction, REDUCTIONS)
-        targets = torch.as_tensor(targets)
-        if targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool:
-            raise ValueError(f"targets must be integers, got {targets.dtype}")
-        if targets.shape != logits.shape[:2]:
-            raise ValueError(
-                f"targets must be (B, S) = {tuple(logits.shape[:2])}, one a position of {name}, "
-                f"got {tuple(targets.shape)}"
-            )
-        targets, classes = targets.to(logits.device, torch.int64), logits.shape[2]
-        valid = targets != ignore_index
-        wrong = valid & ((targets < 0) | (targets >= classes))
-        if wrong.any():
-            sentence, position = wrong.nonzero()[0].tolist()
-            raise ValueError(
-                f"sentence {sentence}: target {int(targets[sentence, position])} at position {position} is outside "
-                f"[0, {classes}), and ignore_index is {ignore_index}"
-            )
-        rows = None if valid.all() else valid.flatten().nonzero()[:, 0]
-        labels = targets.flatten() if rows is None else targets[valid]
-        dtype = torch.promote_types(logits.dtype, torch.float32)
-        return cls(tuple(logits.shape), labels, rows, dtype, reduction)
-
-    def fitting(self, name: str, logits: Tensor) -> Tensor:
-        """Another model's logits (B, S, C), without gradient.
-
-        Raises:
-            ValueError: the shape is not that of the current model's: another batch, or another vocabulary.
-        """
-        check_logits(name, logits, "BSC")
-        if tuple(logits.shape) != self.shape:
-            raise ValueError(
-                f"{name} {tuple(logits.shape)} and logits {self.shape} must have the same (B, S, C): one batch, one "
-                "vocabulary"
-            )
-        return logits.detach()
-
-    def log_softmax(self, logits: Tensor, temperature: float = 1.0) -> Tensor:
-        """(N, C) log-probabilities of the valid positions of (B, S, C), in float32 at least, at a temperature."""
-        rows = logits.reshape(-1, logits.shape[-1])
-        rows = at_least_float32(rows if self.rows is None else rows.index_select(0, self.rows))
-        return (rows if temperature == 1 else rows / temperature).log_softmax(-1)
-
-    def cross_entropy(self, log_probs: Tensor) -> Tensor:
-        """(N,) −log p of the target, from (N, C)."""
-        return -log_probs.gather(-1, self.targets[:, None])[:, 0]
-
-    def reduce(self, values: Tensor, reduction: str | None = None) -> Tensor:
-        """(N,) as the reduction wants it: a scalar, or (B, S)."""
-        reduction = reduction or self.reduction
-        if reduction == "none":
-            return self.spread(values)
-        return values.sum() / (max(len(values), 1) if reduction == "mean" else 1)
-
-    def spread(self, values: Tensor) -> Tensor:
-        """(N,) at their places in (B, S), 0 elsewhere."""
-        batch, positions, _ = self.shape
-        if self.rows is not None:
-            values = values.new_zeros(batch * positions).index_copy(0, self.rows, values)
-        return values.view(batch, positions)
-
-    def weigh(self, **terms: tuple[float, Callable[[], Tensor]]) -> DistillationLoss:
-        """Add up name = (weight, function that computes (N,) losses); a weight of 0 is never computed.
-
-        Raises:
-            ValueError: a weight that is negative or not finite.
-        """
-        for name, (weight, _) in terms.items():
-            if not (math.isfinite(weight) and weight >= 0):
-                raise ValueError(f"{name}_weight must be finite and not negative, got {weight}")
-        values = {name: self.reduce(term()) for name, (weight, term) in terms.items() if weight != 0}
-        zero = self.reduce(self.targets.new_zeros(len(self.targets), dtype=self.dtype))
-        return DistillationLoss(sum((terms[name][0] * value for name, value in values.items()), zero), values)
-
-
-def check_share(name: str, value: float) -> None:
-    """Raise ValueError unless ``value`` is from 0 to 1."""
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name} must be in [0, 1], got {value}")
-
-
-def _dot(weights: Tensor, log_probs: Tensor) -> Tensor:
-    """(..., C), (..., C) → (...): Σ_c w log p, where 0 · −inf counts as 0."""
-    products = (weights * log_probs).sum(-1)
-    if products.isnan().any():  # only a batch with masked classes pays for the mask
-        products = (weights * log_probs.masked_fill(weights == 0, 0.0)).sum(-1)
-    return products
-
-
 def _amount(entropy: Tensor, classes: int) -> Tensor:
     # Rounding may leave the interval by a hair.
     return (1 - entropy / math.log(classes)).clamp(0.0, 1.0)
@@ -304,10 +238,10 @@ def _smoothed(
         return _Smoothing.apply(logits, prior, tokens.targets, tokens.rows, amount)
     log_probs = tokens.log_softmax(logits)  # (N, C)
     hard = tokens.cross_entropy(log_probs)
-    soft = -log_probs.mean(-1) if prior is None else -_dot(tokens.log_softmax(prior).exp(), log_probs)
+    soft = -log_probs.mean(-1) if prior is None else -dot(tokens.log_softmax(prior).exp(), log_probs)
     if amount is None:
         for_alpha = log_probs.detach() if detach_alpha else log_probs
-        alpha = _amount(-_dot(for_alpha.exp(), for_alpha), log_probs.shape[-1])
+        alpha = _amount(-dot(for_alpha.exp(), for_alpha), log_probs.shape[-1])
         losses = _mix(hard, soft, alpha)
     else:
         alpha = torch.full_like(hard, amount)
@@ -338,10 +272,10 @@ class _Smoothing(torch.autograd.Function):
             if q is None:
                 soft[part] = -log_p.mean(-1)
             else:
-                soft[part] = -_dot(_part(q, rows, part).softmax(-1, dtype=dtype), log_p)
+                soft[part] = -dot(_part(q, rows, part).softmax(-1, dtype=dtype), log_p)
             if amount is None:
                 # Another softmax takes less time than exp.
-                alpha[part] = _amount(-_dot(chunk.softmax(-1, dtype=dtype), log_p), classes)
+                alpha[part] = _amount(-dot(chunk.softmax(-1, dtype=dtype), log_p), classes)
         if amount is not None:
             alpha.fill_(amount)
         ctx.save_for_backward(logits, prior, targets, rows, alpha)

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from seqkd.ctc.arguments import check_logits
 from seqkd.losses.base import DistillationLoss
-from seqkd.losses.cons_kd import symmetric_kl
-from seqkd.losses.label_smoothing import Tokens, check_share
+from seqkd.losses.consistency import symmetric_kl
+from seqkd.losses.tokens import Tokens, check_share
 
 
 def r_drop_loss(

@@ -3,13 +3,18 @@
 Letters: B sentences, S target positions, C classes, N valid positions.
 """
 
+from __future__ import annotations
+
 import math
 
 from torch import Tensor
 
 from seqkd.ctc.arguments import check_choice
+from seqkd.errors import ConfigError
 from seqkd.losses.base import DistillationLoss, check_distance, kl_divergence
-from seqkd.losses.label_smoothing import Tokens, check_share
+from seqkd.losses.objective import IGNORE, Labels, Outputs, Term
+from seqkd.losses.tokens import Tokens, check_share
+from seqkd.settings import more_than, one_of
 
 VARIANTS = ("paper", "released")
 
@@ -67,6 +72,49 @@ def tf_kd_self_loss(
 
     weights = {"hard": 1 - kd_weight, "kd": kd_weight * multiplier}
     return tokens.weigh(hard=(weights["hard"], lambda: tokens.cross_entropy(log_probs)), kd=(weights["kd"], kd))
+
+
+class VirtualTeacher(Term):
+    """KL from Tf-KD reg's virtual teacher, always right and evenly unsure, summed over valid positions.
+
+    Averaged over passes. The variants are those of :func:`tf_kd_reg_loss`.
+
+    Args:
+        temperature: τ.
+        correct_prob: what the virtual teacher gives the target, between 0 and 1.
+        variant: "paper" (default) or "released".
+        **options: ``weight``, ``layer``: see :class:`Term`. The paper's α and m are weights: (1 − α) on the
+            cross-entropy beside it, α m here.
+    """
+
+    def __init__(
+        self, *, temperature: float = 40.0, correct_prob: float = 0.99, variant: str = "paper", **options: object
+    ) -> None:
+        super().__init__(**options)
+        self.temperature, self.variant = more_than(0, temperature=temperature), one_of(VARIANTS, variant=variant)
+        if not 0 < correct_prob < 1:
+            raise ConfigError(f"correct_prob is {correct_prob}; expected between 0 and 1")
+        self.correct_prob = correct_prob
+
+    def forward(self, student: Outputs, other: None, labels: Labels) -> Tensor:
+        """(B,) nats."""
+        classes = student.logits.shape[-1]
+        gold, rest = virtual_teacher(classes, self.temperature, self.correct_prob, self.variant)
+        ours = student.tempered(self.temperature if self.variant == "paper" else 1.0)  # (P, B, T, C)
+        targets = labels.positions(ours.shape[2])
+        valid = student.mask & (targets != IGNORE)
+        hard = -ours.gather(-1, targets.clamp(min=0).expand(ours.shape[:3])[..., None])[..., 0]
+        losses = _from_virtual(gold, rest, hard, ours).masked_fill(~valid, 0.0)
+        return losses.sum(-1).mean(0) / (classes if self.variant == "released" else 1)
+
+
+def _from_virtual(gold: float, other: float, hard: Tensor, log_probs: Tensor) -> Tensor:
+    """(...) KL(u ‖ p), u being ``gold`` on the target and ``other`` elsewhere; ``hard`` (...) is −log p of the
+    target.
+    """
+    classes = log_probs.shape[-1]
+    entropy = -gold * math.log(gold) - (classes - 1) * other * math.log(other)
+    return (gold - other) * hard - other * classes * log_probs.mean(-1) - entropy
 
 
 def tf_kd_reg_loss(
@@ -127,10 +175,8 @@ def tf_kd_reg_loss(
     def kd() -> Tensor:
         tempered = variant == "paper" and temperature != 1
         student = tokens.log_softmax(logits, temperature) if tempered else log_probs
-        # Σ_c u log u − Σ_c u log p, where u is `other` everywhere but for `gold` on the target.
-        entropy = -gold * math.log(gold) - (classes - 1) * other * math.log(other)
-        cross = (gold - other) * tokens.cross_entropy(student) - other * classes * student.mean(-1)
-        return (cross - entropy) / (classes if variant == "released" else 1)
+        losses = _from_virtual(gold, other, tokens.cross_entropy(student), student)
+        return losses / (classes if variant == "released" else 1)
 
     weights = {"hard": 1 - kd_weight, "kd": kd_weight * multiplier}
     return tokens.weigh(hard=(weights["hard"], lambda: tokens.cross_entropy(log_probs)), kd=(weights["kd"], kd))

@@ -16,16 +16,16 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
+from seqkd.ctc.alignment import forced_alignment
 from seqkd.data.batches import Pages
 from seqkd.data.specaugment import SpecAugment
 from seqkd.data.tokens import Tokenizer
-from seqkd.decoding.forced import forced_alignment
 from seqkd.errors import ConfigError
 from seqkd.knowledge import Answer, Book, Dense, Manifest, Sampled, TopK, mix, write_book
 from seqkd.knowledge.augmentation import of_specaugment
 from seqkd.knowledge.manifest import read_manifest
 from seqkd.layout import plain
-from seqkd.losses.book_kd import densify
+from seqkd.losses.sparse import densify
 from seqkd.models.layers import Subsampling
 from seqkd.teachers.listeners import Listener, Sets, all_own, device_of
 from seqkd.teachers.own import live_teacher, teacher_ids

@@ -12,10 +12,10 @@ import torch
 from rapidfuzz.distance import Levenshtein
 from torch import Tensor
 
+from seqkd.ctc.alignment import forced_alignment
 from seqkd.data.batches import Batch, Corpus
 from seqkd.data.specaugment import SpecAugment
 from seqkd.data.tokens import Tokenizer
-from seqkd.decoding.forced import forced_alignment
 from seqkd.decoding.greedy import greedy_decode
 from seqkd.losses import (
     DistillationLoss,

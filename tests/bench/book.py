@@ -21,7 +21,7 @@ from torch import Tensor
 
 from seqkd.files import write_text
 from seqkd.knowledge import Book, BookWriter, Dense, Manifest, Sampled, TeacherId, TopK, info
-from seqkd.losses.book_kd import densify, sparse_divergence
+from seqkd.losses.sparse import densify, sparse_divergence
 
 CLASSES, RATE = 500, 25  # units of a sentencepiece tokenizer, frames a second
 SECONDS, UTTERANCES, BATCH, RUNS = 12, 240, 16, 3

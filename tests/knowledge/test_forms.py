@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from seqkd.errors import ConfigError
 from seqkd.knowledge import BookWriter, Dense, Sampled, TopK
 from seqkd.losses import ctc_kd_loss
-from seqkd.losses.book_kd import sparse_ctc_kd_loss, sparse_kd_loss
+from seqkd.losses.sparse import sparse_ctc_kd_loss, sparse_kd_loss
 from tests.knowledge.books import FORMS, posteriors, write
 
 HALF = 2.0**-11  # the largest relative rounding error of half precision

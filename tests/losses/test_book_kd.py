@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from seqkd.losses import ctc_kd_loss
-from seqkd.losses.book_kd import (
+from seqkd.losses.book_kd import book_kd_loss
+from seqkd.losses.sparse import (
     TAILS,
     SparsePosteriors,
-    book_kd_loss,
     densify,
     entropy_of,
     sparse_ctc_kd_loss,

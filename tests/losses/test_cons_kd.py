@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from seqkd.losses import cons_kd_loss, ctc_kd_loss
 from seqkd.losses.base import kl_divergence
-from seqkd.losses.cons_kd import symmetric_kl
+from seqkd.losses.consistency import symmetric_kl
 from tests.losses.loss_batches import make_batch
 
 WEIGHTS = {"kd_weight": 0.7, "consistency_weight": 0.4}

@@ -6,7 +6,7 @@ import itertools
 
 import torch
 
-from seqkd.decoding.forced import forced_alignment
+from seqkd.ctc.alignment import forced_alignment
 
 
 def spells(path: tuple[int, ...], blank: int) -> list[int]:

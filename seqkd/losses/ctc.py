@@ -1,0 +1,65 @@
+"""CTC as a term.
+
+Letters: P passes, B utterances, T frames, C classes, S labels of the longest target.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from seqkd.ctc.arguments import check_targets
+from seqkd.ctc.fused import BACKENDS, choose_backend
+from seqkd.ctc.loss import ctc_from_log_probs
+from seqkd.losses.objective import Labels, Outputs, Term
+from seqkd.settings import one_of
+
+
+class Ctc(Term):
+    """CTC on the transcript, averaged over passes; 0 for utterances without one. See :func:`seqkd.ctc.ctc_loss`.
+
+    Args:
+        zero_infinity: a target that cannot be aligned gives 0 and no gradient instead of inf.
+        backend: "auto", "cpu", "cuda", "torch" or "reference", as in :func:`seqkd.ctc.ctc_loss`.
+        **options: ``weight``, ``layer``: see :class:`Term`.
+
+    Paper: Graves et al., "Connectionist temporal classification", ICML 2006, 10.1145/1143844.1143891.
+    """
+
+    def __init__(self, *, zero_infinity: bool = False, backend: str = "auto", **options: object) -> None:
+        super().__init__(**options)
+        self.zero_infinity, self.backend = bool(zero_infinity), one_of(BACKENDS, backend=backend)
+
+    def forward(self, student: Outputs, other: None, labels: Labels) -> Tensor:
+        """(B,) nats."""
+        from seqkd.losses.native import native_terms
+
+        backend = choose_backend(self.backend, student.logits)
+        if backend not in ("torch", "reference"):
+            return native_terms(student, None, labels, ctc=self)["ctc"]
+        targets, input_lengths, target_lengths = check_targets(
+            student.logits,
+            labels.targets,
+            student.lengths,
+            labels.lengths,
+            blank=labels.blank,
+            labelled=labels.labelled,
+        )
+        passes = student.logits.shape[0]
+        losses = ctc_from_log_probs(
+            student.log_probs.flatten(0, 1),
+            targets.repeat(passes, 1),
+            input_lengths.repeat(passes),
+            target_lengths.repeat(passes),
+            blank=labels.blank,
+            zero_infinity=self.zero_infinity,
+            backend=backend,
+        )
+        return labelled_only(losses.unflatten(0, (passes, -1)), labels.labelled).mean(0)
+
+
+def labelled_only(losses: Tensor, labelled: Tensor | None) -> Tensor:
+    """CTC losses (P, B), 0 for utterances without a transcript; ``labelled`` (B,) bool or None for all."""
+    if labelled is None:
+        return losses
+    return losses.masked_fill(~torch.as_tensor(labelled, dtype=torch.bool, device=losses.device), 0.0)

@@ -1,0 +1,140 @@
+"""The valid positions of a batch with one class a position, for losses by token.
+
+Letters: B sentences, S target positions, C classes, N valid positions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from seqkd.ctc.arguments import REDUCTIONS, check_choice, check_logits
+from seqkd.ctc.frames import at_least_float32
+from seqkd.losses.base import DistillationLoss
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The valid target positions of a batch, checked, in one row each.
+
+    Attributes:
+        shape: (B, S, C).
+        targets: (N,) int64, the class of each valid position.
+        rows: (N,) which of the B·S positions are valid, or None for all.
+        dtype: of the losses, float32 at least.
+        reduction: how N values become one.
+    """
+
+    shape: tuple[int, int, int]
+    targets: Tensor
+    rows: Tensor | None
+    dtype: torch.dtype
+    reduction: str
+
+    @classmethod
+    def of(cls, logits: Tensor, targets: Tensor, *, ignore_index: int, reduction: str, name: str = "logits") -> Tokens:
+        """Check logits (B, S, C) and targets (B, S), and find the valid positions.
+
+        Raises:
+            ValueError: shapes or types that do not fit, a target out of range, an unknown reduction.
+        """
+        check_logits(name, logits, "BSC")
+        check_choice("reduction", reduction, REDUCTIONS)
+        targets = torch.as_tensor(targets)
+        if targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool:
+            raise ValueError(f"targets must be integers, got {targets.dtype}")
+        if targets.shape != logits.shape[:2]:
+            raise ValueError(
+                f"targets must be (B, S) = {tuple(logits.shape[:2])}, one a position of {name}, "
+                f"got {tuple(targets.shape)}"
+            )
+        targets, classes = targets.to(logits.device, torch.int64), logits.shape[2]
+        valid = targets != ignore_index
+        wrong = valid & ((targets < 0) | (targets >= classes))
+        if wrong.any():
+            sentence, position = wrong.nonzero()[0].tolist()
+            raise ValueError(
+                f"sentence {sentence}: target {int(targets[sentence, position])} at position {position} is outside "
+                f"[0, {classes}), and ignore_index is {ignore_index}"
+            )
+        rows = None if valid.all() else valid.flatten().nonzero()[:, 0]
+        labels = targets.flatten() if rows is None else targets[valid]
+        dtype = torch.promote_types(logits.dtype, torch.float32)
+        return cls(tuple(logits.shape), labels, rows, dtype, reduction)
+
+    def fitting(self, name: str, logits: Tensor) -> Tensor:
+        """Another model's logits (B, S, C), without gradient.
+
+        Raises:
+            ValueError: the shape is not that of the current model's: another batch, or another vocabulary.
+        """
+        check_logits(name, logits, "BSC")
+        if tuple(logits.shape) != self.shape:
+            raise ValueError(
+                f"{name} {tuple(logits.shape)} and logits {self.shape} must have the same (B, S, C): one batch, one "
+                "vocabulary"
+            )
+        return logits.detach()
+
+    def log_softmax(self, logits: Tensor, temperature: float = 1.0) -> Tensor:
+        """(N, C) log-probabilities of the valid positions of (B, S, C), in float32 at least, at a temperature."""
+        rows = logits.reshape(-1, logits.shape[-1])
+        rows = at_least_float32(rows if self.rows is None else rows.index_select(0, self.rows))
+        return (rows if temperature == 1 else rows / temperature).log_softmax(-1)
+
+    def cross_entropy(self, log_probs: Tensor) -> Tensor:
+        """(N,) −log p of the target, from (N, C)."""
+        return -log_probs.gather(-1, self.targets[:, None])[:, 0]
+
+    def reduce(self, values: Tensor, reduction: str | None = None) -> Tensor:
+        """(N,) as the reduction wants it: a scalar, or (B, S)."""
+        reduction = reduction or self.reduction
+        if reduction == "none":
+            return self.spread(values)
+        return values.sum() / (max(len(values), 1) if reduction == "mean" else 1)
+
+    def spread(self, values: Tensor) -> Tensor:
+        """(N,) at their places in (B, S), 0 elsewhere."""
+        batch, positions, _ = self.shape
+        if self.rows is not None:
+            values = values.new_zeros(batch * positions).index_copy(0, self.rows, values)
+        return values.view(batch, positions)
+
+    def weigh(self, **terms: tuple[float, Callable[[], Tensor]]) -> DistillationLoss:
+        """Add up name = (weight, function that computes (N,) losses); a weight of 0 is never computed.
+
+        Raises:
+            ValueError: a weight that is negative or not finite.
+        """
+        for name, (weight, _) in terms.items():
+            if not (math.isfinite(weight) and weight >= 0):
+                raise ValueError(f"{name}_weight must be finite and not negative, got {weight}")
+        values = {name: self.reduce(term()) for name, (weight, term) in terms.items() if weight != 0}
+        zero = self.reduce(self.targets.new_zeros(len(self.targets), dtype=self.dtype))
+        return DistillationLoss(sum((terms[name][0] * value for name, value in values.items()), zero), values)
+
+
+def check_share(name: str, value: float) -> None:
+    """Raise ValueError unless ``value`` is from 0 to 1."""
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} must be in [0, 1], got {value}")
+
+
+def rows_of(tokens: Tokens, x: Tensor) -> Tensor:
+    """(B, S, ...) to (N, ...): the valid positions, without gradient."""
+    rows = x.detach().flatten(0, 1)
+    if tokens.rows is None:
+        return rows.to(tokens.targets.device)
+    return rows.to(tokens.rows.device).index_select(0, tokens.rows)
+
+
+def dot(weights: Tensor, log_probs: Tensor) -> Tensor:
+    """(..., C), (..., C) → (...): Σ_c w log p, where 0 · −inf counts as 0."""
+    products = (weights * log_probs).sum(-1)
+    if products.isnan().any():  # only a batch with masked classes pays for the mask
+        products = (weights * log_probs.masked_fill(weights == 0, 0.0)).sum(-1)
+    return products
