@@ -7,10 +7,12 @@ environment what each is.
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from seqkd.errors import ConfigError
+from seqkd.errors import ConfigError, SeqkdError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -84,6 +86,15 @@ def rank() -> int:
     here = place()
     # LOCAL_RANK alone is what Lightning tells the processes it starts, in a program of one's own.
     return here.rank if here else int(os.environ.get("LOCAL_RANK", 0))
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 600.0) -> None:
+    """Wait for what another process does. Raises SeqkdError, naming ``what``, when it does not come."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise SeqkdError(f"waited {seconds:.0f} s in vain for {what}; look into the log of that process")
+        time.sleep(0.1)
 
 
 def check_place(needs: Needs) -> None:

@@ -67,6 +67,20 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
+def arguments_of(kind: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """Parameters by name. Those that ``**options`` hands on to the class it derives from are among them."""
+    parameters = dict(inspect.signature(kind).parameters)
+    options = next((name for name, one in parameters.items() if one.kind is inspect.Parameter.VAR_KEYWORD), None)
+    if options is None or not isinstance(kind, type):
+        return parameters
+    del parameters[options]
+    for base in kind.__mro__[1:]:
+        if "__init__" in vars(base):
+            inherited = arguments_of(base) if base is not object else {}
+            return parameters | {name: one for name, one in inherited.items() if name not in parameters}
+    return parameters
+
+
 def build(kind: Callable[..., Made], settings: Mapping[str, Any], where: str, *args: Any) -> Made:
     """Call a class (or function) with settings, whose place ``where`` heads every message.
 
@@ -79,7 +93,7 @@ def build(kind: Callable[..., Made], settings: Mapping[str, Any], where: str, *a
     Raises:
         ConfigError: an unknown or missing setting, or what ``kind`` finds wrong with one, as ``<where>.<its message>``.
     """
-    parameters = inspect.signature(kind).parameters
+    parameters = arguments_of(kind)
     taken = list(parameters)[: len(args)]
     known = [
         name

@@ -53,12 +53,12 @@ def settings(exp: Path, data: Path, *overrides: str) -> DictConfig:
 
 def train_here(exp: Path, data: Path, system: str, *overrides: str) -> Path:
     """Train in this process; makes the tokenizer if need be."""
-    from seqkd.tasks.seq2seq_ls import make_tokens
-    from seqkd.training.seq2seq_run import train
+    from seqkd.tasks.translation import TASK, make_tokens
+    from seqkd.training.run import train
 
     cfg = settings(exp, data, f"system={system}", *overrides)
     make_tokens(cfg)
-    return train(cfg)
+    return train(TASK, cfg)
 
 
 def train_process(exp: Path, data: Path, system: str, *overrides: str) -> subprocess.Popen[str]:

@@ -10,7 +10,9 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from seqkd.cli.settings import compose, parse, parser
-from seqkd.tasks.ctc_kd import make_tokens
+from seqkd.tasks import task_of
+from seqkd.tasks.asr import make_tokens
+from seqkd.training.run import train
 
 SETTINGS = [
     "features.sample_rate=8000",
@@ -38,11 +40,9 @@ def settings(exp: Path, data: Path, *overrides: str) -> DictConfig:
 
 def train_here(exp: Path, data: Path, system: str, *overrides: str) -> Path:
     """Train in this process; makes the tokenizer if need be."""
-    from seqkd.training.run import train
-
     cfg = settings(exp, data, f"system={system}", *overrides)
     make_tokens(cfg)
-    return train(cfg)
+    return train(task_of(cfg), cfg)
 
 
 def train_process(exp: Path, data: Path, system: str, *overrides: str) -> subprocess.Popen[str]:

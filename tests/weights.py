@@ -32,7 +32,7 @@ kd_two_pass_unlabelled cons_kd_unlabelled guided delayed_kd best_path inter_kd a
 joint_adaptive""".split()  # noqa: SIM905
 TRANSLATION = """none uniform confidence_penalty adaptive adaptive_uniform adaptive_ema tf_kd_reg tf_kd_self r_drop
 word_kd book_kd sequence_kd""".split()  # noqa: SIM905
-SHOTS = ["majority", "bigram", "student", "student_kd", "dil"]
+SHOTS = ["majority", "bigram", "student", "student_kd", "dil", "teacher_dil"]
 
 
 def seqkd(*arguments: str) -> None:
@@ -53,14 +53,12 @@ def asr(folder: Path) -> None:
         make_tone_set(data, name, count, seed=seed, transcripts=labelled)
     common = lambda exp: [*runs.arguments(folder / exp, data, *UPDATES), "--nj", "2"]  # noqa: E731
     live = [*common("live"), f"systems=[{','.join(ASR)}]", "teacher.seeds=2"]
-    seqkd("prepare", "features", *live)
     for exp, more in (
         ("live", live),
         ("book", [*common("book"), "systems=[kd,cons_kd_unlabelled,delayed_kd]", "book=dense", "book.seeds=3"]),
     ):
-        seqkd("prepare", "tokens", *more)
-        seqkd("train", "--group", "teacher", *more)
-        seqkd("train", "--group", "further_teachers", *more)
+        seqkd("prepare", "all", *more)
+        seqkd("train", "--group", "teachers", *more)
         if exp == "book":
             seqkd("book", "make", *more)
         seqkd("train", "--group", "students", *more)
@@ -71,11 +69,10 @@ def translation(folder: Path) -> None:
     data = pairs_corpus.make_corpus(folder / "data")
     options = [*pairs_corpus.arguments(folder / "lstm", data, *UPDATES), "--nj", "2"]
     options += ["book.k=8", f"systems=[{','.join(TRANSLATION)}]"]
-    seqkd("prepare", "pairs", *options)
-    seqkd("prepare", "tokens", *options)
-    seqkd("train", "--group", "alone", *options)
+    seqkd("prepare", "all", *options)
+    seqkd("train", "--group", "teachers", *options)
     seqkd("book", "make", *options)
-    seqkd("train", "--group", "taught", *options)
+    seqkd("train", "--group", "students", *options)
 
 
 def shots(folder: Path) -> None:
@@ -85,7 +82,7 @@ def shots(folder: Path) -> None:
         songs.write_set(data, name, count, 60, seed=seed)
     options = [*songs.arguments(folder / "dil", data, "training.updates=50", "training.validate_every=10"), "--nj", "2"]
     options += [f"systems=[{','.join(SHOTS)}]"]
-    for group in ("assistants", "teacher", "students", "rounds", "last_teacher"):
+    for group in ("teachers", "students"):
         seqkd("train", "--group", group, *options)
 
 

@@ -20,10 +20,10 @@ def main(argv: list[str]) -> int:
     cfg = compose(args)
     from seqkd.tasks import task_of
 
-    steps = {"corpus": corpus, **task_of(cfg).PREPARE}
-    if args.what not in steps:
-        raise ConfigError(f"{args.task} has no step {args.what!r} to prepare; known: {', '.join(steps)}")
-    steps[args.what](cfg)
+    if args.what == "corpus":
+        corpus(cfg)
+    else:
+        task_of(cfg).prepare(cfg)
     return 0
 
 

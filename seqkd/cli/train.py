@@ -34,6 +34,8 @@ def main(argv: list[str]) -> int:
     cfg = compose(args)
     from seqkd.layout import run_directory
     from seqkd.tasks import task_of
+    from seqkd.training.order import GROUPS, levels_of
+    from seqkd.training.run import train
 
     task, needs = task_of(cfg), needs_of(cfg)
     if args.one:
@@ -41,19 +43,20 @@ def main(argv: list[str]) -> int:
             check_gpus(cfg.ngpu)
         if needs.world > 1 and place() is None:
             start_processes(needs, argv)
-        task.train(cfg)
+        train(task, cfg)
         return 0
-    if args.group not in (None, *task.GROUPS):
-        raise ConfigError(f"{args.task} has no group {args.group!r} to train; known: {', '.join(task.GROUPS)}")
-    for group in [args.group] if args.group else task.GROUPS:
-        chosen = task.GROUPS[group](cfg)
-        if not chosen:
+    if args.group not in (None, *GROUPS):
+        raise ConfigError(f"there is no group {args.group!r} to train; known: {', '.join(GROUPS)}")
+    levels = levels_of(task, cfg, lambda name: compose(args, f"system={name}").system)
+    for group in [args.group] if args.group else GROUPS:
+        if not levels[group]:
             print(f"{group}: nothing to train")
-        elif len(chosen) == 1 and needs.world == 1 and not on_slurm():  # here, where its progress can be seen
-            task.train(compose(args, *system_overrides(cfg, *chosen[0])))
-        else:
+        for runs in levels[group]:
+            if len(runs) == 1 and needs.world == 1 and not on_slurm():  # here, where its progress can be seen
+                train(task, compose(args, *system_overrides(cfg, *runs[0])))
+                continue
             jobs = []
-            for system, seed in chosen:
+            for system, seed in runs:
                 log = run_directory(cfg, system, seed).parent / f"seed{seed}.log"
                 arguments = ["train", "--one", *argv, *system_overrides(cfg, system, seed)]
                 jobs.append(Job(f"{system} seed {seed}", arguments, log, needs))

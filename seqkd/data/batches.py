@@ -19,6 +19,7 @@ from seqkd.data.kaldi import read_data_dir
 from seqkd.data.sampling import StepSampler, longest_first
 from seqkd.data.tokens import Tokenizer
 from seqkd.errors import DataError
+from seqkd.losses import Hypotheses
 from seqkd.models.layers import subsampled_length
 
 
@@ -32,15 +33,6 @@ class Pages:
     logits: Tensor
     lengths: Tensor
     seeds: list[list[int]] | None = None
-
-
-@dataclass
-class Hypotheses:
-    """What teachers transcribed: ``targets`` (B, N, U), ``lengths`` (B, N) and log ``scores`` (B, N), -inf for none."""
-
-    targets: Tensor
-    lengths: Tensor
-    scores: Tensor
 
 
 # What is known about the utterances of one update: from their ids and the number of the update.

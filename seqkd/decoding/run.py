@@ -23,16 +23,15 @@ from seqkd.decoding.prefix_beam import prefix_beam_search
 from seqkd.decoding.word_beam import word_beam_search
 from seqkd.errors import DataError
 from seqkd.files import write_json, write_text
-from seqkd.layout import run_directory
 from seqkd.models.ctc import CtcModel, load_model
 from seqkd.models.storage import model_hash
 
 log = logging.getLogger("seqkd")
 
 
-def decode_run(cfg: DictConfig, system: str, seed: int, name: str) -> None:
-    """Decode set ``name`` with ``exp/<system>/seed<k>/model``; do nothing if that was done with the same weights."""
-    run = run_directory(cfg, system, seed)
+def decode_run(cfg: DictConfig, run: Path, name: str) -> None:
+    """Decode set ``name`` with ``<run>/model``; do nothing if that was done with the same weights."""
+    system = run.parent.name
     if not (run / "model" / "model.safetensors").is_file():
         raise DataError(f"{run} has no finished model; run stage {3 if system == 'teacher' else 6} first")
     output = run / f"decode_{name}"

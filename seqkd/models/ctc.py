@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,13 @@ ENCODERS = {"conformer": encoders.conformer, "conv": encoders.convolutional}
 class CtcOutput:
     """``logits`` (B, T', C) with blank at 0, ``lengths`` (B,), the encoder's ``states`` (B, T', D).
 
-    ``intermediate`` (B, T', C) are the logits of a tapped layer.
+    ``layers``: what else was asked for, by name: logits (B, T', C) or features (B, T', D).
     """
 
     logits: Tensor
     lengths: Tensor
     states: Tensor
-    intermediate: Tensor | None = None
+    layers: dict[str, Tensor] = field(default_factory=dict)
 
 
 class CtcModel(nn.Module):
@@ -67,11 +68,28 @@ class CtcModel(nn.Module):
         """Time between two output frames."""
         return self.features.frame_shift_ms * self.encoder.subsampling.factor
 
-    def forward(self, features: Tensor, lengths: Tensor, tap: int | None = None) -> CtcOutput:
-        """``features`` (B, T, F) unnormalised, ``lengths`` (B,); ``tap`` asks for a middle layer's logits too."""
+    def forward(self, features: Tensor, lengths: Tensor, layers: Collection[str] = ()) -> CtcOutput:
+        """``features`` (B, T, F) unnormalised, ``lengths`` (B,).
+
+        ``layers`` asks for more: "3" for the CTC logits of block 3, by the model's one head, "block3" for its features,
+        "states" for the encoder's. Raises ConfigError for a block that there is not.
+        """
         normalised = (features - self.feature_mean) * self.feature_scale
-        encoded, lengths, tapped = self.encoder(normalised, lengths, tap)
-        return CtcOutput(self.head(encoded), lengths, encoded, None if tapped is None else self.head(tapped))
+        blocks = {name: self.block_of(name) for name in layers if name != "states"}
+        encoded, lengths, inner = self.encoder(normalised, lengths, set(blocks.values()))
+        found = {name: self.head(inner[k]) if name.isdecimal() else inner[k] for name, k in blocks.items()}
+        found |= {"states": encoded} if "states" in layers else {}
+        return CtcOutput(self.head(encoded), lengths, encoded, found)
+
+    def block_of(self, layer: str) -> int:
+        """The number of the block that a layer's name stands for."""
+        number, count = layer.removeprefix("block"), len(self.encoder.blocks)
+        if not (number.isdecimal() and 1 <= int(number) <= count):
+            raise ConfigError(
+                f"layer is {layer!r}; expected 1 to {count} (logits), block1 to block{count} (features), states, or "
+                "attention where there is a decoder"
+            )
+        return int(number)
 
     def attend(self, output: CtcOutput, inputs: Tensor) -> Tensor:
         """Logits (B, S, C) of the attention decoder; ``inputs`` (B, S) are a boundary (class 0) and the units."""

@@ -5,6 +5,8 @@ Both map features (B, T, F) at a 10 ms shift to (B, T', D) at 40 ms and return t
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from torch import Tensor, nn
 
 from seqkd.models.layers import DepthwiseConv, RotaryAttention, Subsampling, feed_forward, valid_frames
@@ -65,17 +67,19 @@ class Encoder(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, x: Tensor, lengths: Tensor, tap: int | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return (B, T', D), (B,) lengths, and the normalised output of block ``tap`` (1-based) if asked for."""
+    def forward(
+        self, x: Tensor, lengths: Tensor, blocks: Collection[int] = ()
+    ) -> tuple[Tensor, Tensor, dict[int, Tensor]]:
+        """Return (B, T', D), (B,) lengths, and the normalised outputs (B, T', D) of ``blocks``, counted from 1."""
         x, lengths = self.subsampling(x, lengths)
         x = self.dropout(x)
         valid = valid_frames(lengths, x.shape[1])
-        tapped = None
+        inner = {}
         for number, block in enumerate(self.blocks, start=1):
             x = block(x, valid)
-            if number == tap:
-                tapped = self.norm(x)
-        return self.norm(x), lengths, tapped
+            if number in blocks:
+                inner[number] = self.norm(x)
+        return self.norm(x), lengths, inner
 
 
 def conformer(

@@ -25,7 +25,6 @@ import numpy as np
 
 from seqkd.errors import ConfigError, DataError
 from seqkd.files import atomic_path, write_json, write_text
-from seqkd.layout import run_directory
 from seqkd.shots.data import HEADER, shots_of
 from seqkd.shots.fusion import load_teacher
 from seqkd.shots.language import FilmLanguage
@@ -50,9 +49,8 @@ class Decoded:
     posteriors: np.ndarray
 
 
-def decode_run(cfg: DictConfig, system: str, seed: int, name: str) -> None:
-    """Decode set ``name`` with ``exp/<system>/seed<k>/model``; do nothing if that was done with the same model."""
-    run = run_directory(cfg, system, seed)
+def decode_run(cfg: DictConfig, run: Path, name: str) -> None:
+    """Decode set ``name`` with ``<run>/model``; do nothing if that was done with the same model."""
     if not (run / "summary.json").is_file():
         raise ConfigError(f"{run} has no finished model; run stages 2 to 5 first")
     output, data = run / f"decode_{name}", Path(cfg.data) / name
@@ -64,7 +62,7 @@ def decode_run(cfg: DictConfig, system: str, seed: int, name: str) -> None:
     stamp = output / "decode.json"
     if stamp.is_file() and json.loads(stamp.read_text(encoding="utf-8")) == made_by:
         return
-    read = reader(run / "model", system, seed)
+    read = reader(run / "model", run.parent.name, int(run.name.removeprefix("seed")))
     write_decoded(output, {key: read(key, track) for key, track in tracks.items()}, made_by)
     log.info("%s: %d songs", output, len(tracks))
 

@@ -21,7 +21,7 @@ from seqkd.shots.rates import averaged
 
 
 @dataclass(frozen=True)
-class Corpus:
+class SongSet:
     """The songs of a labelled set.
 
     Attributes:
@@ -44,7 +44,7 @@ class Corpus:
         return {key: track.frames for key, track in self.tracks.items()}
 
 
-@dataclass(frozen=True)
+@dataclass
 class Lesson:
     """A song, or a batch of pieces of songs: frames (..., T, F), classes (..., T), soft (..., T, C) or None."""
 
@@ -52,8 +52,13 @@ class Lesson:
     classes: Tensor
     soft: Tensor | None = None
 
+    def share(self, rank: int, world: int) -> Lesson:
+        """Every ``world``-th piece of a batch, from ``rank`` on."""
+        soft = None if self.soft is None else self.soft[rank::world]
+        return Lesson(self.frames[rank::world], self.classes[rank::world], soft)
 
-def load_corpus(directory: Path) -> Corpus:
+
+def load_songs(directory: Path) -> SongSet:
     """Read a labelled set with its features.
 
     Raises:
@@ -73,10 +78,10 @@ def load_corpus(directory: Path) -> Corpus:
     for song in songs:
         check_names(names, tracks[song.id].names)
     classes = {key: frame_classes(shots[key], len(tracks[key].frames)) for key in shots}
-    return Corpus(names, {key: tracks[key] for key in shots}, shots, classes, data_fingerprint(songs))
+    return SongSet(names, {key: tracks[key] for key in shots}, shots, classes, data_fingerprint(songs))
 
 
-def lessons(corpus: Corpus, seconds: int = 1, soft: Mapping[str, np.ndarray] | None = None) -> list[Lesson]:
+def lessons(corpus: SongSet, seconds: int = 1, soft: Mapping[str, np.ndarray] | None = None) -> list[Lesson]:
     """A lesson a song, at frames of ``seconds``.
 
     Args:

@@ -16,12 +16,12 @@ import torch
 from seqkd.errors import ConfigError, DataError
 from seqkd.knowledge import Answer, Book, Manifest, TeacherId, write_book
 from seqkd.shots.classes import SHOTS
-from seqkd.shots.lessons import Corpus
+from seqkd.shots.lessons import SongSet
 
 UNITS = hashlib.sha256(" ".join(SHOTS).encode()).hexdigest()[:16]
 
 
-def write_targets(directory: Path, beliefs: Mapping[str, np.ndarray], *, teacher: str, songs: Corpus) -> None:
+def write_targets(directory: Path, beliefs: Mapping[str, np.ndarray], *, teacher: str, songs: SongSet) -> None:
     """Write the probabilities (T, C) of each of the songs; ``teacher`` is a hash of whose they are."""
     if directory.exists() and not has_targets(directory, teacher=teacher, songs=songs):
         shutil.rmtree(directory)
@@ -40,7 +40,7 @@ def write_targets(directory: Path, beliefs: Mapping[str, np.ndarray], *, teacher
     write_book(directory, manifest, list(beliefs), answers)
 
 
-def has_targets(directory: Path, *, teacher: str, songs: Corpus) -> bool:
+def has_targets(directory: Path, *, teacher: str, songs: SongSet) -> bool:
     """Whether the directory holds this teacher's targets for these songs."""
     try:
         _opened(directory, teacher, songs)
@@ -49,7 +49,7 @@ def has_targets(directory: Path, *, teacher: str, songs: Corpus) -> bool:
     return True
 
 
-def read_targets(directory: Path, *, teacher: str, songs: Corpus) -> dict[str, np.ndarray]:
+def read_targets(directory: Path, *, teacher: str, songs: SongSet) -> dict[str, np.ndarray]:
     """(T, C) probabilities by song id, to the precision of 16 bits.
 
     Raises:
@@ -60,7 +60,7 @@ def read_targets(directory: Path, *, teacher: str, songs: Corpus) -> dict[str, n
     return {key: book.read(key).probs().numpy() for key in songs.shots}
 
 
-def _opened(directory: Path, teacher: str, songs: Corpus) -> Book:
+def _opened(directory: Path, teacher: str, songs: SongSet) -> Book:
     return Book.open(directory).require(
         teachers=[teacher],
         units=UNITS,

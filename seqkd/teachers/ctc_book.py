@@ -25,11 +25,12 @@ from seqkd.knowledge import Answer, Book, Dense, Manifest, Sampled, TopK, mix, w
 from seqkd.knowledge.augmentation import of_specaugment
 from seqkd.knowledge.manifest import read_manifest
 from seqkd.layout import plain
+from seqkd.losses import Objective
+from seqkd.losses.build import objective_of
 from seqkd.losses.sparse import densify
 from seqkd.models.layers import Subsampling
 from seqkd.teachers.listeners import Listener, Sets, all_own, device_of
 from seqkd.teachers.own import live_teacher, teacher_ids
-from seqkd.training.objective import Objective
 
 FRAMES = {"dense": lambda cfg: Dense(), "top_k": lambda cfg: TopK(cfg.book.k)}
 FRAMES |= {"sampled": lambda cfg: Sampled(cfg.book.k, seed=cfg.seed)}
@@ -38,9 +39,29 @@ AT_ONCE = 16  # seeds a batch
 _LEAST = -80.0  # nats: a class that was not kept has a probability of nearly nothing, and a finite logit
 
 
-def view_of(cfg: DictConfig, objective: Objective) -> str:
-    """What teachers hear: the masked features of "student", or "clean", as teachers from elsewhere always do."""
-    return objective.teacher_view if all_own(cfg) else "clean"
+def view_of(cfg: DictConfig) -> str:
+    """The teachers' input: the masked features of "student", or "clean" ones, as external teachers always have."""
+    return cfg.system.teacher_view if all_own(cfg) else "clean"
+
+
+def taught(cfg: DictConfig) -> bool:
+    """Whether the system's objective looks at a teacher."""
+    return "teacher" in objective_of(plain(cfg.system.objective)).sources()
+
+
+def reads(cfg: DictConfig, objective: Objective) -> bool:
+    """Whether a teacher's outputs stand in a book; else, if there are any, the teacher runs beside its student."""
+    return "teacher" in objective.sources() and cfg.system.role == "student" and cfg.book.form != "live"
+
+
+def temperature_of(objective: Objective) -> float:
+    """The temperature at which the terms compare teacher and student. Raises ConfigError if there are several."""
+    found = {
+        getattr(term, "temperature", 1.0) for term in objective.values() if term.source == "teacher" and not term.off
+    }
+    if len(found) > 1:
+        raise ConfigError(f"the terms of system.objective have different temperatures ({sorted(found)}); give all one")
+    return found.pop() if found else 1.0
 
 
 def book_directory(cfg: DictConfig, view: str, unlabelled: bool) -> Path:
@@ -100,12 +121,11 @@ def plans(systems: Sequence[DictConfig]) -> list[Plan]:
     found: dict[Path, Plan] = {}
     masked = None
     for cfg in systems:
-        objective = Objective(**cfg.system.objective)
-        if not objective.needs_teacher or cfg.system.role != "student":
+        if not taught(cfg) or cfg.system.role != "student":
             continue
-        view, augment = view_of(cfg, objective), None
+        view, augment = view_of(cfg), None
         if view == "student":
-            augment = SpecAugment(**cfg.student.augment).stronger_time_masks(objective.time_mask_factor)
+            augment = SpecAugment(**cfg.student.augment).stronger_time_masks(cfg.system.time_mask_factor)
             masked = masked or augment
         if augment != (masked if view == "student" else None):
             raise ConfigError(
@@ -251,9 +271,9 @@ class BookPages:
         return densify(kept, self.book.manifest.classes, self.tail).log(), lengths
 
 
-def book_id(cfg: DictConfig, objective: Objective) -> dict[str, Any]:
+def book_id(cfg: DictConfig) -> dict[str, Any]:
     """What decides, of a book, what a student learns: for the description of its run."""
-    directory = book_directory(cfg, view_of(cfg, objective), cfg.system.use_unlabelled)
+    directory = book_directory(cfg, view_of(cfg), cfg.system.use_unlabelled)
     if not (directory / "manifest.json").is_file():
         raise ConfigError(f"{directory}: no book here; run stage 5 first, or let the teacher run by book=live")
     manifest = read_manifest(directory)
@@ -266,9 +286,9 @@ def open_book(
     cfg: DictConfig, objective: Objective, tokenizer: Tokenizer, frame_shift_ms: float, utterances: Sequence[str]
 ) -> Book:
     """The book that a student of these settings reads; one that does not fit is an error that names both sides."""
-    view = view_of(cfg, objective)
+    view = view_of(cfg)
     masked, directory = view == "student", book_directory(cfg, view, cfg.system.use_unlabelled)
-    augment = SpecAugment(**cfg.student.augment).stronger_time_masks(objective.time_mask_factor)
+    augment = SpecAugment(**cfg.student.augment).stronger_time_masks(cfg.system.time_mask_factor)
     heard = of_specaugment(augment)
     book = Book.open(directory)
     # Teachers from elsewhere are known by name: to hash them would mean to load them.
@@ -280,7 +300,7 @@ def open_book(
         blank=tokenizer.blank,
         frame_shift_ms=frame_shift_ms,
         features=plain(cfg.features),
-        temperature=objective.temperature,
+        temperature=temperature_of(objective),
         augmentation=heard,
         utterances=utterances,
     )
@@ -290,7 +310,7 @@ def open_book(
             f"the book {directory} was made with {theirs} and the student is trained with {ours}; what a teacher says "
             "of masked features holds for these masks only: make the book anew, or use book=live"
         )
-    if augment.warp and masked and objective.views == "independent":
+    if augment.warp and masked and cfg.system.masks == "independent":
         raise ConfigError(
             f"system {cfg.system.name}: passes that are masked independently share one time-warp, but every seed of "
             "the book has its own; set student.augment.warp=0, or use book=live"
@@ -298,8 +318,8 @@ def open_book(
     return book
 
 
-def pages_of(cfg: DictConfig, book: Book, objective: Objective, rank: int) -> BookPages:
+def pages_of(cfg: DictConfig, book: Book, rank: int) -> BookPages:
     """What gives the pages of a run's batches."""
-    views = objective.passes if objective.views == "independent" else 1
-    masked = view_of(cfg, objective) == "student"
+    views = cfg.system.passes if cfg.system.masks == "independent" else 1
+    masked = view_of(cfg) == "student"
     return BookPages(book, cfg.book.tail, views if masked else 1, masked, cfg.seed, rank)

@@ -15,8 +15,10 @@ from torch import Tensor
 from seqkd.data.tokens import Tokenizer
 from seqkd.errors import ConfigError
 from seqkd.knowledge import Answer, Book, Dense, Manifest, Sampled, TeacherId, TopK, write_book
+from seqkd.losses import Objective
 from seqkd.models.seq2seq import load_seq2seq
 from seqkd.models.storage import model_hash
+from seqkd.teachers.ctc_book import temperature_of
 from seqkd.translation.batches import IGNORE, TextBatch, encode_pairs, evaluation_text
 from seqkd.translation.pairs import read_pairs
 
@@ -56,9 +58,9 @@ def form_of(cfg: DictConfig) -> Dense | TopK | Sampled:
     return forms[cfg.book.form]()
 
 
-def open_book(cfg: DictConfig, run: Path, tokenizer: Tokenizer) -> Callable[[TextBatch], Tensor]:
+def open_book(cfg: DictConfig, run: Path, tokenizer: Tokenizer, objective: Objective) -> Callable[[TextBatch], Tensor]:
     """What gives the logits (B, S, C) of a batch out of ``<run>/book``, made by ``make_book``."""
-    temperature = cfg.system.objective.temperature
+    temperature = temperature_of(objective)
     book = Book.open(run / "book").require(
         teachers=[model_hash(run / "model")], units=tokenizer.hash, classes=len(tokenizer), temperature=temperature
     )

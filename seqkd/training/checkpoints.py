@@ -52,9 +52,10 @@ def newest_resume_point(directory: Path) -> Path | None:
 
 
 def average_weights(paths: list[str], prefix: str) -> dict[str, Tensor]:
-    """Average the state dicts of checkpoints, in float64; ``prefix`` is taken off the names."""
+    """Average the tensors whose names begin with ``prefix``, which is taken off, in float64."""
     states = [torch.load(path, map_location="cpu", weights_only=True)["state_dict"] for path in paths]
     return {
         name.removeprefix(prefix): torch.stack([s[name].double() for s in states]).mean(0).to(states[0][name].dtype)
         for name in states[0]
+        if name.startswith(prefix)
     }

@@ -1,17 +1,12 @@
-"""A run of the Trainer: where it resumes, what stops it, which weights it keeps.
-
-In the run's directory (see `seqkd.layout`) are ``checkpoints/`` while it lasts, then ``history.json``.
-"""
+"""A run of the Trainer: where it resumes, what stops it, which weights it keeps."""
 
 from __future__ import annotations
 
 import logging
-import shutil
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,54 +21,33 @@ from lightning.fabric.plugins.environments import (
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig
-from torch.utils.data import DataLoader
 
 from seqkd.errors import SeqkdError
-from seqkd.files import write_json
 from seqkd.processes import check_place, needs_of, place
-from seqkd.training.base import Distillation
 from seqkd.training.checkpoints import ResumePoint, average_weights, newest_resume_point
+from seqkd.training.module import Distillation
+from seqkd.training.settings import TrainingSettings
+from seqkd.training.workload import Monitor
 
 log = logging.getLogger("seqkd")
 
 
-@dataclass(frozen=True)
-class Monitor:
-    """What is measured on dev, the lower the better, and how a progress line shows it."""
-
-    name: str
-    show: Callable[[float], str]
-
-
-@dataclass(frozen=True)
-class Batches:
-    """Where batches come from: ``training(start, rank, world)`` from update ``start`` on, and ``dev(rank, world)``."""
-
-    training: Callable[[int, int, int], DataLoader]
-    dev: Callable[[int, int], DataLoader]
-
-
 def fit(
-    cfg: DictConfig,
-    module: Distillation,
-    batches: Batches,
-    directory: Path,
-    monitor: Monitor,
-    callbacks: Sequence[Callback] = (),
+    cfg: DictConfig, module: Distillation, directory: Path, callbacks: Sequence[Callback] = ()
 ) -> tuple[lightning.Trainer, ModelCheckpoint]:
-    """Run the Trainer from the newest resume point, if there is one.
+    """Run the Trainer from the newest resume point of ``directory``, if there is one.
 
     Raises ConfigError when torchrun or srun started other processes than the settings say.
     """
-    settings = module.settings
+    settings, work = module.settings, module.work
     checkpoints = directory / "checkpoints"
     needs = needs_of(cfg)
     check_place(needs)
     best = ModelCheckpoint(
         checkpoints,
         filename="best-{step}",
-        monitor=monitor.name,
-        save_top_k=settings["average"],
+        monitor=work.monitor.name,
+        save_top_k=settings.average,
         save_weights_only=True,
     )
     quiet_lightning()
@@ -81,20 +55,20 @@ def fit(
         accelerator="gpu" if cfg.ngpu else "cpu",
         devices=needs.per_node,
         num_nodes=needs.nodes,
-        strategy="ddp" if needs.world > 1 else "auto",
+        strategy=strategy(module, needs.world),
         plugins=[environment()],
-        precision=settings["precision"],
-        max_steps=settings["updates"],
-        val_check_interval=min(settings["validate_every"], settings["updates"]),
+        precision=settings.precision,
+        max_steps=settings.updates,
+        val_check_interval=min(settings.validate_every, settings.updates),
         check_val_every_n_epoch=None,
-        gradient_clip_val=settings["gradient_clip"],
+        gradient_clip_val=settings.gradient_clip,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
         logger=TensorBoardLogger(directory, name=None, version="tensorboard"),
-        callbacks=[*callbacks, best, ResumePoint(checkpoints), *progress(directory, monitor)],
+        callbacks=[*callbacks, best, ResumePoint(checkpoints), *progress(directory, work.monitor)],
         enable_progress_bar=sys.stderr.isatty(),
         enable_model_summary=False,
-        log_every_n_steps=settings["validate_every"],
+        log_every_n_steps=settings.validate_every,
     )
     rank, world = trainer.global_rank, trainer.world_size
     resume = agreed_resume_point(trainer, checkpoints)
@@ -103,17 +77,22 @@ def fit(
         log.info("%s: resuming at update %d", directory, start)
     try:
         trainer.fit(
-            module,
-            batches.training(start, rank, world),
-            batches.dev(rank, world),
-            ckpt_path=resume,
-            weights_only=True,
+            module, work.training(start, rank, world), work.dev(rank, world), ckpt_path=resume, weights_only=True
         )
     except SystemExit as stop:  # what Lightning makes of Ctrl-C
         raise SeqkdError(
             f"{directory} was interrupted at update {module.global_step}; run it again to carry on"
         ) from stop
     return trainer, best
+
+
+def strategy(module: Distillation, world: int) -> str:
+    """How processes share the work. A term whose weight is 0 for a while leaves its own parameters without a
+    gradient.
+    """
+    if world == 1:
+        return "auto"
+    return "ddp_find_unused_parameters_true" if any(True for _ in module.objective.parameters()) else "ddp"
 
 
 def environment() -> ClusterEnvironment:
@@ -134,39 +113,31 @@ def agreed_resume_point(trainer: lightning.Trainer, checkpoints: Path) -> Path |
     return trainer.strategy.broadcast(resume)
 
 
-def finish(directory: Path, module: Distillation, summary: dict[str, Any]) -> None:
-    """Write what the report reads, the summary last, and drop the checkpoints."""
-    write_json(directory / "history.json", {"rows": module.history})
-    write_json(directory / "summary.json", summary)
-    if (directory / "checkpoints").is_dir():
-        shutil.rmtree(directory / "checkpoints")
-
-
-def choose_weights(
-    module: Distillation, best: ModelCheckpoint, measure: Callable[[], float]
-) -> tuple[str, dict[str, float]]:
-    """Load into the model the average of the best checkpoints, or the best one if ``measure`` on dev says it is better.
+def choose_weights(module: Distillation, best: ModelCheckpoint) -> tuple[str, dict[str, float]]:
+    """Load into the model the average of the best checkpoints, or the best one if that is better on dev.
 
     Returns which it is, and what was measured of either.
     """
     model, device = module.model, module.device
-    candidates = {"best": [best.best_model_path], "average": sorted(best.best_k_models)}
+    candidates = {"best": [best.best_model_path]}
+    if module.settings.average > 1:
+        candidates["average"] = sorted(best.best_k_models)
     measured = {}
     for name, paths in candidates.items():
         model.load_state_dict(average_weights(paths, prefix="model."))
-        measured[name] = measure()
+        measured[name] = module.measure(module.work.dev(0, 1))
     chosen = min(candidates, key=lambda name: (measured[name], name))
     model.load_state_dict(average_weights(candidates[chosen], prefix="model."))
     model.to(device)
     return chosen, measured
 
 
-def device_name(cfg: DictConfig, settings: dict[str, Any]) -> str:
+def device_name(cfg: DictConfig, settings: TrainingSettings) -> str:
     """What a run was trained on."""
     needs = needs_of(cfg)
     if cfg.ngpu:
         return f"{needs.world} × {torch.cuda.get_device_name()}"
-    threads = f"{settings['threads']} CPU thread(s)"
+    threads = f"{settings.threads} CPU thread(s)"
     return threads if needs.world == 1 else f"{needs.world} processes of {threads}"
 
 

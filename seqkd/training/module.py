@@ -1,234 +1,192 @@
-"""The training step of every CTC system: student, KD, Cons-KD and their controls.
+"""The training step of every task.
 
-Letters: P passes, V views (P if each pass hears its own, else 1), B utterances, T feature frames, T' encoder frames,
-F feature bins, C classes.
+Letters: P passes, B items, T frames or positions, C classes.
 """
 
 from __future__ import annotations
 
+import math
+import time
+from collections.abc import Iterable
 from typing import Any
 
+import lightning
 import torch
-from rapidfuzz.distance import Levenshtein
+from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 
-from seqkd.ctc.alignment import forced_alignment
-from seqkd.data.batches import Batch, Corpus
-from seqkd.data.specaugment import SpecAugment
-from seqkd.data.tokens import Tokenizer
-from seqkd.decoding.greedy import greedy_decode
-from seqkd.losses import (
-    DistillationLoss,
-    adaptive_label_smoothing_loss,
-    best_path_ctc_loss,
-    cons_kd_loss,
-    delayed_kd_loss,
-    guided_ctc_loss,
-    inter_ctc_kd_loss,
-    nbest_ctc_loss,
-)
-from seqkd.models.ctc import CtcModel, CtcOutput
-from seqkd.teachers import Teacher, align_frames
-from seqkd.training.base import Distillation
-from seqkd.training.objective import Objective
+from seqkd.errors import SeqkdError
+from seqkd.losses import DistillationLoss, Objective
 from seqkd.training.self_knowledge import SelfKnowledge
-from seqkd.translation.batches import IGNORE, bounded
+from seqkd.training.workload import Workload
 
 
-class CtcDistillation(Distillation):
-    """Trains ``model`` on ``objective``."""
+class Distillation(lightning.LightningModule):
+    """Trains ``work.model`` on ``objective``. Everything random at update k depends on the seed, k and the process
+    alone.
+
+    ``past`` is the callback that keeps the model's past self; it must be among the Trainer's callbacks, too.
+    """
 
     def __init__(
         self,
-        model: CtcModel,
+        work: Workload,
         objective: Objective,
-        tokenizer: Tokenizer,
-        augment: SpecAugment,
-        training: dict[str, Any],
         *,
         seed: int,
-        teacher: Teacher | None = None,
-        knowledge: SelfKnowledge | None = None,
-        dev: Corpus | None = None,
+        passes: int = 1,
+        past: SelfKnowledge | None = None,
     ) -> None:
-        super().__init__(model, training, seed=seed)
-        self.objective, self.tokenizer, self.knowledge, self.dev = objective, tokenizer, knowledge, dev
-        self.augment = augment.stronger_time_masks(objective.time_mask_factor)
-        self._teacher = [teacher]  # in a list, so that its weights are neither trained nor saved with the student's
-        self.off_by_one = 0  # utterances whose teacher had one frame more or less
-
-    def training_step(self, batch: Batch, _: int) -> Tensor:
-        """One update: P views of a batch, one pass each, the objective, normalised over all processes."""
-        self.seed_update()
-        features, hidden = self.augmented(batch)  # (B, T, F), (V, B, T, F)
-        passes = self.objective.passes
-        views = torch.where(hidden, self.model.feature_mean, features).expand(passes, -1, -1, -1)
-        output = self.model(views.flatten(0, 1), batch.feature_lengths.repeat(passes), self.objective.tap)
-        logits = output.logits.unflatten(0, (passes, -1))  # (P, B, T', C)
-        lengths = output.lengths[: len(batch.ids)]
-        teacher_logits = self.teacher_logits(features, hidden, batch, logits.shape[2], lengths)
-        loss = self.loss(logits, lengths, batch, teacher_logits, output.intermediate)
-        loss = self.with_tokens(loss, output, views[0], batch)
-        self.remember(loss, len(batch.ids))
-        return self.share(loss.total, len(batch.ids))
-
-    def loss(
-        self,
-        logits: Tensor,
-        lengths: Tensor,
-        batch: Batch,
-        teacher_logits: Tensor | None,
-        intermediate: Tensor | None = None,
-    ) -> DistillationLoss:
-        """The objective summed over utterances.
-
-        ``logits`` (P, B, T', C); ``teacher_logits`` (B, T', C), (P, B, T', C) or None; ``intermediate`` (B, T', C)
-        of the tapped layer.
-        """
-        o = self.objective
-        one_pass = (logits[0], teacher_logits, batch.targets, lengths, batch.target_lengths)
-        shared = {"kd_weight": o.kd_weight, "labelled": batch.labelled, "reduction": "sum"}
-        distances = {"distance": o.distance, "temperature": o.temperature}
-        if batch.hypotheses is not None:
-            return self.sequence_loss(logits, lengths, batch)
-        if o.form == "guided":
-            return guided_ctc_loss(*one_pass, **shared)
-        if o.form == "best_path":
-            return best_path_ctc_loss(*one_pass, **shared)
-        if o.form == "delayed":
-            return delayed_kd_loss(*one_pass, max_delay=o.max_delay, **distances, **shared)
-        if o.form == "intermediate":
-            weights = {"inter_kd_weight": o.inter_kd_weight, "inter_ctc_weight": o.inter_ctc_weight}
-            return inter_ctc_kd_loss(logits[0], [intermediate], *one_pass[1:], **weights, **distances, **shared)
-        return cons_kd_loss(
-            logits,
-            teacher_logits,
-            batch.targets,
-            lengths,
-            batch.target_lengths,
-            consistency_weight=o.consistency_weight_at(self.global_step, self.settings["updates"]),
-            detach_consistency=o.detach_consistency,
-            select=o.select,
-            **distances,
-            **shared,
-        )
-
-    def sequence_loss(self, logits: Tensor, lengths: Tensor, batch: Batch) -> DistillationLoss:
-        """CTC on the teacher's transcripts, in place of its frames, for each pass (P, B, T', C); and consistency."""
-        known, o = batch.hypotheses, self.objective
-        labels = (batch.targets, lengths, batch.target_lengths)
-        shared = {"labelled": batch.labelled, "reduction": "sum"}
-        parts = [
-            nbest_ctc_loss(one, known.targets, known.lengths, known.scores, *labels, kd_weight=o.kd_weight, **shared)
-            for one in logits
-        ]
-        terms = {name: sum(part.terms[name] for part in parts) / len(parts) for name in parts[0].terms}
-        total = sum(part.total for part in parts) / len(parts)
-        if o.consistency_weight:
-            weight = o.consistency_weight_at(self.global_step, self.settings["updates"])
-            options = {"consistency_weight": weight, "detach_consistency": o.detach_consistency}
-            agree = cons_kd_loss(logits, None, *labels, ctc_weight=0.0, kd_weight=0.0, **options, **shared)
-            total, terms["consistency"] = total + agree.total, agree.terms["consistency"]
-        return DistillationLoss(total, terms)
-
-    def with_tokens(self, loss: DistillationLoss, output: CtcOutput, view: Tensor, batch: Batch) -> DistillationLoss:
-        """Add what is learned token by token: smoothing where the first pass spikes, and the attention decoder.
-
-        ``output`` is of P × B utterances, ``view`` (B, T, F) what the first pass heard.
-        """
-        o, utterances = self.objective, len(batch.ids)
-        if not (o.aligned_smoothing_weight or o.attention_weight):
-            return loss
-        past = self.knowledge.answer(view, batch.feature_lengths) if self.knowledge else None
-        total, terms = loss.total, dict(loss.terms)
-        if o.aligned_smoothing_weight:
-            logits, lengths = output.logits[:utterances], output.lengths[:utterances]
-            path = forced_alignment(logits, batch.targets, lengths, batch.target_lengths)
-            spoken = path.masked_fill(path == self.tokenizer.blank, IGNORE)  # blanks would drive the amount to 1
-            smoothed = adaptive_label_smoothing_loss(logits, spoken, past and past.logits, reduction="sum")
-            total = total + o.aligned_smoothing_weight * smoothed.total
-            terms |= {"aligned": smoothed.total, "aligned_alpha": smoothed.terms["alpha"] * utterances}
-        if o.attention_weight:
-            inputs, targets = bounded(batch.targets, batch.target_lengths, batch.labelled)
-            logits = self.model.attend(output, inputs.repeat(o.passes, 1)).unflatten(0, (o.passes, -1))
-            prior = self.knowledge.past_attends(past, inputs) if past else None
-            attended = o.of_attention().loss(logits, targets, prior)
-            total = total + o.attention_weight * attended.total
-            positions = (targets != IGNORE).sum().clamp(min=1)
-            means = {name: v if name in ("alpha", "weight") else v / positions for name, v in attended.terms.items()}
-            terms |= {"attention": attended.total}
-            terms |= {f"attention_{name}": mean * utterances for name, mean in means.items()}
-        return DistillationLoss(total, terms)
-
-    def augmented(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Features (B, T, F), warped, and what each view of them hides, (V, B, T, F): as a book replays it, or new."""
-        features, lengths = batch.features, batch.feature_lengths
-        if batch.pages is not None and batch.pages.seeds is not None:
-            draws = [self.augment.replay(batch.ids, seeds, features.device) for seeds in batch.pages.seeds]
-        else:
-            views = self.objective.passes if self.objective.views == "independent" else 1
-            draws = [self.augment.draw(len(batch.ids), features.device) for _ in range(views)]
-        features = self.augment.warp_time(features, lengths, draws[0])
-        return features, torch.stack([self.augment.hidden(features, lengths, drawn) for drawn in draws])
-
-    def teacher_logits(
-        self, features: Tensor, hidden: Tensor, batch: Batch, frames: int, lengths: Tensor
-    ) -> Tensor | None:
-        """The teacher's logits on the student's frames: (B, T', C), or (V, B, T', C) if each pass heard its own."""
-        if not self.objective.needs_teacher or batch.hypotheses is not None:
-            return None
-        if batch.pages is not None:
-            logits, teacher_lengths = batch.pages.logits, batch.pages.lengths  # (V, B, T', C), (B,)
-        else:
-            heard = features[None]  # (V, B, T, F)
-            if self.objective.teacher_view == "student":
-                heard = torch.where(hidden, self.teacher.fill, features)
-            logits, teacher_lengths = self.teacher.logits(heard.flatten(0, 1), batch.feature_lengths.repeat(len(heard)))
-            logits, teacher_lengths = logits.unflatten(0, (len(heard), -1)), teacher_lengths[: len(batch.ids)]
-        views = len(logits)
-        logits, off = align_frames(logits.flatten(0, 1), teacher_lengths.repeat(views), frames, lengths.repeat(views))
-        self.off_by_one += off
-        return logits if views == 1 else logits.unflatten(0, (views, -1))
+        super().__init__()
+        self.model, self.objective, self.settings = work.model, objective, work.settings
+        self._work = [work]  # in a list, so that teachers are neither trained nor saved with the student
+        self.seed, self.passes, self.past = seed, passes, past
+        self.history: list[dict[str, Any]] = []  # a row a validation
+        self.seconds = 0.0  # spent training, over resumed runs too
+        self._sums: dict[str, Tensor] = {}
+        self._updates = 0
+        self._clock = time.monotonic()
 
     @property
-    def teacher(self) -> Teacher:
-        """The frozen teacher."""
-        return self._teacher[0]
+    def work(self) -> Workload:
+        """Data, model and teachers."""
+        return self._work[0]
+
+    def training_step(self, batch: Any, _: int) -> Tensor:
+        """One update: P passes over a batch, the objective, normalised over all processes."""
+        self.seed_update()
+        seen = self.work.views(batch)
+        student = self.work.outputs(self.model, seen, self.objective.layers(), self.passes)  # (P, B, T, C)
+        others = {name: source(seen, student) for name, source in self.work.sources.items()}
+        if self.past is not None and self.past.refreshes:
+            others["past"] = self.past_outputs(seen)
+        loss = self.objective(student, others, self.work.labels(seen), self.progress)
+        count = self.work.count(batch)
+        self.remember(loss, count)
+        return self.share(loss.total, count)
+
+    @torch.no_grad()
+    def past_outputs(self, seen: Any) -> Any:
+        """What the past self gives for the input of the first pass."""
+        return self.work.outputs(self.past.past, seen, self.objective.layers("past"))
+
+    @property
+    def progress(self) -> float:
+        """Share of the updates done, this one included."""
+        return (self.global_step + 1) / self.settings.updates
+
+    def seed_update(self) -> None:
+        """Make what is random in this update its own."""
+        torch.manual_seed(hash((self.seed, self.global_step, self.global_rank)) % 2**63)
+
+    def share(self, total: Tensor, count: float) -> Tensor:
+        """The part of a sum over ``count`` items that makes DDP's mean over processes the mean over all items."""
+        return total * self.trainer.world_size / self.over_processes(count)
+
+    def over_processes(self, count: float) -> Tensor:
+        """Sum of a number over all processes."""
+        total = torch.tensor(float(count), device=self.device)
+        return self.trainer.strategy.reduce(total, reduce_op="sum") if self.trainer.world_size > 1 else total
+
+    def remember(self, loss: DistillationLoss, count: float) -> None:
+        """Collect the terms, sums over ``count`` items, for the next row of the history. Waits for no device."""
+        means = {name: value / count for name, value in {"total": loss.total, **loss.terms}.items()}
+        for name, value in {**means, **loss.notes}.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value.detach()
+        self._updates += 1
 
     def on_fit_start(self) -> None:
-        """Bring the teacher to the student's device."""
-        super().on_fit_start()
-        if isinstance(self.teacher, torch.nn.Module):
-            self.teacher.to(self.device)
+        """Start the clock; bring the teachers to the student's device."""
+        self._clock = time.monotonic()
+        for source in self.work.sources.values():
+            if hasattr(source, "to"):
+                source.to(self.device)
 
     def on_validation_epoch_start(self) -> None:
-        """Start counting errors."""
-        self.errors = self.words = 0
+        """Start adding up."""
+        self._measured: dict[str, tuple[float, float]] = {}
 
-    def validation_step(self, batch: Batch, _: int) -> None:
-        """Greedy decoding of one batch of dev."""
-        output = self.model(batch.features, batch.feature_lengths)
-        for name, ids in zip(batch.ids, greedy_decode(output.logits, output.lengths), strict=True):
-            reference = self.dev.transcripts[name].split()
-            self.errors += Levenshtein.distance(reference, self.tokenizer.decode(ids).split())
-            self.words += len(reference)
-
-    def tally(self) -> tuple[float, float]:
-        """Word errors, and words."""
-        return self.errors, self.words
+    def validation_step(self, batch: Any, _: int) -> None:
+        """Measure one batch of dev."""
+        for name, (part, of) in self.work.measure(self.model, batch).items():
+            total, count = self._measured.get(name, (0.0, 0.0))
+            self._measured[name] = (total + part, count + of)
 
     def on_validation_epoch_end(self) -> None:
-        """Log dev WER over all processes and add a row to the history."""
-        wer = self.measured()
-        self.log("dev_wer", wer, prog_bar=True)
-        self.add_row(dev_wer=wer)
+        """Log what dev is measured by, over all processes, and add a row to the history."""
+        found = {
+            name: float(self.over_processes(total) / self.over_processes(count))
+            for name, (total, count) in self._measured.items()
+        }
+        self.log(self.work.monitor.name, found[self.work.monitor.name], prog_bar=True)
+        if self.past is not None:
+            found["prior_step"] = self.past.refreshed
+        self.add_row(**found)
+
+    @torch.no_grad()
+    def measure(self, batches: Iterable[Any]) -> float:
+        """What a validation of these batches finds, on this process alone: others need not be there."""
+        self.eval()
+        self.on_validation_epoch_start()
+        for batch in batches:
+            self.validation_step(move_data_to_device(batch, self.device), 0)
+        total, count = self._measured[self.work.monitor.name]
+        return total / count
+
+    def add_row(self, **measured: Any) -> None:
+        """Add what was measured on dev, and the mean of each term since the last time, to the history.
+
+        Raises SeqkdError when the training loss is no longer finite.
+        """
+        now = time.monotonic()
+        self.seconds, self._clock = self.seconds + now - self._clock, now
+        train = {name: float(value) / max(1, self._updates) for name, value in self._sums.items()}
+        if not all(map(math.isfinite, train.values())):
+            raise SeqkdError(
+                f"the training loss is not finite by update {self.global_step} ({train}); lower training.lr or "
+                "training.gradient_clip, and run it again"
+            )
+        self.log_dict({f"train/{name}": value for name, value in train.items()})
+        row = {"step": self.global_step, "seconds": self.seconds, **measured, "lr": self.learning_rate()}
+        self.history.append({**row, "train": train})
+        self._sums, self._updates = {}, 0
+
+    def learning_rate(self) -> float:
+        """The optimiser's rate now."""
+        return self.optimizers().param_groups[0]["lr"]
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """The optimiser of the settings; linear warm-up, then cosine decay. Vectors (norms, biases) are not decayed."""
+        s = self.settings
+        parameters = [*self.model.parameters(), *self.objective.parameters()]
+        if s.optimizer == "rmsprop":
+            optimizer = torch.optim.RMSprop(parameters, lr=s.lr, weight_decay=s.weight_decay)
+        else:
+            groups = [
+                {"params": [p for p in parameters if p.ndim > 1], "weight_decay": s.weight_decay},
+                {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+            ]
+            optimizer = torch.optim.AdamW(groups, lr=s.lr, betas=(0.9, 0.98), fused=self.device.type == "cuda")
+
+        def scale(step: int) -> float:
+            if step < s.warmup:
+                return (step + 1) / s.warmup
+            progress = min(1.0, (step - s.warmup) / max(1, s.updates - s.warmup))
+            return s.final_lr + (1 - s.final_lr) * 0.5 * (1 + math.cos(math.pi * progress))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, scale)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the count of frames that did not fit, too."""
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["seqkd"]["off_by_one"] = self.off_by_one
+        """Keep what the report needs beside the weights; plain values only."""
+        counts = {name: dict(getattr(source, "counts", {})) for name, source in self.work.sources.items()}
+        seconds = self.seconds + time.monotonic() - self._clock
+        checkpoint["seqkd"] = {"history": self.history, "seconds": seconds, "counts": counts}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up where the checkpoint was written."""
-        super().on_load_checkpoint(checkpoint)
-        self.off_by_one = checkpoint["seqkd"]["off_by_one"]
+        kept = checkpoint["seqkd"]
+        self.history, self.seconds = kept["history"], kept["seconds"]
+        for name, counts in kept["counts"].items():
+            if counts:
+                self.work.sources[name].counts.update(counts)

@@ -9,54 +9,41 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
-from torch import Tensor, nn
+from torch import nn
 
 from seqkd.errors import ConfigError
+from seqkd.losses import Objective
+from seqkd.settings import one_of
 
-PRIORS = ("uniform", "best", "ema")
+PRIORS = ("best", "ema")
 
 
 class SelfKnowledge(Callback):
-    """Keeps past weights of ``module.model`` and answers with what they say.
+    """Keeps past weights of ``module.model``: the "past" that terms compare the present outputs with.
 
     - "best" (default, methods' name: self-knowledge): the best weights so far by ``monitor``, the lower the better;
       refreshed after each validation that improves it. Lee, Cheung and Zhang, EMNLP 2022, arXiv:2210.13459.
     - "ema": an exponential moving average, updated after every update, used from the first validation on.
-    - "uniform": no past self at all.
 
-    Before there is a past self, ``answer`` gives None, which the loss takes for a uniform prior. The state goes into
+    Before there is a past self, ``refreshes`` is empty, and the loss has a uniform prior. The state goes into
     checkpoints, so a resumed run has the prior it had. All processes of a distributed run see the same ``monitor``
     and the same weights, so each keeps its own copy. It costs one forward pass an update, without gradient.
     """
 
     def __init__(self, kind: str = "best", monitor: str = "dev_nll", decay: float = 0.999) -> None:
-        if kind not in PRIORS:
-            raise ConfigError(f"objective.prior is {kind!r}; expected one of {', '.join(PRIORS)}")
-        if not 0 <= decay < 1:
-            raise ConfigError(f"objective.ema_decay is {decay}; expected from 0 to less than 1")
-        self.kind, self.monitor, self.decay = kind, monitor, decay
+        self.kind, self.monitor, self.decay = one_of(PRIORS, prior=kind), monitor, decay
         self.best, self.refreshes = math.inf, []
         self.past: nn.Module | None = None
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         """Make room for the past self."""
-        if self.kind != "uniform" and self.past is None:
+        if self.past is None:
             self.past = copy.deepcopy(pl_module.model).eval().requires_grad_(False)
 
     @property
     def refreshed(self) -> int | None:
         """The update of the last refresh; None before the first."""
         return self.refreshes[-1] if self.refreshes else None
-
-    @torch.no_grad()
-    def answer(self, *inputs: Tensor) -> Any:
-        """The past self's output for ``inputs``, or None before there is one."""
-        return self.past(*inputs) if self.refreshes else None
-
-    @torch.no_grad()
-    def past_attends(self, output: Any, inputs: Tensor) -> Tensor:
-        """Logits (B, S, C) of the past self's attention decoder, given its ``answer``."""
-        return self.past.attend(output, inputs)
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Bring the past self to the model's device."""
@@ -95,3 +82,21 @@ class SelfKnowledge(Callback):
         self.best, self.refreshes = state_dict["best"], list(state_dict["refreshes"])
         if self.past is not None:
             self.past.load_state_dict(state_dict["past"])
+
+
+def past_self(objective: Objective, monitor: str) -> SelfKnowledge | None:
+    """What keeps the past self that an objective's terms look at; None if none does.
+
+    Raises ConfigError for terms that want different ones.
+    """
+    wanted = {
+        (getattr(term, "prior", "best"), getattr(term, "ema_decay", 0.999))
+        for term in objective.values()
+        if term.source == "past" and not term.off
+    }
+    if len(wanted) > 1:
+        raise ConfigError(f"terms of system.objective look at different past selves ({sorted(wanted)}); give all one")
+    if not wanted:
+        return None
+    ((kind, decay),) = wanted
+    return SelfKnowledge(kind, monitor, decay)

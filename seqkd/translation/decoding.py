@@ -22,7 +22,6 @@ from seqkd.data.tokens import Tokenizer
 from seqkd.decoding.beam import Hypothesis, beam_search
 from seqkd.errors import DataError
 from seqkd.files import atomic_path, write_json, write_text
-from seqkd.layout import run_directory
 from seqkd.models.seq2seq import Seq2SeqModel, load_seq2seq
 from seqkd.models.storage import model_hash
 from seqkd.translation.batches import IGNORE, TextCorpus, encode_pairs, evaluation_text
@@ -31,9 +30,8 @@ from seqkd.translation.pairs import pairs_fingerprint, read_pairs
 log = logging.getLogger("seqkd")
 
 
-def decode_run(cfg: DictConfig, system: str, seed: int, name: str) -> Path:
-    """Decode set ``name`` with ``exp/<system>/seed<k>/model``; do nothing if that was done with the same weights."""
-    run = run_directory(cfg, system, seed)
+def decode_run(cfg: DictConfig, run: Path, name: str) -> Path:
+    """Decode set ``name`` with ``<run>/model``; do nothing if that was done with the same weights."""
     if not (run / "model" / "model.safetensors").is_file():
         raise DataError(f"{run} has no finished model; train it first (stages 3 and 5)")
     output = run / f"decode_{name}"
@@ -46,7 +44,9 @@ def decode_run(cfg: DictConfig, system: str, seed: int, name: str) -> Path:
     model, tokenizer = load_seq2seq(run / "model")
     model.to("cuda" if cfg.ngpu else "cpu")
     corpus = encode_pairs(pairs, tokenizer)
-    hypotheses = translate(model, corpus, **settings, max_tokens=cfg.decode.max_tokens, what=f"{system} seed {seed}")
+    hypotheses = translate(
+        model, corpus, **settings, max_tokens=cfg.decode.max_tokens, what=f"{run.parent.name} {run.name}"
+    )
     write_hypotheses(output, hypotheses, tokenizer)
     write_forced(output / "forced.npz", model, corpus, cfg.decode.max_tokens)
     write_json(stamp, made_by)

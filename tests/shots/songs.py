@@ -15,7 +15,8 @@ from seqkd.files import write_json
 from seqkd.shots.data import Song, shots_of, write_songs
 from seqkd.shots.language import FilmLanguage
 from seqkd.shots.listening.features import FeatureSettings, Track, save_track
-from seqkd.shots.systems import train
+from seqkd.tasks.shots import TASK
+from seqkd.training.run import train
 
 FEATURES = 6
 CLASSES = 8
@@ -86,4 +87,4 @@ def settings(exp: Path, data: Path, *overrides: str) -> DictConfig:
 
 def train_here(exp: Path, data: Path, *systems: str, overrides: Sequence[str] = ()) -> list[Path]:
     """Train systems, in order, in this process."""
-    return [train(settings(exp, data, f"system={system}", *overrides)) for system in systems]
+    return [train(TASK, settings(exp, data, f"system={system}", *overrides)) for system in systems]

@@ -13,9 +13,10 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from seqkd.data.batches import Corpus, Hypotheses, frames_needed
+from seqkd.data.batches import Corpus, frames_needed
 from seqkd.data.tokens import Tokenizer
 from seqkd.errors import ConfigError
+from seqkd.losses import Hypotheses
 from seqkd.models.layers import subsampled_length
 from seqkd.teachers.ctc_book import Plan
 from seqkd.teachers.external.audio import SequenceTeacher

@@ -1,0 +1,126 @@
+"""Songs to sequences of camera shots by deep interactive learning: ``egs/*/music2shot``."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from seqkd.errors import ConfigError
+from seqkd.layout import plain, run_directory
+from seqkd.training.order import teachers_by_name
+
+if TYPE_CHECKING:
+    from seqkd.losses import Objective
+    from seqkd.task import Run
+    from seqkd.tasks.shots.work import SongWork
+    from seqkd.training.study import Study
+
+STUDENTS = ("dil", "student_kd", "student")  # the best kind first
+
+
+class Shots:
+    """See `seqkd.task.Task`."""
+
+    name = "shots"
+    teacher, student, baseline = "teacher", "student", None
+
+    def prepare(self, cfg: DictConfig) -> None:
+        """Features of every set that is used."""
+        from seqkd.shots.listening import features
+
+        for name in dict.fromkeys([cfg.sets.train, cfg.sets.dev, *cfg.sets.test]):
+            settings = features.FeatureSettings(**cfg.features)
+            count = features.make_features(Path(cfg.data) / name, settings, cfg.nj)
+            print(f"{name}: {count} songs")
+
+    def teachers_of(self, cfg: DictConfig, system: DictConfig, seed: int) -> list[Run]:
+        """The runs of the same seed that ``system.teacher`` names."""
+        return teachers_by_name(system, seed)
+
+    def check_teachers(self, cfg: DictConfig) -> str:
+        """Nothing: teachers are scored like all systems."""
+        return ""
+
+    def make_book(self, cfg: DictConfig, systems: Sequence[DictConfig], shard: int, shards: int) -> None:
+        """Nothing: a teacher writes its book when it is made, and interaction one a round."""
+        print("a teacher's outputs are written when it is trained")
+
+    def pages_to_make(self, cfg: DictConfig, systems: Sequence[DictConfig]) -> int:
+        """None: see `make_book`."""
+        return 0
+
+    def describe(self, cfg: DictConfig, objective: Objective) -> dict[str, Any]:
+        """Songs and features; networks and training where there are any; and those that it is made from."""
+        from seqkd.shots.model import directory_hash
+        from seqkd.tasks.shots.work import ShotData
+
+        data, system = ShotData(cfg), cfg.system
+        found: dict[str, Any] = {
+            "data": {cfg.sets.train: data.train.fingerprint, cfg.sets.dev: data.dev.fingerprint},
+            "features": plain(cfg.features) | {"count": len(data.train.names)},
+            "language": plain(cfg.language),
+            "procedure": system.procedure,
+        }
+        kind = system.procedure.rpartition(".")[2]
+        if kind not in ("language", "fused_teacher", "last_teacher"):
+            found |= data.describe() | {"seconds": system.seconds}
+        if kind == "fused_teacher":
+            found["teacher"] = plain(cfg.teacher)
+        if kind in ("student", "rounds"):
+            found["interaction"] = plain(cfg.interaction) if kind == "rounds" else {"rounds": cfg.interaction.rounds}
+        made_from = {}
+        for name, seed in teachers_by_name(system, cfg.seed):
+            home = run_directory(cfg, name, seed)
+            if not (home / "summary.json").is_file():
+                raise ConfigError(
+                    f"{home} has no finished model, and {system.name} needs it; run ./run.sh --stage teachers"
+                )
+            made_from[name] = directory_hash(home / "model")
+        return found | {"made_from": made_from}
+
+    def workload(self, study: Study) -> SongWork:
+        """Songs and a fresh network, for a procedure that trains once."""
+        from seqkd.tasks.shots.work import ShotData, SongWork
+
+        data = ShotData(study.cfg)
+        return SongWork(data, data.fresh_model(study.cfg.system.seconds), seed=study.seed)
+
+    def decode(self, cfg: DictConfig, run: Path, name: str) -> None:
+        """``decode_<set>/``: shots and probabilities of every song."""
+        from seqkd.shots.decoding import decode_run
+
+        decode_run(cfg, run, name)
+
+    def export(self, cfg: DictConfig) -> None:
+        """Copy the student with the least dev error, of the best kind that was trained, to ``<exp>/model``.
+
+        Raises:
+            ConfigError: no student is finished.
+        """
+        from seqkd.shots.model import load_shot_model, save_shot_model
+
+        for system in STUDENTS:
+            runs = {}
+            for seed in range(cfg.seeds):
+                run = run_directory(cfg, system, seed)
+                if (run / "summary.json").is_file():
+                    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+                    runs[run] = summary["best_dev_error"]
+            if runs:
+                best = min(runs, key=runs.__getitem__)
+                target = Path(cfg.exp) / "model"
+                save_shot_model(target, load_shot_model(best / "model"))
+                print(
+                    f"{system}/{best.name} has the least dev error ({100 * runs[best]:.2f} %). Cut a song with it:\n"
+                    f"  seqkd shots SONG -o cut.otio --model {shlex.quote(str(target.resolve()))}"
+                )
+                return
+        raise ConfigError(f"{cfg.exp} has no finished student to export; run ./run.sh --stage students")
+
+
+TASK = Shots()

@@ -1,0 +1,193 @@
+"""The training of shot networks on songs: what they learn from, batches, the teacher's stored outputs.
+
+Letters: P passes, B songs, T frames, F features, C shot classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, IterableDataset
+
+from seqkd.errors import ConfigError
+from seqkd.layout import plain
+from seqkd.losses import Labels, Outputs
+from seqkd.settings import at_least, build
+from seqkd.shots.language import FilmLanguage
+from seqkd.shots.lessons import Lesson, SongSet, draw, lessons, load_songs
+from seqkd.shots.listening.features import FeatureSettings
+from seqkd.shots.model import Architecture, ShotModel, ShotNetwork, save_shot_model
+from seqkd.shots.rates import averaged
+from seqkd.training.settings import TrainingSettings
+from seqkd.training.workload import Monitor
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class SongTraining(TrainingSettings):
+    """Of one phase of a shot network. RMSprop and its rate are the paper's; the rest is Chosen.
+
+    Attributes:
+        batch: songs an update, over all processes.
+        window: seconds of each of them.
+    """
+
+    batch: int
+    window: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(1, batch=self.batch)
+        at_least(1, window=self.window)
+
+
+@dataclass(frozen=True)
+class ShotData:
+    """What every system of a seed is made from."""
+
+    cfg: DictConfig
+
+    @cached_property
+    def train(self) -> SongSet:
+        """The training songs."""
+        return load_songs(Path(self.cfg.data) / self.cfg.sets.train)
+
+    @cached_property
+    def dev(self) -> SongSet:
+        """The songs on which checkpoints and settings are chosen."""
+        return load_songs(Path(self.cfg.data) / self.cfg.sets.dev)
+
+    @cached_property
+    def language(self) -> FilmLanguage:
+        """The film language of the training songs."""
+        return FilmLanguage.from_counts(self.train.classes.values(), smoothing=self.cfg.language.smoothing)
+
+    @cached_property
+    def architecture(self) -> Architecture:
+        """Of every network."""
+        return build(Architecture, plain(self.cfg.model), "model")
+
+    @cached_property
+    def training(self) -> SongTraining:
+        """Of one phase."""
+        return build(SongTraining, plain(self.cfg.training), "training")
+
+    def describe(self) -> dict[str, Any]:
+        """What decides how a network begins and learns."""
+        return {
+            "model": {**asdict(self.architecture), "sizes": list(self.architecture.sizes)},
+            "training": plain(self.cfg.training),
+        }
+
+    def fresh_model(self, seconds: int = 1) -> ShotModel:
+        """A model that knows nothing but the statistics of the training songs; the same for every system of a seed."""
+        torch.manual_seed(hash((self.cfg.seed, seconds)) % 2**63)
+        network = ShotNetwork(self.architecture, len(self.train.names))
+        frames = np.concatenate([averaged(frames, seconds) for frames in self.train.frames.values()]).astype(float)
+        network.normalise(frames.mean(0), frames.std(0))
+        settings = FeatureSettings(**self.cfg.features)
+        return ShotModel(network, self.train.names, self.language, seconds, settings)
+
+
+class SongWork:
+    """See `seqkd.training.workload.Workload`.
+
+    Args:
+        data: songs and settings.
+        model: trained in place.
+        soft: (T, C) posteriors at one second of whoever teaches, by song id; None without a teacher.
+        seed: of the batches.
+    """
+
+    monitor = Monitor("dev_error", lambda error: f"dev error {100 * error:.2f} %")
+
+    def __init__(
+        self, data: ShotData, model: ShotModel, soft: Mapping[str, np.ndarray] | None = None, *, seed: int
+    ) -> None:
+        self.shot_model, self.model, self.settings, self.seed = model, model.network, data.training, seed
+        self.known = lessons(data.train, model.seconds, soft)
+        self.dev_songs = lessons(data.dev, model.seconds)
+        self.window = max(1, self.settings.window // model.seconds)
+        self.sources = {} if soft is None else {"teacher": teacher_outputs}
+        torch.set_num_threads(self.settings.threads)
+
+    def training(self, start: int, rank: int, world: int) -> DataLoader:
+        """Pieces of songs drawn at random, the same for any number of processes, which share them."""
+        if world > self.settings.batch:
+            raise ConfigError(f"training.batch is {self.settings.batch}; expected at least a song for each of {world}")
+        drawn = _Drawn(self, start, rank, world)
+        return DataLoader(drawn, batch_size=None, num_workers=min(1, self.settings.workers))
+
+    def dev(self, rank: int, world: int) -> DataLoader:
+        """Whole songs."""
+        return DataLoader(self.dev_songs[rank::world], batch_size=None)
+
+    def views(self, batch: Lesson) -> Lesson:
+        """The batch as it is: passes differ by dropout alone."""
+        return batch
+
+    def outputs(self, model: ShotNetwork, seen: Lesson, layers: Collection[str] = (), passes: int = 1) -> Outputs:
+        """Logits of every frame; songs are cut to one length, not padded."""
+        if layers:
+            raise ConfigError(f"layer is {next(iter(layers))!r}; these networks give output alone")
+        logits = torch.stack([model(seen.frames) for _ in range(passes)])  # (P, B, T, C)
+        return Outputs(logits, _lengths(seen))
+
+    def labels(self, seen: Lesson) -> Labels:
+        """The shot of every frame."""
+        return Labels(seen.classes, _lengths(seen))
+
+    def count(self, batch: Lesson) -> float:
+        """Frames."""
+        return batch.classes.numel()
+
+    def measure(self, model: ShotNetwork, batch: Lesson) -> dict[str, tuple[float, float]]:
+        """Wrong frames, and negative log-likelihood (nats), of a whole song."""
+        log_probs = model(batch.frames[None])[0].log_softmax(-1)  # (T, C)
+        wrong = float((log_probs.argmax(-1) != batch.classes).sum())
+        nll = -float(log_probs.gather(-1, batch.classes[:, None]).sum())
+        return {"dev_error": (wrong, len(batch.classes)), "dev_nll": (nll, len(batch.classes))}
+
+    def save(self, directory: Path) -> None:
+        """Write the model directory."""
+        save_shot_model(directory, self.shot_model)
+
+    def summary(self) -> dict[str, Any]:
+        """Songs."""
+        return {"songs": len(self.known)}
+
+
+class _Drawn(IterableDataset):
+    """Batches of updates ``start`` … : the share of a process of what `draw` gives."""
+
+    def __init__(self, work: SongWork, start: int, rank: int, world: int) -> None:
+        self.work, self.start, self.rank, self.world = work, start, rank, world
+
+    def __len__(self) -> int:
+        return self.work.settings.updates - self.start
+
+    def __iter__(self) -> Iterator[Lesson]:
+        settings = self.work.settings
+        for update in range(self.start, settings.updates):
+            one = draw(
+                self.work.known, batch=settings.batch, window=self.work.window, seed=self.work.seed, update=update
+            )
+            yield one if self.world == 1 else one.share(self.rank, self.world)
+
+
+def teacher_outputs(seen: Lesson, student: Outputs) -> Outputs:
+    """Log-posteriors (1, B, T, C) of whoever teaches."""
+    return Outputs(seen.soft.log()[None], student.lengths)
+
+
+def _lengths(seen: Lesson) -> torch.Tensor:
+    songs, frames = seen.classes.shape
+    return torch.full((songs,), frames, device=seen.classes.device)

@@ -1,0 +1,239 @@
+"""What holds for every term (methods.md, "Invariants"). It finds the terms by itself.
+
+A test file of tests/losses says what is to be tried: ``EXAMPLES``, terms by name, of which those by position
+(``labels`` of one class a frame) have a name that begins with ``positions``. Terms that look at features name the
+layer ``x``; their teacher's features are as wide as the student's.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+import seqkd.losses
+import tests.losses
+from seqkd.losses import (
+    AdaptiveSmoothing,
+    AlignedSmoothing,
+    BestPath,
+    BookKd,
+    ConfidencePenalty,
+    Consistency,
+    CrossEntropy,
+    Ctc,
+    Delayed,
+    FrameKd,
+    Guided,
+    Hypotheses,
+    Labels,
+    LabelSmoothing,
+    NBest,
+    Objective,
+    Outputs,
+    SoftTargets,
+    Term,
+    VirtualTeacher,
+)
+
+EXAMPLES = {
+    "ctc": Ctc(),
+    "ctc_composed": Ctc(backend="torch"),
+    "frame_kd": FrameKd(),
+    "frame_kd_kl": FrameKd(distance="kl", temperature=2.0, select="nonblank"),
+    "frame_kd_per_class": FrameKd(distance="kl", per_class=True),
+    "consistency": Consistency(),
+    "guided": Guided(),
+    "guided_log": Guided(variant="log"),
+    "delayed": Delayed(max_delay=2),
+    "delayed_mean": Delayed(max_delay=2, match="mean", distance="squared"),
+    "best_path": BestPath(),
+    "nbest": NBest(),
+    "book_kd": BookKd(temperature=2.0),
+    "confidence_penalty": ConfidencePenalty(),
+    "aligned_smoothing": AlignedSmoothing(),
+    "positions_cross_entropy": CrossEntropy(smoothing=0.1),
+    "positions_smoothing": LabelSmoothing(smoothing=0.2),
+    "positions_adaptive": AdaptiveSmoothing(),
+    "positions_book_kd": BookKd(regularisation=0.2),
+    "positions_soft_targets": SoftTargets(temperature=3.0),
+    "positions_virtual": VirtualTeacher(temperature=2.0),
+    "positions_virtual_released": VirtualTeacher(variant="released"),
+}
+# The gradient of these is not that of their value, or their value jumps: their own tests check them in closed form.
+NO_GRADCHECK = {"positions_adaptive", "aligned_smoothing", "frame_kd_kl", "delayed"}
+
+
+def examples() -> dict[str, Term]:
+    """All of this folder."""
+    found = {}
+    for module in pkgutil.iter_modules(tests.losses.__path__):
+        if module.name.startswith("test_"):
+            found |= getattr(importlib.import_module(f"tests.losses.{module.name}"), "EXAMPLES", {})
+    return found
+
+
+def terms_of_the_package() -> set[type[Term]]:
+    """Every public class of seqkd.losses that is a term."""
+    found = set()
+    for module in pkgutil.iter_modules(seqkd.losses.__path__):
+        for one in vars(importlib.import_module(f"seqkd.losses.{module.name}")).values():
+            if isinstance(one, type) and issubclass(one, Term) and one is not Term and not one.__name__.startswith("_"):
+                found.add(one)
+    return found
+
+
+@pytest.fixture(params=examples(), ids=str)
+def named(request: pytest.FixtureRequest) -> tuple[str, Term]:
+    return request.param, examples()[request.param]
+
+
+class Case:
+    """A batch of three items of 7, 6 and 4 frames, two passes, four classes; and features of six."""
+
+    def __init__(self, name: str, term: Term, dtype: torch.dtype = torch.float64) -> None:
+        generator = torch.Generator().manual_seed(0)
+        draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)  # noqa: E731
+        self.term, self.lengths = term, torch.tensor([7, 6, 4])
+        self.student = Outputs(draw(2, 3, 7, 4), self.lengths, {"x": draw(2, 3, 7, 6)})
+        self.other = Outputs(2 * draw(1, 3, 7, 4), self.lengths, {"x": draw(1, 3, 7, 6)})
+        if name == "nbest":
+            hypotheses = torch.tensor([[1, 2, -1], [3, -1, -1]]).expand(3, 2, 3)
+            scores = torch.tensor([[-0.2, -1.5], [-1.0, -torch.inf], [-1.0, -1.0]])
+            self.other = Hypotheses(hypotheses, torch.tensor([[2, 1]] * 3), scores)
+        self.labels = Labels(torch.tensor([[1, 3, 2], [2, 2, 0], [0, 0, 0]]), torch.tensor([3, 2, 0]))
+        if name.startswith("positions"):
+            self.labels = Labels(torch.randint(4, (3, 7), generator=generator), self.lengths)
+
+    @property
+    def input(self) -> Tensor:
+        """What the term is differentiated by."""
+        return self.student.logits if self.term.layer == "output" else self.student.layers[self.term.layer]
+
+    def outputs(self, value: Tensor) -> Outputs:
+        """The student's, with another input."""
+        if self.term.layer == "output":
+            return Outputs(value, self.student.lengths, self.student.layers)
+        return Outputs(self.student.logits, self.student.lengths, {**self.student.layers, self.term.layer: value})
+
+    def loss(self, student: Outputs | None = None, reduction: str = "none", other: Outputs | None = None) -> Tensor:
+        objective = Objective(term=self.term)
+        others = {self.term.source: other or self.other} if self.term.source else {}
+        return objective(student or self.student, others, self.labels, reduction=reduction).total
+
+    def value_and_gradient(self, value: Tensor, other: Outputs | None = None) -> tuple[Tensor, Tensor]:
+        value = value.clone().requires_grad_()
+        loss = self.loss(self.outputs(value), other=other)
+        return loss.detach(), torch.autograd.grad(loss.sum(), value)[0]
+
+
+def filled(outputs: Outputs, value: float) -> Outputs:
+    """Outputs whose padding holds ``value``."""
+
+    def fill(x: Tensor) -> Tensor:
+        x = x.clone()
+        for item, length in enumerate(outputs.lengths):
+            x[:, item, length:] = value
+        return x
+
+    return replace(outputs, logits=fill(outputs.logits), layers={k: fill(v) for k, v in outputs.layers.items()})
+
+
+def longer(outputs: Outputs, value: float) -> Outputs:
+    """Outputs with five padded frames more."""
+    pad = lambda x: torch.nn.functional.pad(x, (0, 0, 0, 5), value=value)  # noqa: E731
+    return replace(outputs, logits=pad(outputs.logits), layers={k: pad(v) for k, v in outputs.layers.items()})
+
+
+def test_every_term_of_the_package_has_an_example() -> None:
+    assert terms_of_the_package() == {type(term) for term in examples().values()} & terms_of_the_package()
+
+
+def test_it_is_differentiable(named: tuple[str, Term]) -> None:
+    name, term = named
+    case = Case(name, term)
+    loss, gradient = case.value_and_gradient(case.input)
+    assert loss.shape == (3,) and loss.isfinite().all() and gradient.abs().sum() > 0
+    if name not in NO_GRADCHECK:
+        torch.autograd.gradcheck(lambda value: case.loss(case.outputs(value)), case.input.clone().requires_grad_())
+
+
+@pytest.mark.parametrize("garbage", [float("nan"), float("inf"), -1e30])
+def test_padding_never_matters(named: tuple[str, Term], garbage: float) -> None:
+    case = Case(*named)
+    loss, gradient = case.value_and_gradient(case.input)
+    dirty = filled(case.student, garbage)
+    other = case.other if isinstance(case.other, Hypotheses) else filled(case.other, garbage)
+    value = dirty.logits if case.term.layer == "output" else dirty.layers[case.term.layer]
+    same, same_gradient = case.value_and_gradient(value, other)
+    assert torch.equal(loss, same) and torch.equal(gradient, same_gradient)
+    for item, length in enumerate(case.lengths):
+        assert (same_gradient[:, item, length:] == 0).all()
+
+
+def test_a_longer_padded_batch_gives_the_same(named: tuple[str, Term]) -> None:
+    case = Case(*named)
+    other = case.other if isinstance(case.other, Hypotheses) else longer(case.other, float("nan"))
+    expected, case.labels = case.loss(), replace(case.labels)
+    if named[0].startswith("positions"):
+        case.labels.targets = torch.nn.functional.pad(case.labels.targets, (0, 5), value=3)
+    torch.testing.assert_close(case.loss(longer(case.student, 3.0), other=other), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_the_other_gets_no_gradient(named: tuple[str, Term]) -> None:
+    case = Case(*named)
+    if case.term.source is None or isinstance(case.other, Hypotheses):
+        pytest.skip("it looks at no other network")
+    leaves = [case.other.logits.requires_grad_(), case.other.layers["x"].requires_grad_()]
+    case.value_and_gradient(case.input)
+    assert all(leaf.grad is None for leaf in leaves)
+    assert not case.loss().requires_grad
+
+
+def test_reductions_are_one_loss(named: tuple[str, Term]) -> None:
+    case = Case(*named)
+    each = case.loss()
+    torch.testing.assert_close(case.loss(reduction="sum"), each.sum())
+    torch.testing.assert_close(case.loss(reduction="mean"), each.sum() / 3)
+
+
+def test_a_weight_of_zero_removes_it(named: tuple[str, Term]) -> None:
+    case = Case(*named)
+    broken = Outputs(torch.full_like(case.student.logits, torch.nan), case.lengths)
+    weight, case.term.weight = case.term.weight, 0.0
+    try:
+        loss = Objective(term=case.term)(broken, {}, case.labels)
+    finally:
+        case.term.weight = weight
+    assert loss.total == 0 and loss.terms == {} and loss.notes == {}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_computed_in_float32(named: tuple[str, Term], dtype: torch.dtype) -> None:
+    half, full = Case(*named, dtype), Case(*named, dtype)
+    single = lambda one: (
+        one
+        if isinstance(one, Hypotheses)
+        else replace(  # noqa: E731
+            one, logits=one.logits.float(), layers={k: v.float() for k, v in one.layers.items()}
+        )
+    )
+    full.student, full.other = single(full.student), single(full.other)
+    loss, gradient = half.value_and_gradient(half.input)
+    expected, _ = full.value_and_gradient(full.input)
+    assert loss.dtype == torch.float32 and gradient.dtype == dtype
+    assert torch.equal(loss, expected)
+
+
+def test_adding_a_constant_to_a_frame_changes_nothing(named: tuple[str, Term]) -> None:
+    case = Case(*named)
+    if case.term.layer != "output":
+        pytest.skip("features are no logits")
+    shift = 10 * torch.randn(2, 3, 7, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    other = case.other if isinstance(case.other, Hypotheses) else replace(case.other, logits=case.other.logits + 3.0)
+    moved = case.loss(Outputs(case.student.logits + shift, case.lengths), other=other)
+    torch.testing.assert_close(moved, case.loss(), rtol=1e-9, atol=1e-9)
