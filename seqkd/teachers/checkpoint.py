@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from seqkd.models.ctc import CtcModel, load_model
+from seqkd.models.ctc import CtcModel, CtcOutput, load_model
 from seqkd.models.storage import model_hash
 
 
@@ -36,8 +37,12 @@ class CheckpointTeacher(torch.nn.Module):
         """Stay in eval mode."""
         return super().train(False)
 
-    @torch.no_grad()
     def logits(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """See Teacher."""
-        output = self.model(features, lengths)
+        output = self.outputs(features, lengths)
         return output.logits, output.lengths
+
+    @torch.no_grad()
+    def outputs(self, features: Tensor, lengths: Tensor, layers: Collection[str] = ()) -> CtcOutput:
+        """What the model gives, with its inner layers by name."""
+        return self.model(features, lengths, layers)

@@ -89,7 +89,8 @@ class SpeechWork:
         self.sources = {}
         if "teacher" in objective.sources():
             teacher = load_teacher(cfg, objective, self.model, self.tokenizer)
-            self.sources["teacher"] = TeacherOutputs(teacher, clean=cfg.system.teacher_view == "clean")
+            layers, clean = objective.layers("teacher"), cfg.system.teacher_view == "clean"
+            self.sources["teacher"] = TeacherOutputs(teacher, clean=clean, layers=layers)
 
     def training(self, start: int, rank: int, world: int) -> DataLoader:
         """Batches of the training set, with what is stored of their teachers."""
@@ -172,11 +173,25 @@ class SpeechWork:
 class TeacherOutputs:
     """A teacher's outputs for what the student was given, on the student's frames: live, from a book, or transcripts.
 
-    ``counts``: ``off_by_one``, utterances whose teacher had one frame more or less.
+    Args:
+        teacher: that runs beside its student; None for stored outputs.
+        clean: whether it is given unmasked features.
+        layers: inner layers of the teacher that are wanted.
+
+    Attributes:
+        counts: ``off_by_one``, utterances whose teacher had one frame more or less.
+
+    Raises:
+        ConfigError: inner layers of a teacher that gives none: a book, or several teachers as one.
     """
 
-    def __init__(self, teacher: Teacher | None, *, clean: bool) -> None:
-        self.teacher, self.clean, self.counts = teacher, clean, {"off_by_one": 0}
+    def __init__(self, teacher: Teacher | None, *, clean: bool, layers: Collection[str] = ()) -> None:
+        self.teacher, self.clean, self.layers, self.counts = teacher, clean, sorted(layers), {"off_by_one": 0}
+        if layers and not isinstance(teacher, CheckpointTeacher):
+            raise ConfigError(
+                f"terms of system.objective look at the teacher's layers {', '.join(self.layers)}, but only one teacher "
+                "that runs beside its student gives them; set book=live and teacher.seeds=1"
+            )
 
     def to(self, device: torch.device) -> None:
         """Bring a live teacher to a device."""
@@ -185,21 +200,34 @@ class TeacherOutputs:
 
     def __call__(self, seen: Seen, student: Outputs) -> Outputs | Hypotheses:
         """(1, B, T', C), or (V, B, T', C) if each pass had its own masks."""
-        batch, frames = seen.batch, student.logits.shape[2]
+        batch, frames, layers = seen.batch, student.logits.shape[2], {}
         if batch.hypotheses is not None:
             return batch.hypotheses
         if batch.pages is not None:
             logits, lengths = batch.pages.logits, batch.pages.lengths  # (V, B, T', C), (B,)
         else:
             given = seen.features[None] if self.clean else torch.where(seen.hidden, self.teacher.fill, seen.features)
-            views = len(given)  # (V, B, T, F)
-            logits, lengths = self.teacher.logits(given.flatten(0, 1), batch.feature_lengths.repeat(views))
-            logits, lengths = logits.unflatten(0, (views, -1)), lengths[: len(batch.ids)]
-        views = len(logits)
-        own = student.lengths.repeat(views)
-        logits, off = align_frames(logits.flatten(0, 1), lengths.repeat(views), frames, own)
+            input_lengths = batch.feature_lengths.repeat(len(given))  # given: (V, B, T, F)
+            if self.layers:
+                output = self.teacher.outputs(given.flatten(0, 1), input_lengths, self.layers)
+                layers = {name: one.unflatten(0, (len(given), -1)) for name, one in output.layers.items()}
+                logits, lengths = output.logits, output.lengths
+            else:
+                logits, lengths = self.teacher.logits(given.flatten(0, 1), input_lengths)
+            logits, lengths = logits.unflatten(0, (len(given), -1)), lengths[: len(batch.ids)]
+        aligned, off = self.aligned(logits, lengths, frames, student.lengths)
         self.counts["off_by_one"] += off
-        return Outputs(logits.unflatten(0, (views, -1)), student.lengths)
+        found = {}
+        for name, one in layers.items():
+            one, _ = self.aligned(one, lengths, frames, student.lengths)
+            found[name] = Outputs(one, student.lengths) if name.isdecimal() else one
+        return Outputs(aligned, student.lengths, found)
+
+    def aligned(self, values: Tensor, lengths: Tensor, frames: int, own: Tensor) -> tuple[Tensor, int]:
+        """(V, B, T', ...) on the student's ``frames``, lengths (B,); and how many utterances were off by one."""
+        views = len(values)
+        values, off = align_frames(values.flatten(0, 1), lengths.repeat(views), frames, own.repeat(views))
+        return values.unflatten(0, (views, -1)), off
 
 
 def new_model(cfg: DictConfig, role: str, objective: Objective, tokenizer: Tokenizer, corpus: Corpus) -> CtcModel:
