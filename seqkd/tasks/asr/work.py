@@ -189,8 +189,8 @@ class TeacherOutputs:
         self.teacher, self.clean, self.layers, self.counts = teacher, clean, sorted(layers), {"off_by_one": 0}
         if layers and not isinstance(teacher, CheckpointTeacher):
             raise ConfigError(
-                f"terms of system.objective look at the teacher's layers {', '.join(self.layers)}, but only one teacher "
-                "that runs beside its student gives them; set book=live and teacher.seeds=1"
+                f"terms of system.objective look at the teacher's layers {', '.join(self.layers)}, but only one "
+                "teacher that runs beside its student gives them; set book=live and teacher.seeds=1"
             )
 
     def to(self, device: torch.device) -> None:
