@@ -1,13 +1,13 @@
 """Settings are checked where a class takes them; a wrong one is a sentence that names it by its full name.
 
-    @dataclass(frozen=True)
-    class SpecAugment:
-        time_masks: int = 2
-        def __post_init__(self) -> None:
-            at_least(0, time_masks=self.time_masks)
+@dataclass(frozen=True)
+class SpecAugment:
+    time_masks: int = 2
+    def __post_init__(self) -> None:
+        at_least(0, time_masks=self.time_masks)
 
-    augment = build(SpecAugment, {"time_mask": 3}, "student.augment")
-    # ConfigError: there is no setting student.augment.time_mask; did you mean time_masks?
+augment = build(SpecAugment, {"time_mask": 3}, "student.augment")
+# ConfigError: there is no setting student.augment.time_mask; did you mean time_masks?
 """
 
 from __future__ import annotations
@@ -38,6 +38,16 @@ def between(low: float, high: float, **values: Any) -> Any:
     return _in_range(values, lambda value: low <= value <= high, f"from {low:g} to {high:g}")
 
 
+def less_than(low: float, high: float, **values: Any) -> Any:
+    """Likewise, of numbers from ``low``, which is allowed, to ``high``, which is not."""
+    return _in_range(values, lambda value: low <= value < high, f"from {low:g} to less than {high:g}")
+
+
+def finite(**values: Any) -> Any:
+    """Likewise, of any numbers but NaN and the infinities."""
+    return _in_range(values, lambda value: True, "a finite number")
+
+
 def share(**values: Any) -> Any:
     """Likewise, of numbers from 0 to 1."""
     return between(0, 1, **values)
@@ -57,7 +67,7 @@ def _in_range(values: Mapping[str, Any], fits: Callable[[Any], bool], wanted: st
     for name, value in values.items():
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not (number and math.isfinite(value) and fits(value)):
-            raise ConfigError(f"{name} is {value!r}; expected {'' if number else 'a number of '}{wanted}")
+            raise ConfigError(f"{name} is {value!r}; expected {'' if number else 'a number, '}{wanted}")
     return next(iter(values.values()))
 
 
@@ -70,6 +80,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 def build(kind: Callable[..., Made], settings: Mapping[str, Any], where: str, *args: Any) -> Made:
     """Call a class (or function) with settings, whose place ``where`` heads every message.
 
+    ``where`` is empty for settings that stand in no mapping.
+
     Args:
         kind: what takes the settings as keyword arguments, and checks their values.
         settings: plain values by name.
@@ -79,6 +91,15 @@ def build(kind: Callable[..., Made], settings: Mapping[str, Any], where: str, *a
     Raises:
         ConfigError: an unknown or missing setting, or what ``kind`` finds wrong with one, as ``<where>.<its message>``.
     """
+    check_names(kind, settings, where, *args)
+    try:
+        return kind(*args, **settings)
+    except ConfigError as error:
+        raise ConfigError(f"setting {_prefix(where)}{error}") from None
+
+
+def check_names(kind: Callable[..., Any], settings: Mapping[str, Any], where: str, *args: Any) -> None:
+    """Raise ConfigError where ``kind`` takes no setting of a name, or needs one that is not there; see `build`."""
     parameters = inspect.signature(kind).parameters
     taken = list(parameters)[: len(args)]
     known = [
@@ -90,11 +111,11 @@ def build(kind: Callable[..., Made], settings: Mapping[str, Any], where: str, *a
         for name in settings:
             if name not in known:
                 near = did_you_mean(name, known) or f"; known: {', '.join(known)}"
-                raise ConfigError(f"there is no setting {where}.{name}{near}")
+                raise ConfigError(f"there is no setting {_prefix(where)}{name}{near}")
     missing = [name for name in known if parameters[name].default is inspect.Parameter.empty and name not in settings]
     if missing:
-        raise ConfigError(f"setting {where}.{missing[0]} is missing")
-    try:
-        return kind(*args, **settings)
-    except ConfigError as error:
-        raise ConfigError(f"setting {where}.{error}") from None
+        raise ConfigError(f"setting {_prefix(where)}{missing[0]} is missing")
+
+
+def _prefix(where: str) -> str:
+    return f"{where}." if where else ""

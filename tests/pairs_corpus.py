@@ -8,7 +8,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from seqkd.cli.settings import compose, parse, parser
+from seqkd.cli.settings import parse, parser
+from seqkd.config import compose
 from seqkd.translation.pairs import Pair, write_pairs
 from tests.runs import start_training
 
@@ -43,7 +44,7 @@ def make_corpus(data: Path) -> Path:
 
 def arguments(exp: Path, data: Path, *overrides: str) -> list[str]:
     """Command-line arguments of a tiny run."""
-    return ["--task", "seq2seq_ls", "--exp", str(exp), "--data", str(data), "--nj", "1", *SETTINGS, *overrides]
+    return ["--task", "translation", "--exp", str(exp), "--data", str(data), "--nj", "1", *SETTINGS, *overrides]
 
 
 def settings(exp: Path, data: Path, *overrides: str) -> DictConfig:
@@ -53,7 +54,7 @@ def settings(exp: Path, data: Path, *overrides: str) -> DictConfig:
 
 def train_here(exp: Path, data: Path, system: str, *overrides: str) -> Path:
     """Train in this process; makes the tokenizer if need be."""
-    from seqkd.tasks.seq2seq_ls import make_tokens
+    from seqkd.tasks.translation import make_tokens
     from seqkd.training.seq2seq_run import train
 
     cfg = settings(exp, data, f"system={system}", *overrides)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from seqkd.cli.settings import compose, parse, parser
-from seqkd.tasks.ctc_kd import make_tokens
+from seqkd.cli.settings import parse, parser
+from seqkd.config import compose
+from seqkd.tasks.asr import make_tokens
 
 SETTINGS = [
     "features.sample_rate=8000",

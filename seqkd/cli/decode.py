@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seqkd.cli.jobs import at_once, on_slurm, run_shards
-from seqkd.cli.settings import add_shards, check_shards, compose, parse, parser
+from seqkd.cli.settings import add_shards, check_shards, parse, parser
+from seqkd.config import compose
 from seqkd.processes import Needs
 
 if TYPE_CHECKING:

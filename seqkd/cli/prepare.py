@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seqkd.cli.settings import compose, parse, parser
+from seqkd.cli.settings import parse, parser
+from seqkd.config import compose
 from seqkd.errors import ConfigError, SeqkdError
+from seqkd.settings import did_you_mean
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -15,14 +17,23 @@ if TYPE_CHECKING:
 def main(argv: list[str]) -> int:
     """Entry point."""
     made = parser("prepare", "Get the corpus, validate it and make features, or train the tokenizer.")
-    made.add_argument("what", help="corpus, or a step of the task, such as features or tokens")
+    made.add_argument(
+        "what", nargs="?", help="corpus, or a step of the task, such as features or tokens (default: all of its steps)"
+    )
     args = parse(made, argv)
     cfg = compose(args)
     from seqkd.tasks import task_of
 
     steps = {"corpus": corpus, **task_of(cfg).PREPARE}
+    if args.what is None:
+        for step in task_of(cfg).PREPARE.values():
+            step(cfg)
+        return 0
     if args.what not in steps:
-        raise ConfigError(f"{args.task} has no step {args.what!r} to prepare; known: {', '.join(steps)}")
+        near = did_you_mean(args.what, steps).removeprefix("; ")
+        raise ConfigError(
+            f"{args.task} has no step {args.what!r} to prepare; {near}{' ' * bool(near)}known: {', '.join(steps)}"
+        )
     steps[args.what](cfg)
     return 0
 

@@ -6,9 +6,12 @@ import os
 import sys
 
 from seqkd.cli.jobs import Job, at_once, on_slurm, run_jobs
-from seqkd.cli.settings import check_gpus, compose, parse, parser, system_overrides
+from seqkd.cli.settings import check_gpus, parse, parser
+from seqkd.config import compose, system_overrides
 from seqkd.errors import ConfigError
 from seqkd.processes import Needs, needs_of, place
+
+GROUPS = ("teachers", "students")
 
 
 def main(argv: list[str]) -> int:
@@ -19,7 +22,7 @@ def main(argv: list[str]) -> int:
     made.add_argument(
         "--one", action="store_true", help="train only system= with seed=, here; several processes by torchrun"
     )
-    made.add_argument("--group", help="train only this group of the task's systems, such as teacher")
+    made.add_argument("--group", choices=GROUPS, help="train only these: those that others learn from, or the others")
     made.add_argument(
         "--multirun",
         action="store_true",
@@ -33,7 +36,7 @@ def main(argv: list[str]) -> int:
         return sweep(args)
     cfg = compose(args)
     from seqkd.layout import run_directory
-    from seqkd.tasks import task_of
+    from seqkd.tasks import runs_of, task_of
 
     task, needs = task_of(cfg), needs_of(cfg)
     if args.one:
@@ -43,13 +46,12 @@ def main(argv: list[str]) -> int:
             start_processes(needs, argv)
         task.train(cfg)
         return 0
-    if args.group not in (None, *task.GROUPS):
-        raise ConfigError(f"{args.task} has no group {args.group!r} to train; known: {', '.join(task.GROUPS)}")
-    for group in [args.group] if args.group else task.GROUPS:
-        chosen = task.GROUPS[group](cfg)
-        if not chosen:
-            print(f"{group}: nothing to train")
-        elif len(chosen) == 1 and needs.world == 1 and not on_slurm():  # here, where its progress can be seen
+    groups = [args.group] if args.group else list(GROUPS)
+    steps = [runs for group in groups for runs in runs_of(cfg, group)]
+    if not steps:
+        print(f"there are no {' or '.join(groups)} to train")
+    for chosen in steps:
+        if len(chosen) == 1 and needs.world == 1 and not on_slurm():  # here, where its progress can be seen
             task.train(compose(args, *system_overrides(cfg, *chosen[0])))
         else:
             jobs = []

@@ -20,12 +20,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from seqkd.errors import ConfigError
 from seqkd.files import write_json
 from seqkd.layout import is_done, plain, working_in
+from seqkd.settings import build
 from seqkd.shots.fusion import FusedTeacher, load_teacher, save_teacher
 from seqkd.shots.model import ShotModel, directory_hash, save_shot_model
 from seqkd.shots.rates import RATES
+from seqkd.shots.settings import InteractionSettings
 from seqkd.shots.study import Study, finished, least
 from seqkd.shots.systems import believe, done, finish, teacher_error
 from seqkd.shots.targets import has_targets, read_targets, write_targets
@@ -48,11 +49,9 @@ class Round:
 
 def train_interactive(study: Study) -> None:
     """Rounds of interaction, from the settings to a student (``model/``) and its last teacher (``teacher/``)."""
-    home = finished(study.of("teacher"), "3 (teacher)")
+    home = finished(study.of("teacher"), "teachers")
     options = plain(study.cfg.interaction)
-    for name, smallest in (("rounds", 0), ("patience", 1)):
-        if options[name] < smallest:
-            raise ConfigError(f"interaction.{name} is {options[name]}; expected at least {smallest}")
+    build(InteractionSettings, options, "interaction")
     description = study.description(
         **study.network_description(),
         distillation=asdict(study.distillation),
@@ -157,7 +156,7 @@ def copy_of(study: Study, model: ShotModel) -> ShotModel:
 def train_last_teacher(study: Study) -> None:
     """The teacher of the round whose student was kept, as a system of its own."""
     run = study.of("dil")
-    finished(run, "5 (interactive rounds)")
+    finished(run, "students")
     description = study.description(dil=directory_hash(run / "model"), teacher=directory_hash(run / "teacher"))
     if is_done(study.directory, description):
         return done(study)

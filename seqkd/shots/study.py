@@ -18,6 +18,7 @@ from seqkd.shots.listening.features import FeatureSettings
 from seqkd.shots.model import Architecture, ShotModel, ShotNetwork
 from seqkd.shots.rates import averaged
 from seqkd.shots.training import Distillation, TrainingSettings, train_network
+from seqkd.stages import again
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -129,7 +130,7 @@ class Study:
 def finished(directory: Path, stage: str) -> Path:
     """A finished run's ``model``; ConfigError if there is none, naming the stage that makes it."""
     if not (directory / "summary.json").is_file():
-        raise ConfigError(f"{directory} has no finished model; run stage {stage} first")
+        raise ConfigError(f"{directory} has no finished model; {again(stage)}")
     return directory / "model"
 
 

@@ -27,6 +27,7 @@ from seqkd.shots.model import ShotModel, directory_hash, load_shot_model, save_s
 from seqkd.shots.rates import RATES
 from seqkd.shots.study import Study, finished, least
 from seqkd.shots.targets import read_targets, write_targets
+from seqkd.stages import again
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -85,7 +86,7 @@ def train_assistant(study: Study, seconds: int) -> None:
 
 def train_teacher(study: Study) -> None:
     """Fuse the assistants, and write down what they believe together of the training songs."""
-    homes = [finished(study.of(f"assistant_{n}s"), "2 (assistants)") for n in RATES]
+    homes = [finished(study.of(f"assistant_{n}s"), "teachers") for n in RATES]
     description = study.description(
         teacher=plain(study.cfg.teacher), assistants=[directory_hash(home) for home in homes]
     )
@@ -122,7 +123,7 @@ def train_student(study: Study, *, taught: bool) -> None:
     phases = 1 + study.cfg.interaction.rounds
     more: dict[str, Any] = study.network_description() | {"phases": phases}
     if taught:
-        home = finished(study.of("teacher"), "3 (teacher)")
+        home = finished(study.of("teacher"), "teachers")
         more |= {"distillation": asdict(study.distillation), "teacher": directory_hash(home)}
     description = study.description(**more)
     if is_done(study.directory, description):
@@ -211,7 +212,7 @@ def export(cfg: DictConfig) -> None:
                 f"  seqkd shots SONG -o cut.otio --model {shlex.quote(str(target.resolve()))}"
             )
             return
-    raise ConfigError(f"{cfg.exp} has no finished student to export; run stages 2 to 5 first")
+    raise ConfigError(f"{cfg.exp} has no finished student to export; {again('teachers')}")
 
 
 def done(study: Study) -> None:

@@ -22,6 +22,7 @@ from seqkd.files import write_text
 from seqkd.layout import is_done, plain, run_directory, trained_teacher, working_in
 from seqkd.models.ctc import CtcModel, save_model
 from seqkd.models.storage import model_hash
+from seqkd.stages import again
 from seqkd.teachers import CheckpointTeacher, Teacher, check_compatible
 from seqkd.teachers.ctc_book import book_id, open_book, pages_of
 from seqkd.teachers.external.transcript_targets import learns_sequences, targets_of, transcripts_id
@@ -117,7 +118,7 @@ def describe(cfg: DictConfig, tokenizer: Tokenizer, objective: Objective) -> dic
         if made["settings"] != plain(cfg.features):
             raise DataError(
                 f"{Path(cfg.data) / name} has features made with {made['settings']}, but features= is "
-                f"{plain(cfg.features)}; run stage 1 again"
+                f"{plain(cfg.features)}; {again('prepare')}"
             )
     return {
         "system": cfg.system.name,
@@ -165,7 +166,7 @@ def learned_from(cfg: DictConfig, objective: Objective) -> dict[str, Any]:
 def written_knowledge(
     cfg: DictConfig, objective: Objective, model: CtcModel, corpus: Corpus, tokenizer: Tokenizer
 ) -> Callable[[int], Knowledge | None]:
-    """What stage 5 wrote of the training set, for the process of a rank; None if it is not read."""
+    """What the stage book wrote of the training set, for the process of a rank; None if it is not read."""
     if not reads(cfg, objective):
         return lambda rank: None
     if learns_sequences(cfg):

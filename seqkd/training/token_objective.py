@@ -25,7 +25,7 @@ FORMS = ("uniform", "confidence_penalty", "adaptive", "tf_kd_reg", "kd", "book_k
 
 @dataclass(frozen=True)
 class TokenObjective:
-    """See conf/seq2seq_ls/system/none.yaml for what each setting means."""
+    """See conf/translation/system/none.yaml for what each setting means."""
 
     form: str = "uniform"
     smoothing: float = 0.0

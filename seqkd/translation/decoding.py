@@ -25,6 +25,7 @@ from seqkd.files import atomic_path, write_json, write_text
 from seqkd.layout import run_directory
 from seqkd.models.seq2seq import Seq2SeqModel, load_seq2seq
 from seqkd.models.storage import model_hash
+from seqkd.stages import again
 from seqkd.translation.batches import IGNORE, TextCorpus, encode_pairs, evaluation_text
 from seqkd.translation.pairs import pairs_fingerprint, read_pairs
 
@@ -35,7 +36,7 @@ def decode_run(cfg: DictConfig, system: str, seed: int, name: str) -> Path:
     """Decode set ``name`` with ``exp/<system>/seed<k>/model``; do nothing if that was done with the same weights."""
     run = run_directory(cfg, system, seed)
     if not (run / "model" / "model.safetensors").is_file():
-        raise DataError(f"{run} has no finished model; train it first (stages 3 and 5)")
+        raise DataError(f"{run} has no finished model; {again('teachers')}")
     output = run / f"decode_{name}"
     pairs = read_pairs(Path(cfg.data) / name)
     settings = {"beam": cfg.decode.beam, "length_penalty": cfg.decode.length_penalty}

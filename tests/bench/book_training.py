@@ -25,7 +25,8 @@ from omegaconf import DictConfig
 
 from seqkd.cli.jobs import Job, run_jobs
 from seqkd.cli.main import main as seqkd
-from seqkd.cli.settings import compose, parse, parser
+from seqkd.cli.settings import parse, parser
+from seqkd.config import compose
 from seqkd.data.batches import load_corpus
 from seqkd.data.features import FeatureSettings
 from seqkd.data.specaugment import SpecAugment

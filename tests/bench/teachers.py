@@ -18,7 +18,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from seqkd.cli.jobs import Job, run_jobs
-from seqkd.cli.settings import compose, parse, parser
+from seqkd.cli.settings import parse, parser
+from seqkd.config import compose
 from seqkd.data.tokens import Tokenizer
 from seqkd.files import write_text
 from seqkd.teachers.check import TeacherStatistics, all_answers, draw_posteriors, measure

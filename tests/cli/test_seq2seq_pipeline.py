@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from seqkd.cli.main import main
-from seqkd.tasks.seq2seq_ls import GROUPS
+from seqkd.tasks.translation import GROUPS
 from tests.pairs_corpus import arguments, make_corpus, settings
 
 SYSTEMS = ["none", "adaptive", "tf_kd_self", "word_kd", "book_kd", "sequence_kd"]
@@ -149,7 +149,7 @@ def vocabulary_larger_than_the_data(exp: Path, data: Path) -> None:
     pass
 
 
-@fault("train --one", "system=adaptive", says="{exp}/tokens/tokenizer.model is missing; run stage 2 (tokenizer) first")
+@fault("train --one", "system=adaptive", says="{exp}/tokens/tokenizer.model is missing; run ./run.sh --stage prepare")
 def no_tokenizer(exp: Path, data: Path) -> None:
     shutil.rmtree(exp / "tokens")
 
@@ -194,12 +194,16 @@ def unknown_system(exp: Path, data: Path) -> None:
     pass
 
 
-@fault("decode", "systems=[none]", says="{exp}/none/seed0 has no finished model; train it first (stages 3 and 5)")
+@fault("decode", "systems=[none]", says="{exp}/none/seed0 has no finished model; run ./run.sh --stage teachers")
 def nothing_to_decode(exp: Path, data: Path) -> None:
     pass
 
 
-@fault("score --recipe", "systems=[none]", says="{exp}/none/seed0/decode_test has no hyp.jsonl; run stage 6 *")
+@fault(
+    "score --recipe",
+    "systems=[none]",
+    says="{exp}/none/seed0/decode_test has no hyp.jsonl; run ./run.sh --stage decode",
+)
 def nothing_to_score(exp: Path, data: Path) -> None:
     pass
 

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from seqkd.cli.settings import compose, parse, parser, system_overrides
+from seqkd.cli.settings import parse, parser
+from seqkd.config import compose, system_overrides
 from seqkd.models.seq2seq import Seq2SeqModel
 from seqkd.tasks import all_runs
 from seqkd.training.token_objective import TokenObjective
@@ -26,7 +27,7 @@ STAGES += ["score", "report"]
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda path: str(path.relative_to(ROOT / "egs")))
 def test_presets_fit(preset: Path) -> None:
-    options = ["--task", "seq2seq_ls", "--conf", str(preset.parents[1]), "--preset", preset.stem]
+    options = ["--task", "translation", "--conf", str(preset.parents[1]), "--preset", preset.stem]
     args = parse(parser("test", ""), [*options, "corpus.source=x"] if "TEMPLATE" in str(preset) else options)
     cfg = compose(args)
     systems = dict(all_runs(cfg))

@@ -28,7 +28,7 @@ from seqkd.shots.metrics import score_song
 from seqkd.shots.model import directory_hash, load_shot_model
 from seqkd.shots.scoring import check_expected, read_sums, score_run
 from seqkd.shots.systems import export
-from seqkd.tasks.music2shot import GROUPS
+from seqkd.tasks.shots import GROUPS
 from tests.shots.songs import arguments, settings, train_here
 
 SYSTEMS = ("majority", "bigram", "student", "student_kd", "dil", "teacher_dil")
@@ -120,7 +120,7 @@ def test_what_a_preset_promises_is_checked(done, songs_data, capsys):
     assert "ASC, must be at least 1 %: reached" in capsys.readouterr().out
     with pytest.raises(SeqkdError, match=r"student has [\d.]+ % ASC on test; this preset must reach 99 %"):
         check_expected(settings(done, songs_data, "+report.expect.student=99"))
-    with pytest.raises(SeqkdError, match=r"score.json is missing; run stage 7"):
+    with pytest.raises(SeqkdError, match=r"score.json is missing; run ./run.sh --stage score"):
         check_expected(settings(done, songs_data, "+report.expect.nobody=1"))
     with pytest.raises(ConfigError, match=r"report\.expect_metric is 'ds'; expected one of asc, "):
         check_expected(settings(done, songs_data, "report.expect_metric=ds"))
@@ -131,17 +131,17 @@ def test_what_a_preset_promises_is_checked(done, songs_data, capsys):
 
 def test_what_comes_first_is_asked_for(songs_data, done, tmp_path):
     cfg = settings(tmp_path / "nothing", songs_data)
-    with pytest.raises(ConfigError, match="has no finished model; run stages 2 to 5 first"):
+    with pytest.raises(ConfigError, match="has no finished model; run ./run.sh --stage teachers"):
         decode_run(cfg, "student", 0, "test")
-    with pytest.raises(DataError, match="has nothing decoded; run stage 6"):
+    with pytest.raises(DataError, match="has nothing decoded; run ./run.sh --stage decode"):
         score_run(cfg, "student", 0, "test")
-    with pytest.raises(ConfigError, match="no finished student to export; run stages 2 to 5 first"):
+    with pytest.raises(ConfigError, match="no finished student to export; run ./run.sh --stage teachers"):
         export(cfg)
     assert main(["report", *arguments(tmp_path / "nothing", songs_data)]) == 1
     exp = copied(done, tmp_path / "exp")
     for name, says in {
-        "decoded.safetensors": r"decoded.safetensors is damaged \(.*\); delete it and run stage 6 again",
-        "score.safetensors": r"score.safetensors is missing or damaged \(.*\); run stage 7 \(score\) again",
+        "decoded.safetensors": r"decoded.safetensors is damaged \(.*\); delete it and run ./run.sh --stage decode",
+        "score.safetensors": r"score.safetensors is missing or damaged \(.*\); run ./run.sh --stage score",
     }.items():
         file = of(exp, "student") / name
         file.write_bytes(file.read_bytes()[:-20])
@@ -268,7 +268,7 @@ def test_seeds_scored_on_other_songs_are_found_out(done, songs_data, tmp_path):
     from seqkd.shots.scoring import write_sums
 
     write_sums(of(exp, "dil") / "score.safetensors", dict(list(sums.items())[:-1]))
-    with pytest.raises(DataError, match="were scored on different songs; run stages 6 and 7 again"):
+    with pytest.raises(DataError, match="were scored on different songs; run ./run.sh --stage decode"):
         read_experiment(exp, about, ["test"])
     (of(exp, "student") / "score.safetensors").unlink()
     assert read_experiment(exp, {"student": {}}, ["test"]).systems["student"].unfinished == [0]

@@ -287,10 +287,10 @@ def test_changed_songs_train_anew(tmp_path):
 
 def test_what_comes_first_is_asked_for(songs_data, tmp_path):
     for system, says in {
-        "teacher": r"assistant_1s/seed0 has no finished model; run stage 2 \(assistants\) first",
-        "student_kd": r"teacher/seed0 has no finished model; run stage 3 \(teacher\) first",
-        "dil": r"teacher/seed0 has no finished model; run stage 3 \(teacher\) first",
-        "teacher_dil": r"dil/seed0 has no finished model; run stage 5 \(interactive rounds\) first",
+        "teacher": r"assistant_1s/seed0 has no finished model; run ./run.sh --stage teachers",
+        "student_kd": r"teacher/seed0 has no finished model; run ./run.sh --stage teachers",
+        "dil": r"teacher/seed0 has no finished model; run ./run.sh --stage teachers",
+        "teacher_dil": r"dil/seed0 has no finished model; run ./run.sh --stage students",
     }.items():
         with pytest.raises(ConfigError, match=says):
             train_here(tmp_path, songs_data, system)

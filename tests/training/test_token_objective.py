@@ -6,7 +6,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from seqkd.cli.settings import CONF
+from seqkd.config import CONF
 from seqkd.errors import ConfigError
 from seqkd.losses import (
     adaptive_label_smoothing_loss,
@@ -89,7 +89,7 @@ def test_faults_are_said(settings: dict, message: str) -> None:
 
 
 def test_the_file_of_systems_says_every_default() -> None:
-    written = OmegaConf.to_container(OmegaConf.load(CONF / "seq2seq_ls" / "system" / "none.yaml").objective)
+    written = OmegaConf.to_container(OmegaConf.load(CONF / "translation" / "system" / "none.yaml").objective)
     assert TokenObjective(**written) == TokenObjective()
     assert list(written) == list(TokenObjective.__dataclass_fields__)
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from seqkd.cli.settings import student_runs
+from seqkd.config import student_runs
 from seqkd.errors import ConfigError, DataError, SeqkdError
 from seqkd.layout import run_directory, teacher_runs
+from seqkd.stages import again
 
 
 def make_features(cfg: DictConfig) -> None:
@@ -52,6 +53,13 @@ def further_teachers(cfg: DictConfig) -> list[tuple[str, int]]:
     return teacher_runs(cfg)[1:]
 
 
+def check_teachers(cfg: DictConfig) -> str:
+    """What the teacher does on dev, and what is worth a second look."""
+    from seqkd.teachers.check import check_teacher
+
+    return check_teacher(cfg)
+
+
 def train(cfg: DictConfig) -> None:
     """Train the system and seed of the settings, or take over an imported teacher."""
     if is_imported(cfg, cfg.system.name):
@@ -81,8 +89,9 @@ def decode(cfg: DictConfig, system: str, seed: int, name: str) -> None:
     decode_run(cfg, system, seed, name)
 
 
+EXPORT_EACH = True  # each system is exported by itself
 PREPARE = {"features": make_features, "tokens": make_tokens}
-GROUPS = {"teacher": first_teacher, "further_teachers": further_teachers, "students": student_runs}
+GROUPS = {"teachers": (first_teacher, further_teachers), "students": (student_runs,)}
 
 
 def make_book(cfg: DictConfig, systems: Sequence[DictConfig], shard: int, shards: int) -> None:
@@ -106,7 +115,7 @@ def score(cfg: DictConfig, system: str, seed: int, name: str) -> None:
     decoded, data = run_directory(cfg, system, seed) / f"decode_{name}", Path(cfg.data) / name
     text, reference = decoded / "text", data / "text"
     if not text.is_file():
-        raise ConfigError(f"{decoded} has no text; run stage 7 (decode) first")
+        raise ConfigError(f"{decoded} has no text; {again('decode')}")
     if not reference.is_file():
         raise ConfigError(f"{reference} is missing: a test set needs transcripts; name another set in sets.test")
     outputs = decoded / "score.json", decoded / "score.html"
@@ -146,7 +155,7 @@ def check(cfg: DictConfig) -> None:
         for name in cfg.sets.test:
             path = run_directory(cfg, system, 0) / f"decode_{name}" / "score.json"
             if not path.is_file():
-                raise SeqkdError(f"{path} is missing; run stage 8 (score) first")
+                raise SeqkdError(f"{path} is missing; {again('score')}")
             (scored,) = json.loads(path.read_text(encoding="utf-8"))["systems"].values()
             rate = 100 * scored[metric]["rate"]
             found = f"{rate:.2f} % {metric.upper()}"
@@ -164,7 +173,9 @@ def export(cfg: DictConfig) -> None:
     run = run_directory(cfg)
     model, out = run / "model", run / "export"
     if not (model / "model.safetensors").is_file():
-        raise DataError(f"{run} has no finished model; run stage {3 if cfg.system.name == 'teacher' else 6} first")
+        raise DataError(
+            f"{run} has no finished model; {again('teachers' if cfg.system.name == 'teacher' else 'students')}"
+        )
     origin = recipe_origin(cfg, Tokenizer.load(model).hash)
     tests = TestSets(Path(cfg.data), list(cfg.sets.test), cfg.decode.max_duration)
     fresh = export_model(model, out, origin=origin, tests=tests)

@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from seqkd.cli.settings import CONF, student_runs
+from seqkd.config import student_runs, system_settings
 from seqkd.errors import ConfigError, DataError, SeqkdError
 from seqkd.layout import run_directory, teacher_run
+from seqkd.stages import again
 
 
 def check_pairs(cfg: DictConfig) -> None:
@@ -51,7 +52,7 @@ def make_book(cfg: DictConfig, systems: Sequence[DictConfig], shard: int, shards
 
     A book lies in its teacher's run, and goes with it. One process: the pages of so little text are soon written.
     """
-    students = [(about(cfg, system), seed) for system, seed in taught_runs(cfg)]
+    students = [(system_settings(cfg, system), seed) for system, seed in taught_runs(cfg)]
     if not students:
         print("no system learns from another: there is no book to make")
     for system, seed in alone_runs(cfg):
@@ -64,22 +65,15 @@ def make_book(cfg: DictConfig, systems: Sequence[DictConfig], shard: int, shards
             seq2seq_book.make_book(cfg, run_directory(cfg, system, seed))
 
 
-def about(cfg: DictConfig, system: str) -> DictConfig:
-    """What the file of a system says, on top of those that it builds on."""
-    file = OmegaConf.load(CONF / cfg.task / "system" / f"{system}.yaml")
-    bases = [about(cfg, base) for base in file.pop("defaults", []) if base != "_self_"]
-    return OmegaConf.merge(*bases, file)
-
-
 def alone_runs(cfg: DictConfig) -> list[tuple[str, int]]:
     """Systems that learn from nobody, and the teachers of the others."""
-    taught_by = {run: teacher_run(about(cfg, run[0]), run[1]) for run in student_runs(cfg)}
+    taught_by = {run: teacher_run(system_settings(cfg, run[0]), run[1]) for run in student_runs(cfg)}
     return list(dict.fromkeys(teacher or run for run, teacher in taught_by.items()))
 
 
 def taught_runs(cfg: DictConfig) -> list[tuple[str, int]]:
     """Systems that learn from another."""
-    return [run for run in student_runs(cfg) if teacher_run(about(cfg, run[0]), run[1])]
+    return [run for run in student_runs(cfg) if teacher_run(system_settings(cfg, run[0]), run[1])]
 
 
 def train(cfg: DictConfig) -> None:
@@ -102,7 +96,7 @@ def score(cfg: DictConfig, system: str, seed: int, name: str) -> None:
 
     decoded, reference = run_directory(cfg, system, seed) / f"decode_{name}", Path(cfg.data) / name / "tgt"
     if not (decoded / "hyp.jsonl").is_file():
-        raise ConfigError(f"{decoded} has no hyp.jsonl; run stage 6 (decode) first")
+        raise ConfigError(f"{decoded} has no hyp.jsonl; {again('decode')}")
     written, made = decoded / "score.json", (decoded / "decode.json", reference)
     if written.is_file() and written.stat().st_mtime > max(path.stat().st_mtime for path in made):
         return
@@ -147,7 +141,7 @@ def check(cfg: DictConfig) -> None:
         for name in cfg.sets.test:
             path = run_directory(cfg, system, 0) / f"decode_{name}" / "score.json"
             if not path.is_file():
-                raise SeqkdError(f"{path} is missing; run stage 7 (score) first")
+                raise SeqkdError(f"{path} is missing; {again('score')}")
             value = json.loads(path.read_text(encoding="utf-8"))["scores"][metric]["value"]
             found = f"{value:.2f} {unit}"
             if not reached(value, limit):
@@ -162,4 +156,4 @@ EXPECTED = {
     "nll": ("nats a token", "at most", operator.le),
 }
 PREPARE = {"pairs": check_pairs, "tokens": make_tokens}
-GROUPS = {"alone": alone_runs, "taught": taught_runs}
+GROUPS = {"teachers": (alone_runs,), "students": (taught_runs,)}

@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from seqkd.cli.settings import student_runs
+from seqkd.config import student_runs
 
 ASSISTANTS = ("assistant_1s", "assistant_2s", "assistant_4s")
 TEACHERS = (*ASSISTANTS, "teacher")
@@ -65,14 +65,9 @@ def export(cfg: DictConfig) -> None:
     systems.export(cfg)
 
 
-PREPARE = {"features": make_features, "export": export}
-GROUPS = {
-    "assistants": assistant_runs,
-    "teacher": teacher_runs,
-    "students": other_runs,
-    "rounds": round_runs,
-    "last_teacher": last_teacher_runs,
-}
+EXPORT_EACH = False  # one model, of the best student
+PREPARE = {"features": make_features}
+GROUPS = {"teachers": (assistant_runs, teacher_runs), "students": (other_runs, round_runs, last_teacher_runs)}
 
 
 def decode(cfg: DictConfig, system: str, seed: int, name: str) -> None:
