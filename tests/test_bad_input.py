@@ -270,7 +270,8 @@ def features_of_other_settings(place: Place) -> None:
 @fault(
     "train --one",
     "system=kd",
-    says="{exp}/teacher/seed0/model: no teacher here; name one by teacher.import_from=DIR, or run ./run.sh --stage teachers",
+    says="{exp}/teacher/seed0/model: no teacher here; name one by teacher.import_from=DIR, or run "
+    "./run.sh --stage teachers",
 )
 def no_teacher(place: Place) -> None:
     shutil.rmtree(place.exp / "teacher")
@@ -287,7 +288,7 @@ def no_imported_teacher(place: Place) -> None:
 
 
 def teacher_of_other_tokens(place: Place) -> None:
-    """The teacher stays as it was; stage 2 is run again with other units."""
+    """The teacher stays as it was; units are made again, of another kind."""
     assert main(["prepare", "tokens", *arguments(place.exp, place.data), "tokens.type=char"]) == 0
 
 
@@ -346,7 +347,8 @@ def decoding_a_set_without_features(place: Place) -> None:
 @fault(
     "train --one",
     "system=student",
-    says="{data}/train/feats/00000.safetensors is damaged (*); delete {data}/train/feats and run ./run.sh --stage prepare",
+    says="{data}/train/feats/00000.safetensors is damaged (*); delete {data}/train/feats and run "
+    "./run.sh --stage prepare",
 )
 def damaged_features(place: Place) -> None:
     shard = place.data / "train" / "feats" / "00000.safetensors"
@@ -394,22 +396,25 @@ def unknown_preset(place: Place) -> None:
     pass
 
 
-@fault("train", "systems=[sudent]", says="there is no system 'sudent'; known: aligned_smoothing, *, teacher_guided")
+@fault(
+    "train",
+    "systems=[sudent]",
+    says="there is no system 'sudent'; did you mean student? known: aligned_smoothing, *",
+)
 def unknown_system(place: Place) -> None:
     pass
 
 
-@fault("prepare everything", says="ctc_kd has no step 'everything' to prepare; known: corpus, features, tokens")
+@fault("prepare everything", says="asr has no step 'everything' to prepare; known: corpus, features, tokens")
 def unknown_step(place: Place) -> None:
     pass
 
 
-@fault("train --group pupils", says="ctc_kd has no group 'pupils' to train; known: teacher, further_teachers, students")
-def unknown_group(place: Place) -> None:
-    pass
-
-
-@fault("train --one", "system=sudent", says="there is no system/sudent; known: aligned_smoothing, *, teacher_guided")
+@fault(
+    "train --one",
+    "system=sudent",
+    says="there is no system/sudent; did you mean student? known: aligned_smoothing, *",
+)
 def unknown_single_system(place: Place) -> None:
     pass
 
@@ -481,7 +486,7 @@ def bad_distance(place: Place) -> None:
     "train --one",
     "system=student",
     "student.model.encoder=lstm",
-    says="model.encoder is 'lstm'; expected one of conformer, conv",
+    says="setting student.model.encoder is 'lstm'; expected one of conformer, conv",
 )
 def unknown_encoder(place: Place) -> None:
     pass
@@ -492,8 +497,7 @@ def unknown_encoder(place: Place) -> None:
     "system=student",
     "model@student.model=conformer",
     "student.model.heads=7",
-    says="model settings for encoder 'conformer' do not fit: attention width 24 must be a multiple of twice the 7 "
-    "heads",
+    says="setting student.model.heads is 7; expected a number whose double divides the width, which is 24",
 )
 def heads_that_do_not_divide(place: Place) -> None:
     pass

@@ -12,9 +12,9 @@ def main(argv: list[str]) -> int:
     """Entry point: one model directory with ``--model`` and ``--out``, or else what a recipe has trained."""
     made = parser(
         "export",
-        "Write files to deploy. Of speech recognisers exp/<system>/seed0/export for every system of systems=[...]: ONNX "
-        "(float and 8-bit weights), torch.export, tokenizer, hashes and a model card; of shots exp/model, the best "
-        "student. With --model, do it for one model directory of a speech recogniser.",
+        "Write files to deploy. Of speech recognisers exp/<system>/seed0/export for every system of systems=[...]: "
+        "ONNX (float and 8-bit weights), torch.export, tokenizer, hashes and a model card; of shots exp/model, the "
+        "best student. With --model, do it for one model directory of a speech recogniser.",
     )
     made.add_argument("--model", type=Path, metavar="DIR", help="a model directory, exported without its recipe")
     made.add_argument("--out", type=Path, metavar="DIR", help="where to write it (with --model)")

@@ -1,6 +1,6 @@
 """What learning from a book costs and gives, on the espeak_voices recipe's default preset; writes book_training.md.
 
-    egs/espeak_voices/ctc_kd/run.sh --stop-stage 3     # corpus, features, tokenizer, teacher
+    egs/espeak_voices/ctc_kd/run.sh --stop-stage teachers     # corpus, features, tokenizer, teacher
     python -m tests.bench.book_training
 
 Times updates without a teacher, with the book and beside the live teacher, interleaved, on one thread; then trains KD
@@ -177,7 +177,7 @@ def main() -> None:
     made.add_argument("--exp", type=Path, default=RECIPE / "exp" / "book_training", help="where the runs go")
     exp = made.parse_args().exp
     if not (RECIPE / "exp" / "default" / "teacher" / "seed0" / "summary.json").is_file():
-        sys.exit("there is no teacher yet: run egs/espeak_voices/ctc_kd/run.sh --stop-stage 3 first")
+        sys.exit("there is no teacher yet: run egs/espeak_voices/ctc_kd/run.sh --stop-stage teachers first")
     torch.set_num_threads(1)
     timing = exp / "timing"
     seqkd(["book", "make", *options(timing, "systems=[kd]", "book=dense")])

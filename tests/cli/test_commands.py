@@ -58,7 +58,7 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
         (["train", "--nj", "0"], "seqkd train: error: --nj must be at least 1 and --ngpu at least 0"),
         (["train", "--nj", "many"], "seqkd train: error: argument --nj: invalid int value: 'many'"),
         (["prepare", "tokens", "--task", "x"], "seqkd prepare: error: argument --task: invalid choice: 'x'"),
-        (["prepare"], "seqkd prepare: error: the following arguments are required: what"),
+        (["train", "--group", "pupils"], "seqkd train: error: argument --group: invalid choice: 'pupils' (choose from"),
         (["score"], "seqkd score: error: the following arguments are required: --ref, --hyp"),
     ],
 )

@@ -217,8 +217,8 @@ def test_sets_of_different_settings_do_not_mix(directory: Path) -> None:
     make_features(other, FeatureSettings(RATE, 24), nj=1)
     with pytest.raises(DataError) as caught:
         FeatureStore([directory, other]).settings  # noqa: B018
-    assert (
-        str(caught.value) == f"{directory}, {other} have features of different settings; run ./run.sh --stage prepare"
+    assert str(caught.value) == (
+        f"{directory}, {other} have features of different settings; run ./run.sh --stage prepare"
     )
 
 

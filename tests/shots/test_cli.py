@@ -284,8 +284,8 @@ def no_model(place: Path, patch: pytest.MonkeyPatch) -> None:
 
 @fault(
     "song.wav", "-o", "cut.edl", "--model", "nowhere",
-    says="the model nowhere does not exist; make one with ./egs/synthetic_concerts/music2shot/run.sh --stop-stage export (about "
-    "12 minutes on two cores), which leaves it in egs/synthetic_concerts/music2shot/exp/default/model.",
+    says="the model nowhere does not exist; make one with ./egs/synthetic_concerts/music2shot/run.sh --stop-stage "
+    "export (about 12 minutes on two cores), which leaves it in egs/synthetic_concerts/music2shot/exp/default/model.",
 )  # fmt: skip
 def model_that_is_not_there(place: Path, patch: pytest.MonkeyPatch) -> None: ...
 

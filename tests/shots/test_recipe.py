@@ -61,10 +61,10 @@ def test_the_defaults_are_the_published_hyperparameters():
 def test_help_lists_stages_and_mistakes_are_one_sentence(script, tmp_path):
     run = lambda *a: subprocess.run([script, *a], cwd=tmp_path, capture_output=True, text=True, timeout=60)  # noqa: E731
     said = run("--help").stdout
-    assert all(f"{number}  " in said for number in range(10)) and "student and teacher in turn" in said
+    assert all(f"{number}  " in said for number in range(10))
     for arguments, says in (
         (["--sage", "1"], "run.sh: unknown option --sage; known: --stage --stop-stage"),
-        (["--stop-stage", "10"], "run.sh: --stop-stage is 10; the last stage is 9\n"),
+        (["--stop-stage", "10"], "run.sh: --stop-stage is '10'; expected a number from 0 to 9, or one of: corpus "),
         (["--preset", "huge"], "run.sh: there is no preset huge; known: default"),
     ):
         done = run(*arguments)
@@ -86,7 +86,7 @@ def test_smoke(tmp_path):
     command = [script, "--preset", "smoke", "--exp", exp, "--data", data]
     run = lambda *a: subprocess.run([*command, *a], cwd=tmp_path, capture_output=True, text=True, timeout=3600)  # noqa: E731
     began = time.monotonic()
-    done = run()
+    done = run("--stop-stage", "export")
     print(f"{time.monotonic() - began:.0f} s")
     assert done.returncode == 0, done.stdout + done.stderr
     headings = re.findall(r"^== stage (\d+): (.*)$", done.stdout, re.MULTILINE)
