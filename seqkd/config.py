@@ -61,7 +61,7 @@ def composed(args: argparse.Namespace, *extra: str) -> tuple[DictConfig, list[st
 
     first = []
     if args.conf:
-        first.append(f"hydra.searchpath=[{quoted(args.conf.resolve().as_uri())}]")
+        first.append(search_path(args.conf))
     if args.preset:
         if not (args.conf and (args.conf / "preset" / f"{args.preset}.yaml").is_file()):
             known = sorted(p.stem for p in (args.conf / "preset").glob("*.yaml")) if args.conf else []
@@ -82,6 +82,11 @@ def composed(args: argparse.Namespace, *extra: str) -> tuple[DictConfig, list[st
                 added.append(unknown[1])
                 continue
             raise ConfigError(explain(error, given, args.task)) from error
+
+
+def search_path(conf: Path) -> str:
+    """The setting by which Hydra finds a recipe's own files. It takes no percent signs for spaces, as URIs have."""
+    return f"hydra.searchpath=[{quoted(f'file://{conf.resolve()}')}]"
 
 
 def with_plus(override: str, keys: Iterable[str]) -> str:

@@ -21,6 +21,9 @@ def main(argv: list[str]) -> int:
         "what", nargs="?", help="corpus, or a step of the task, such as features or tokens (default: all of its steps)"
     )
     args = parse(made, argv)
+    if args.what and "=" in args.what:  # no step, but the first of the settings
+        args.overrides.insert(0, args.what)
+        args.what = None
     cfg = compose(args)
     from seqkd.tasks import task_of
 

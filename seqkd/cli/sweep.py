@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest import mock
 
-from seqkd.config import CONF, check_settings, composed, explain, quoted, shared_overrides, with_plus
+from seqkd.config import CONF, check_settings, composed, explain, quoted, search_path, shared_overrides, with_plus
 from seqkd.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def sweep(args: argparse.Namespace) -> int:
         *shared_overrides(cfg),
         f"data={quoted(cfg.data)}",
         f"ngpu={cfg.ngpu}",
-        *([f"hydra.searchpath=[{quoted(args.conf.resolve().as_uri())}]"] if args.conf else []),
+        *([search_path(args.conf)] if args.conf else []),
         *([f"conf={quoted(args.conf.resolve())}"] if args.conf else []),
         *([f"+preset={args.preset}"] if args.preset else []),
     ]

@@ -1,4 +1,4 @@
-"""A recipe's own systems and models, keys that no file names, and the tasks' old names: all from outside the package."""
+"""A recipe's own systems and models, keys that no file names, and the tasks' old names."""
 
 from __future__ import annotations
 

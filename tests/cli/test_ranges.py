@@ -60,13 +60,13 @@ def test_no_number_is_left_out():
 
 
 def refused(cfg: DictConfig, name: str, value: object) -> None:
-    before = OmegaConf.select(cfg, name)
-    OmegaConf.update(cfg, name, value, force_add=True)
+    before = OmegaConf.to_container(cfg, resolve=False)
+    OmegaConf.update(cfg, name, value, merge=False)
     try:
         with pytest.raises(ConfigError) as caught:
             check_settings(cfg)
     finally:
-        OmegaConf.update(cfg, name, before)
+        cfg.update(before)
     assert str(caught.value).startswith(f"setting {name} is ") and "expected" in str(caught.value), name
     assert "\n" not in str(caught.value)
 
