@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Where the jobs of a recipe run: edit this file, or set these variables before run.sh. Sourced by recipes/options.sh.
+# Where the jobs of a recipe run: edit this file, or set these variables before run.sh. Sourced by recipes/run.sh.
 #
 #   SEQKD_BACKEND    local: on this machine, --nj at a time; slurm: each an sbatch job
 #   SEQKD_SBATCH     options of every sbatch, quoted as for a shell: '--partition=gpu --time=24:00:00 --mem=32G'

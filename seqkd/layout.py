@@ -30,7 +30,7 @@ def run_directory(cfg: DictConfig, system: str | None = None, seed: int | None =
 
 
 def teacher_runs(cfg: DictConfig) -> list[tuple[str, int]]:
-    """The (system, seed) of every teacher of CTC students that stage 3 trains, in order; none if they are imported."""
+    """The (system, seed) of every teacher of CTC students that is trained here, in order; none if they are imported."""
     if cfg.teacher.import_from:
         return []
     further = "teacher_guided" if cfg.teacher.guided else "teacher"
@@ -38,7 +38,7 @@ def teacher_runs(cfg: DictConfig) -> list[tuple[str, int]]:
 
 
 def teacher_sources(cfg: DictConfig) -> list[str]:
-    """All that teach: model directories trained in stage 3, or what ``teacher.import_from`` names."""
+    """All that teach: model directories that the stage teachers trained, or what ``teacher.import_from`` names."""
     named = cfg.teacher.import_from
     if named:
         return [named] if isinstance(named, str) else list(named)
@@ -46,7 +46,7 @@ def teacher_sources(cfg: DictConfig) -> list[str]:
 
 
 def trained_teacher(cfg: DictConfig, system: str = "teacher", seed: int = 0) -> Path:
-    """The model directory that stage 3 leaves, in the experiment ``teacher.exp``."""
+    """The model directory that the stage teachers leaves, in the experiment ``teacher.exp``."""
     return Path(cfg.teacher.exp) / system / f"seed{seed}" / "model"
 
 

@@ -12,6 +12,7 @@ from types import ModuleType
 
 # Old name: new name, both below seqkd.
 MOVED = {
+    "cli.checks": "config",
     "data.acoustics": "corpora.speech.acoustics",
     "data.asterisk_prompts": "corpora.speech.asterisk_prompts",
     "data.asterisk_sounds": "corpora.speech.asterisk_sounds",
@@ -84,6 +85,9 @@ MOVED = {
     "shots.tagger": "shots.listening.tagger",
     "shots.timecode": "shots.editing.timecode",
     "shots.timeline": "shots.editing.timeline",
+    "tasks.ctc_kd": "tasks.asr",
+    "tasks.music2shot": "tasks.shots",
+    "tasks.seq2seq_ls": "tasks.translation",
     "teachers.agreement": "teachers.external.agreement",
     "teachers.audio": "teachers.external.audio",
     "teachers.bundles": "teachers.external.bundles",

@@ -38,6 +38,16 @@ def between(low: float, high: float, **values: Any) -> Any:
     return _in_range(values, lambda value: low <= value <= high, f"from {low:g} to {high:g}")
 
 
+def less_than(low: float, high: float, **values: Any) -> Any:
+    """Likewise, of numbers from ``low``, which is allowed, to ``high``, which is not."""
+    return _in_range(values, lambda value: low <= value < high, f"from {low:g} to less than {high:g}")
+
+
+def finite(**values: Any) -> Any:
+    """Likewise, of any numbers but NaN and the infinities."""
+    return _in_range(values, lambda value: True, "a finite number")
+
+
 def share(**values: Any) -> Any:
     """Likewise, of numbers from 0 to 1."""
     return between(0, 1, **values)
@@ -57,7 +67,7 @@ def _in_range(values: Mapping[str, Any], fits: Callable[[Any], bool], wanted: st
     for name, value in values.items():
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not (number and math.isfinite(value) and fits(value)):
-            raise ConfigError(f"{name} is {value!r}; expected {'' if number else 'a number of '}{wanted}")
+            raise ConfigError(f"{name} is {value!r}; expected {'' if number else 'a number, '}{wanted}")
     return next(iter(values.values()))
 
 
@@ -84,6 +94,8 @@ def arguments_of(kind: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 def build(kind: Callable[..., Made], settings: Mapping[str, Any], where: str, *args: Any) -> Made:
     """Call a class (or function) with settings, whose place ``where`` heads every message.
 
+    ``where`` is empty for settings that stand in no mapping.
+
     Args:
         kind: what takes the settings as keyword arguments, and checks their values.
         settings: plain values by name.
@@ -93,6 +105,15 @@ def build(kind: Callable[..., Made], settings: Mapping[str, Any], where: str, *a
     Raises:
         ConfigError: an unknown or missing setting, or what ``kind`` finds wrong with one, as ``<where>.<its message>``.
     """
+    check_names(kind, settings, where, *args)
+    try:
+        return kind(*args, **settings)
+    except ConfigError as error:
+        raise ConfigError(f"setting {_prefix(where)}{error}") from None
+
+
+def check_names(kind: Callable[..., Any], settings: Mapping[str, Any], where: str, *args: Any) -> None:
+    """Raise ConfigError where ``kind`` takes no setting of a name, or needs one that is not there; see `build`."""
     parameters = arguments_of(kind)
     taken = list(parameters)[: len(args)]
     known = [
@@ -104,11 +125,11 @@ def build(kind: Callable[..., Made], settings: Mapping[str, Any], where: str, *a
         for name in settings:
             if name not in known:
                 near = did_you_mean(name, known) or f"; known: {', '.join(known)}"
-                raise ConfigError(f"there is no setting {where}.{name}{near}")
+                raise ConfigError(f"there is no setting {_prefix(where)}{name}{near}")
     missing = [name for name in known if parameters[name].default is inspect.Parameter.empty and name not in settings]
     if missing:
-        raise ConfigError(f"setting {where}.{missing[0]} is missing")
-    try:
-        return kind(*args, **settings)
-    except ConfigError as error:
-        raise ConfigError(f"setting {where}.{error}") from None
+        raise ConfigError(f"setting {_prefix(where)}{missing[0]} is missing")
+
+
+def _prefix(where: str) -> str:
+    return f"{where}." if where else ""

@@ -73,5 +73,5 @@ class Task(Protocol):
     def sections(self, cfg: DictConfig, experiment: Experiment) -> list[str]:
         """Markdown that only this task's RESULTS.md has; figures go to ``figures`` beside ``report.out``."""
 
-    def export(self, cfg: DictConfig) -> None:
-        """Files to deploy, of every trained student."""
+    def export(self, cfg: DictConfig, systems: Sequence[DictConfig]) -> None:
+        """Files to deploy, of the trained ``systems``, the settings of each."""

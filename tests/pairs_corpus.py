@@ -8,7 +8,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from seqkd.cli.settings import compose, parse, parser
+from seqkd.cli.settings import parse, parser
+from seqkd.config import compose
 from seqkd.translation.pairs import Pair, write_pairs
 from tests.runs import start_training
 
@@ -43,7 +44,7 @@ def make_corpus(data: Path) -> Path:
 
 def arguments(exp: Path, data: Path, *overrides: str) -> list[str]:
     """Command-line arguments of a tiny run."""
-    return ["--task", "seq2seq_ls", "--exp", str(exp), "--data", str(data), "--nj", "1", *SETTINGS, *overrides]
+    return ["--task", "translation", "--exp", str(exp), "--data", str(data), "--nj", "1", *SETTINGS, *overrides]
 
 
 def settings(exp: Path, data: Path, *overrides: str) -> DictConfig:

@@ -222,7 +222,7 @@ def tokenizer_from_an_unlabelled_set(place: Place) -> None:
     pass
 
 
-@fault("train --one", "system=student", says="{exp}/tokens/tokenizer.model is missing; run stage 2 (tokenizer) first")
+@fault("train --one", "system=student", says="{exp}/tokens/tokenizer.model is missing; run ./run.sh --stage prepare")
 def no_tokenizer(place: Place) -> None:
     shutil.rmtree(place.exp / "tokens")
 
@@ -231,7 +231,7 @@ def no_tokenizer(place: Place) -> None:
     "train --one",
     "system=student",
     says="{data}/dev/text, utterance s0-dev000: 'sol' in 'do sol' is unknown to the tokenizer; normalise the "
-    "transcript, or add such text to the tokenizer's training set and run stage 2 again",
+    "transcript, or add such text to the tokenizer's training set and run ./run.sh --stage prepare",
 )
 def unknown_word_in_dev(place: Place) -> None:
     text = place.data / "dev" / "text"
@@ -242,12 +242,16 @@ def unknown_word_in_dev(place: Place) -> None:
 # ---- the order of stages, and what earlier ones left
 
 
-@fault("train --one", "system=student", says="{data}/train has no finished features; run stage 1 first")
+@fault("train --one", "system=student", says="{data}/train has no finished features; run ./run.sh --stage prepare")
 def no_features(place: Place) -> None:
     shutil.rmtree(place.data / "train" / "feats")
 
 
-@fault("train --one", "system=student", says="{data}/train has changed since its features were made; run stage 1 again")
+@fault(
+    "train --one",
+    "system=student",
+    says="{data}/train has changed since its features were made; run ./run.sh --stage prepare",
+)
 def data_newer_than_features(place: Place) -> None:
     place.lines("text", lambda lines: ["s0-train000 do do", *lines[1:]])
 
@@ -257,7 +261,7 @@ def data_newer_than_features(place: Place) -> None:
     "system=student",
     "features.num_mel_bins=30",
     says="{data}/train has features made with {{'sample_rate': 8000, 'num_mel_bins': 20, *}}, but features= is "
-    "{{'sample_rate': 8000, 'num_mel_bins': 30, *}}; run stage 1 again",
+    "{{'sample_rate': 8000, 'num_mel_bins': 30, *}}; run ./run.sh --stage prepare",
 )
 def features_of_other_settings(place: Place) -> None:
     pass
@@ -266,7 +270,8 @@ def features_of_other_settings(place: Place) -> None:
 @fault(
     "train --one",
     "system=kd",
-    says="{exp}/teacher/seed0/model: no teacher here; run stage 3 first, or name one by teacher.import_from=DIR",
+    says="{exp}/teacher/seed0/model: no teacher here; name one by teacher.import_from=DIR, or run "
+    "./run.sh --stage teachers",
 )
 def no_teacher(place: Place) -> None:
     shutil.rmtree(place.exp / "teacher")
@@ -276,14 +281,14 @@ def no_teacher(place: Place) -> None:
     "train --one",
     "system=kd",
     "teacher.import_from=/nowhere",
-    says="/nowhere: no teacher here; run stage 3 first, or name one by teacher.import_from=DIR",
+    says="/nowhere: no teacher here; name one by teacher.import_from=DIR, or run ./run.sh --stage teachers",
 )
 def no_imported_teacher(place: Place) -> None:
     pass
 
 
 def teacher_of_other_tokens(place: Place) -> None:
-    """The teacher stays as it was; stage 2 is run again with other units."""
+    """The teacher stays as it was; units are made again, of another kind."""
     assert main(["prepare", "tokens", *arguments(place.exp, place.data), "tokens.type=char"]) == 0
 
 
@@ -324,12 +329,17 @@ def damaged_model_in_decoding(place: Place) -> None:
     damaged_model(place)
 
 
-@fault("decode", "systems=[]", says="{exp}/teacher/seed0 has no finished model; run stage 3 first")
+@fault("decode", "systems=[]", says="{exp}/teacher/seed0 has no finished model; run ./run.sh --stage teachers")
 def decoding_an_untrained_system(place: Place) -> None:
     shutil.rmtree(place.model)
 
 
-@fault("decode", "systems=[]", "sets.test=[other]", says="{data}/other has no finished features; run stage 1 first")
+@fault(
+    "decode",
+    "systems=[]",
+    "sets.test=[other]",
+    says="{data}/other has no finished features; run ./run.sh --stage prepare",
+)
 def decoding_a_set_without_features(place: Place) -> None:
     pass
 
@@ -337,7 +347,8 @@ def decoding_a_set_without_features(place: Place) -> None:
 @fault(
     "train --one",
     "system=student",
-    says="{data}/train/feats/00000.safetensors is damaged (*); delete {data}/train/feats and run stage 1 again",
+    says="{data}/train/feats/00000.safetensors is damaged (*); delete {data}/train/feats and run "
+    "./run.sh --stage prepare",
 )
 def damaged_features(place: Place) -> None:
     shard = place.data / "train" / "feats" / "00000.safetensors"
@@ -385,22 +396,25 @@ def unknown_preset(place: Place) -> None:
     pass
 
 
-@fault("train", "systems=[sudent]", says="there is no system 'sudent'; known: aligned_smoothing, *, teacher_guided")
+@fault(
+    "train",
+    "systems=[sudent]",
+    says="there is no system 'sudent'; did you mean student? known: aligned_smoothing, *",
+)
 def unknown_system(place: Place) -> None:
     pass
 
 
-@fault("prepare everything", says="ctc_kd has no step 'everything' to prepare; known: corpus, features, tokens")
+@fault("prepare everything", says="asr has no step 'everything' to prepare; known: corpus, features, tokens")
 def unknown_step(place: Place) -> None:
     pass
 
 
-@fault("train --group pupils", says="ctc_kd has no group 'pupils' to train; known: teacher, further_teachers, students")
-def unknown_group(place: Place) -> None:
-    pass
-
-
-@fault("train --one", "system=sudent", says="there is no system/sudent; known: aligned_smoothing, *, teacher_guided")
+@fault(
+    "train --one",
+    "system=sudent",
+    says="there is no system/sudent; did you mean student? known: aligned_smoothing, *",
+)
 def unknown_single_system(place: Place) -> None:
     pass
 
@@ -414,7 +428,7 @@ def unknown_setting(place: Place) -> None:
     pass
 
 
-@fault("train", "zzz=1", says="there is no setting zzz; seqkd/conf/ctc_kd/config.yaml lists what there is")
+@fault("train", "zzz=1", says="there is no setting zzz; seqkd/conf/asr/config.yaml lists what there is")
 def setting_like_no_other(place: Place) -> None:
     pass
 
@@ -472,7 +486,7 @@ def bad_distance(place: Place) -> None:
     "train --one",
     "system=student",
     "student.model.encoder=lstm",
-    says="model.encoder is 'lstm'; expected one of conformer, conv",
+    says="setting student.model.encoder is 'lstm'; expected one of conformer, conv",
 )
 def unknown_encoder(place: Place) -> None:
     pass
@@ -483,8 +497,7 @@ def unknown_encoder(place: Place) -> None:
     "system=student",
     "model@student.model=conformer",
     "student.model.heads=7",
-    says="model settings for encoder 'conformer' do not fit: attention width 24 must be a multiple of twice the 7 "
-    "heads",
+    says="setting student.model.heads is 7; expected a number whose double divides the width, which is 24",
 )
 def heads_that_do_not_divide(place: Place) -> None:
     pass
@@ -503,7 +516,7 @@ def more_gpus_than_there_are(place: Place) -> None:
 # ---- scores and reports
 
 
-@fault("score --recipe", "systems=[]", says="{exp}/teacher/seed0/decode_dev has no text; run stage 7 (decode) first")
+@fault("score --recipe", "systems=[]", says="{exp}/teacher/seed0/decode_dev has no text; run ./run.sh --stage decode")
 def scoring_before_decoding(place: Place) -> None:
     pass
 

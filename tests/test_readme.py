@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from seqkd.cli.main import main
-from seqkd.cli.settings import CONF, TASKS, compose, parse, parser
+from seqkd.cli.settings import parse, parser
+from seqkd.config import CONF, TASKS, compose
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

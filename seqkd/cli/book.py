@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seqkd.cli.jobs import on_slurm, run_shards
-from seqkd.cli.settings import add_shards, check_shards, compose, parse, system_overrides
+from seqkd.cli.settings import add_shards, check_shards, parse
 from seqkd.cli.settings import parser as recipe_parser
+from seqkd.config import compose, system_overrides
 from seqkd.errors import DataError
 from seqkd.processes import Needs
 
@@ -52,19 +53,19 @@ def parser() -> argparse.ArgumentParser:
 def make(argv: list[str]) -> int:
     """``seqkd book make``: in ``--nj`` processes, or with ``--shard`` one process' share, on whatever machine."""
     about = "Write the books that the students of systems=[...] learn from."
-    made = recipe_parser("book make", about, ("ctc_kd", "seq2seq_ls"))
+    made = recipe_parser("book make", about)
     add_shards(made, "write")
     args = parse(made, argv)
     check_shards(args)
     cfg = compose(args)
-    if cfg.book.form == "live":
-        print("book=live: the teacher runs beside its students, there is no book to make")
-        return 0
     from seqkd.tasks import task_of
 
     task = task_of(cfg)
+    if "book" in cfg and cfg.book.form == "live":
+        print("book=live: the teacher runs beside its students, there is no book to make")
+        return 0
     systems = [compose(args, *system_overrides(cfg, system, 0)) for system in cfg.systems]
-    if args.shards or args.task != "ctc_kd":  # the books of sentences are made in one go
+    if args.shards:
         task.make_book(cfg, systems, args.shard or 0, args.shards or 1)
         return 0
     if not task.pages_to_make(cfg, systems):

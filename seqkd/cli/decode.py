@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seqkd.cli.jobs import at_once, on_slurm, run_shards
-from seqkd.cli.settings import add_shards, check_shards, compose, parse, parser
+from seqkd.cli.settings import add_shards, check_shards, parse, parser
+from seqkd.config import compose, system_settings
+from seqkd.layout import run_directory
 from seqkd.processes import Needs
 
 if TYPE_CHECKING:
@@ -21,9 +24,11 @@ def main(argv: list[str]) -> int:
     check_shards(args)
     cfg = compose(args)
     from seqkd.parallel import in_parallel
-    from seqkd.tasks import all_runs
+    from seqkd.tasks import task_of
+    from seqkd.training.order import all_runs
 
-    jobs = [(cfg, system, seed, name) for system, seed in all_runs(cfg) for name in cfg.sets.test]
+    runs = all_runs(task_of(cfg), cfg, partial(system_settings, cfg))
+    jobs = [(cfg, run_directory(cfg, *run), name) for run in runs for name in cfg.sets.test]
     if args.shards:
         jobs = jobs[args.shard :: args.shards]
     elif on_slurm():
@@ -35,12 +40,12 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def decode_one(job: tuple[DictConfig, str, int, str]) -> None:
+def decode_one(job: tuple[DictConfig, Path, str]) -> None:
     """Decode one test set with one model, on one thread."""
     import torch
 
     from seqkd.tasks import task_of
 
-    cfg, system, seed, name = job
+    cfg, run, name = job
     torch.set_num_threads(1)
-    task_of(cfg).decode(cfg, system, seed, name)
+    task_of(cfg).decode(cfg, run, name)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from seqkd.cli.settings import compose, parse, parser, student_runs, system_overrides
+from seqkd.cli.settings import parse, parser
+from seqkd.config import compose, system_overrides
 
 
 def main(argv: list[str]) -> int:
-    """Entry point: one model directory with ``--model`` and ``--out``, or else every student of a recipe, seed 0."""
+    """Entry point: one model directory with ``--model`` and ``--out``, or else what a recipe has trained."""
     made = parser(
         "export",
-        "Write exp/<system>/seed0/export for every system of systems=[...]: ONNX (float and 8-bit weights), "
-        "torch.export, tokenizer, hashes and a model card. With --model, do it for one model directory.",
-        tasks=("ctc_kd",),
+        "Write files to deploy. Of speech recognisers exp/<system>/seed0/export for every system of systems=[...]: "
+        "ONNX (float and 8-bit weights), torch.export, tokenizer, hashes and a model card; of shots exp/model, the "
+        "best student. With --model, do it for one model directory of a speech recogniser.",
     )
     made.add_argument("--model", type=Path, metavar="DIR", help="a model directory, exported without its recipe")
     made.add_argument("--out", type=Path, metavar="DIR", help="where to write it (with --model)")
@@ -30,7 +31,6 @@ def main(argv: list[str]) -> int:
         return 0
     from seqkd.tasks import task_of
 
-    for system, seed in student_runs(cfg):
-        if seed == 0:
-            task_of(cfg).export(compose(args, *system_overrides(cfg, system, seed)))
+    task = task_of(cfg)
+    task.export(cfg, [compose(args, *system_overrides(cfg, system, 0)) for system in cfg.systems])
     return 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seqkd.cli.settings import compose, parse, parser
+from seqkd.cli.settings import parse, parser
+from seqkd.config import compose
 from seqkd.errors import ConfigError, SeqkdError
 
 if TYPE_CHECKING:
@@ -15,8 +16,13 @@ if TYPE_CHECKING:
 def main(argv: list[str]) -> int:
     """Entry point."""
     made = parser("prepare", "Get the corpus, validate it and make features, or train the tokenizer.")
-    made.add_argument("what", help="corpus, or a step of the task, such as features or tokens")
+    made.add_argument(
+        "what", nargs="?", help="corpus, or a step of the task, such as features or tokens (default: all of its steps)"
+    )
     args = parse(made, argv)
+    if args.what and "=" in args.what:  # no step, but the first of the settings
+        args.overrides.insert(0, args.what)
+        args.what = None
     cfg = compose(args)
     from seqkd.tasks import task_of
 

@@ -148,7 +148,7 @@ def find_model(given: Path | None) -> Path:
             return place
     raise ConfigError(
         f"there is no model yet: neither --model nor {VARIABLE} names one, and {MODEL} does not exist; "
-        f"make one with ./{RECIPE}/run.sh (about 12 minutes on two cores)."
+        f"make one with ./{RECIPE}/run.sh --stop-stage export (about 12 minutes on two cores)."
     )
 
 
@@ -157,7 +157,8 @@ def load(given: Path | None) -> ShotModel:
     directory = find_model(given)
     if not directory.is_dir():
         raise ConfigError(
-            f"the model {directory} does not exist; make one with ./{RECIPE}/run.sh (about 12 minutes on two cores), "
+            f"the model {directory} does not exist; make one with ./{RECIPE}/run.sh --stop-stage export "
+            f"(about 12 minutes on two cores), "
             f"which leaves it in {MODEL}."
         )
     from seqkd.shots.model import load_shot_model

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest import mock
 
-from seqkd.cli.settings import CONF, compose, quoted, shared_overrides
+from seqkd.config import CONF, check_settings, composed, explain, quoted, search_path, shared_overrides, with_plus
 from seqkd.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -39,14 +39,16 @@ def sweep(args: argparse.Namespace) -> int:
     firsts = [f"{one.get_key_element()}={next(iter(one.sweep_string_iterator()))}" for one in varied]
     same = [one.input_line for one in parsed(args.overrides, args.task) if not one.is_sweep_override()]
     alike = argparse.Namespace(**{**vars(args), "overrides": [x for x in same if not x.startswith("hydra")] + firsts})
-    cfg = compose(alike)  # so that a mistake is a sentence, before anything starts
+    cfg, added = composed(alike)
+    check_settings(cfg)  # so that a mistake is a sentence, before anything starts
     folder = Path(cfg.exp) / "sweep"
     fixed = [
-        *same,
+        *(with_plus(one, added) for one in same),
         *shared_overrides(cfg),
         f"data={quoted(cfg.data)}",
         f"ngpu={cfg.ngpu}",
-        *([f"hydra.searchpath=[{quoted(args.conf.resolve().as_uri())}]"] if args.conf else []),
+        *([search_path(args.conf)] if args.conf else []),
+        *([f"conf={quoted(args.conf.resolve())}"] if args.conf else []),
         *([f"+preset={args.preset}"] if args.preset else []),
     ]
     names = sorted({one.key_or_group for one in parsed(fixed, args.task)} | {"exp"})
@@ -59,7 +61,7 @@ def sweep(args: argparse.Namespace) -> int:
         "hydra.output_subdir=null",
         "hydra/job_logging=none",  # what this process does with its log messages is its own business
         "hydra/hydra_logging=none",
-        *(one.input_line for one in varied),
+        *(with_plus(one.input_line, added) for one in varied),
     ]
     try:
         # Hydra's public entrance reads the command line, and with this variable leaves errors as they are.
@@ -84,8 +86,6 @@ def parsed(overrides: list[str], task: str) -> list[Override]:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    from seqkd.cli.checks import explain
-
     try:
         return OverridesParser.create().parse_overrides(overrides)
     except HydraException as error:
@@ -96,13 +96,12 @@ def train(cfg: DictConfig) -> None:
     """Train one combination, in whatever process a launcher has made for it."""
     from omegaconf import OmegaConf
 
-    from seqkd.cli.checks import check_values
     from seqkd.processes import needs_of, place
     from seqkd.tasks import task_of
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     OmegaConf.resolve(cfg)
-    check_values(cfg)
+    check_settings(cfg)
     needs = needs_of(cfg)
     if needs.world > 1 and place() is None:
         raise ConfigError(

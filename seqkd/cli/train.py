@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 
 from seqkd.cli.jobs import Job, at_once, on_slurm, run_jobs
-from seqkd.cli.settings import check_gpus, compose, parse, parser, system_overrides
+from seqkd.cli.settings import check_gpus, parse, parser
+from seqkd.config import compose, system_overrides, system_settings
 from seqkd.errors import ConfigError
 from seqkd.processes import Needs, needs_of, place
+from seqkd.training.order import GROUPS
 
 
 def main(argv: list[str]) -> int:
@@ -19,7 +22,7 @@ def main(argv: list[str]) -> int:
     made.add_argument(
         "--one", action="store_true", help="train only system= with seed=, here; several processes by torchrun"
     )
-    made.add_argument("--group", help="train only this group of the task's systems, such as teacher")
+    made.add_argument("--group", choices=GROUPS, help="train only these: those that others learn from, or the others")
     made.add_argument(
         "--multirun",
         action="store_true",
@@ -34,7 +37,7 @@ def main(argv: list[str]) -> int:
     cfg = compose(args)
     from seqkd.layout import run_directory
     from seqkd.tasks import task_of
-    from seqkd.training.order import GROUPS, levels_of
+    from seqkd.training.order import levels_of
     from seqkd.training.run import train
 
     task, needs = task_of(cfg), needs_of(cfg)
@@ -45,12 +48,10 @@ def main(argv: list[str]) -> int:
             start_processes(needs, argv)
         train(task, cfg)
         return 0
-    if args.group not in (None, *GROUPS):
-        raise ConfigError(f"there is no group {args.group!r} to train; known: {', '.join(GROUPS)}")
-    levels = levels_of(task, cfg, lambda name: compose(args, f"system={name}").system)
+    levels = levels_of(task, cfg, partial(system_settings, cfg))
     for group in [args.group] if args.group else GROUPS:
         if not levels[group]:
-            print(f"{group}: nothing to train")
+            print(f"there are no {group} to train")
         for runs in levels[group]:
             if len(runs) == 1 and needs.world == 1 and not on_slurm():  # here, where its progress can be seen
                 train(task, compose(args, *system_overrides(cfg, *runs[0])))

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 from seqkd.cli.jobs import Job, at_once, run_jobs
-from seqkd.cli.settings import compose, parse, parser, shared_overrides
+from seqkd.cli.settings import parse, parser
+from seqkd.config import compose, shared_overrides
 from seqkd.errors import ConfigError
 from seqkd.files import write_text
 from seqkd.processes import needs_of
@@ -14,8 +15,8 @@ from seqkd.processes import needs_of
 
 def main(argv: list[str]) -> int:
     """Entry point."""
-    about = "Train variants of systems and rank them by dev WER; needs stages 0 to 5."
-    made = parser("tune", about, tasks=("ctc_kd",))
+    about = "Train variants of systems and rank them by dev WER; needs the stages up to book."
+    made = parser("tune", about, tasks=("asr",))
     made.add_argument("--variants", type=Path, required=True, help="YAML: name: [system=NAME, key=value, ...]")
     made.add_argument("--out", type=Path, help="write the table here (Markdown)")
     args = parse(made, argv)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from seqkd.cli.settings import compose, parse, parser
+from seqkd.cli.settings import parse, parser
+from seqkd.config import compose
 from seqkd.errors import ConfigError
 
 
 def main(argv: list[str]) -> int:
     """Entry point: one table for each system of ``systems=[...]``."""
     about = "Choose decode.lm_weight and decode.word_score on dev; decode.lm and decode.beam say what is searched."
-    made = parser("tune-lm", about, tasks=("ctc_kd",))
+    made = parser("tune-lm", about, tasks=("asr",))
     made.add_argument("--lm-weights", type=numbers, metavar="A,B,...", help="to try (default: a small grid)")
     made.add_argument("--word-scores", type=numbers, metavar="A,B,...", help="likewise")
     args = parse(made, argv)

@@ -61,7 +61,8 @@ def check_sets(sets: Mapping[str, dict[str, Any]], base_keys: Iterable[str]) -> 
     """Check names and keys of all sets; returns the names, every set after those that it is made of.
 
     Raises:
-        ConfigError: No sets, an unknown key, a set made of one that is not there or, in the end, of itself.
+        ConfigError: No sets, an unknown key, a subset of less than one, a set made of one that is not there or, in the
+            end, of itself.
     """
     if not sets:
         raise ConfigError("The corpus has no sets; name at least one under `sets`.")
@@ -77,6 +78,8 @@ def check_sets(sets: Mapping[str, dict[str, Any]], base_keys: Iterable[str]) -> 
             raise ConfigError(f"Set {name!r} is {settings!r}, expected settings.")
         derived = "subset_of" in settings
         check_keys(f"Set {name!r}", settings, DERIVED_KEYS if derived else base_keys)
+        if derived and settings.get("utterances") is not None:  # now, rather than when the set it is of has been made
+            number(f"Set {name!r}: utterances", settings["utterances"], 1, 999_999)
         for key in ("subset_of", "without"):
             if key in settings and settings[key] not in sets:
                 raise ConfigError(f"Set {name!r}: {key} names {settings[key]!r}, which is not one of the sets.")

@@ -21,6 +21,7 @@ from seqkd.data.tokens import Tokenizer
 from seqkd.errors import DataError
 from seqkd.losses import Hypotheses
 from seqkd.models.layers import subsampled_length
+from seqkd.stages import again
 
 
 @dataclass
@@ -97,7 +98,7 @@ def load_corpus(data: Path, labelled: list[str], tokenizer: Tokenizer, unlabelle
     for name in names:
         utterances = read_data_dir(data / name)
         if data_fingerprint(utterances) != finished_features(data / name)["data"]:
-            raise DataError(f"{data / name} has changed since its features were made; run stage 1 again")
+            raise DataError(f"{data / name} has changed since its features were made; {again('prepare')}")
         for u in utterances:
             if u.id in corpus.transcripts or u.id in corpus.dropped:
                 raise DataError(f"utterance {u.id} of {data / name} is also in another set of {names}; remove one")

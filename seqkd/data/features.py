@@ -18,9 +18,11 @@ import torch
 from torch import Tensor
 
 from seqkd.data.kaldi import Utterance, check_audio, read_data_dir
-from seqkd.errors import ConfigError, DataError
+from seqkd.errors import DataError
 from seqkd.files import atomic_path, write_json
 from seqkd.parallel import in_parallel
+from seqkd.settings import at_least
+from seqkd.stages import again
 
 SHARD = 500  # utterances: about 60 MB of 80-bin features
 
@@ -35,9 +37,9 @@ class FeatureSettings:
     frame_shift_ms: float = 10.0
 
     def __post_init__(self) -> None:
-        for name, least in {"sample_rate": 1, "num_mel_bins": 4, "frame_length_ms": 1.0, "frame_shift_ms": 1.0}.items():
-            if getattr(self, name) < least:
-                raise ConfigError(f"features.{name} is {getattr(self, name)}; expected at least {least}")
+        at_least(1, sample_rate=self.sample_rate)
+        at_least(4, num_mel_bins=self.num_mel_bins)
+        at_least(1, frame_length_ms=self.frame_length_ms, frame_shift_ms=self.frame_shift_ms)
 
 
 def fbank(samples: Tensor, settings: FeatureSettings) -> Tensor:
@@ -93,7 +95,7 @@ def finished_features(directory: Path) -> dict[str, Any]:
     """``settings`` and ``data`` (a fingerprint) of a data directory's features; DataError if they are not finished."""
     done = directory / "feats" / "done.json"
     if not done.is_file():
-        raise DataError(f"{directory} has no finished features; run stage 1 first")
+        raise DataError(f"{directory} has no finished features; {again('prepare')}")
     return json.loads(done.read_text(encoding="utf-8"))
 
 
@@ -159,7 +161,7 @@ class FeatureStore:
                 try:
                     tensors = safe_open(shard, "pt")
                 except SafetensorError as error:
-                    raise DataError(f"{shard} is damaged ({error}); delete {feats} and run stage 1 again") from error
+                    raise DataError(f"{shard} is damaged ({error}); delete {feats} and {again('prepare')}") from error
                 where.update(dict.fromkeys(tensors.keys(), tensors))
         return where
 
@@ -173,7 +175,7 @@ class FeatureStore:
         found = {FeatureSettings(**made["settings"]) for made in self._made}
         if len(found) != 1:
             names = ", ".join(str(feats.parent) for feats in self._directories)
-            raise DataError(f"{names} have features of different settings; run stage 1 again")
+            raise DataError(f"{names} have features of different settings; {again('prepare')}")
         return found.pop()
 
     @cached_property

@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from seqkd.settings import at_least, share
+
 
 @dataclass(frozen=True)
 class Draws:
@@ -39,6 +41,11 @@ class SpecAugment:
     time_width: int = 20
     time_fraction: float = 0.2
     warp: int = 0
+
+    def __post_init__(self) -> None:
+        at_least(0, freq_masks=self.freq_masks, freq_width=self.freq_width, warp=self.warp)
+        at_least(0, time_masks=self.time_masks, time_width=self.time_width)
+        share(time_fraction=self.time_fraction)
 
     def stronger_time_masks(self, factor: float) -> SpecAugment:
         """More time masking, as consistency training between differently masked views wants (arXiv:2410.05101)."""

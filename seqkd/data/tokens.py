@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -13,9 +14,41 @@ import sentencepiece
 
 from seqkd.errors import ConfigError, DataError
 from seqkd.files import atomic_path, write_json
+from seqkd.settings import at_least, build, one_of
+from seqkd.stages import again
 
 TYPES = ("unigram", "bpe", "char", "word")
+CLOSED = ("char", "word")  # types that take all the units they see
 BOUNDARIES = ("before", "between")
+
+
+@dataclass(frozen=True)
+class TokenSettings:
+    """The units of transcripts; see `train_tokenizer`.
+
+    Attributes:
+        type: unigram, bpe, char or word.
+        vocab_size: with the special and the unknown unit.
+        directory: where they are written.
+        set: on whose transcripts they are trained.
+        word_boundary: before every word, or only between words.
+    """
+
+    type: str
+    vocab_size: int
+    directory: str = "tokens"
+    set: str = "train"
+    word_boundary: str = "before"
+
+    def __post_init__(self) -> None:
+        one_of(TYPES, type=self.type)
+        one_of(BOUNDARIES, word_boundary=self.word_boundary)
+        at_least(0 if self.type in CLOSED else 4, vocab_size=self.vocab_size)
+        if self.word_boundary == "between" and self.type != "char":
+            raise ConfigError(
+                f"word_boundary is 'between' with tokens.type {self.type!r}; only characters can do without a boundary "
+                "before the first word, set tokens.type=char or tokens.word_boundary=before"
+            )
 
 
 class Tokenizer:
@@ -54,7 +87,7 @@ class Tokenizer:
             bad = [piece.lstrip("▁") for piece, unit in zip(pieces, ids, strict=True) if unit == 1]
             raise DataError(
                 f"{where}: {', '.join(map(repr, bad[:5]))} in {text!r} is unknown to the tokenizer; "
-                "normalise the transcript, or add such text to the tokenizer's training set and run stage 2 again"
+                f"normalise the transcript, or add such text to the tokenizer's training set and {again('prepare')}"
             )
         return ids
 
@@ -75,14 +108,14 @@ class Tokenizer:
         """Read ``tokenizer.model``; its hash must be the one ``tokenizer.json`` states."""
         path = directory / "tokenizer.model"
         if not path.is_file():
-            raise DataError(f"{path} is missing; run stage 2 (tokenizer) first")
+            raise DataError(f"{path} is missing; {again('prepare')}")
         try:
             tokenizer = cls(path.read_bytes())
             stated = json.loads((directory / "tokenizer.json").read_text(encoding="utf-8"))["hash"]
         except (RuntimeError, OSError, ValueError, KeyError) as error:
-            raise DataError(f"{path} or its tokenizer.json is damaged ({error}); run stage 2 again") from error
+            raise DataError(f"{path} or its tokenizer.json is damaged ({error}); {again('prepare')}") from error
         if stated != tokenizer.hash:
-            raise DataError(f"{path} has hash {tokenizer.hash}, but tokenizer.json says {stated}; run stage 2 again")
+            raise DataError(f"{path} has hash {tokenizer.hash}, but tokenizer.json says {stated}; {again('prepare')}")
         return tokenizer
 
 
@@ -101,17 +134,9 @@ def train_tokenizer(
     ``word_boundary`` says where '▁' stands: "before" every word, the first one too, or only "between" words, as in
     CTC teachers of the wav2vec 2.0 kind, whose timing such a student can share; for characters only.
     """
-    if type not in TYPES:
-        raise ConfigError(f"tokens.type is {type!r}; expected one of {', '.join(TYPES)}")
-    if word_boundary not in BOUNDARIES:
-        raise ConfigError(f"tokens.word_boundary is {word_boundary!r}; expected one of {', '.join(BOUNDARIES)}")
-    if word_boundary == "between" and type != "char":
-        raise ConfigError(
-            f"tokens.word_boundary is 'between' with tokens.type {type!r}; only characters can do without a boundary "
-            "before the first word, set tokens.type=char or tokens.word_boundary=before"
-        )
+    build(TokenSettings, {"type": type, "vocab_size": vocab_size, "word_boundary": word_boundary}, "tokens")
     texts = list(texts)
-    closed = type in ("char", "word")
+    closed = type in CLOSED
     output = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(

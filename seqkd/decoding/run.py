@@ -25,6 +25,7 @@ from seqkd.errors import DataError
 from seqkd.files import write_json, write_text
 from seqkd.models.ctc import CtcModel, load_model
 from seqkd.models.storage import model_hash
+from seqkd.stages import again
 
 log = logging.getLogger("seqkd")
 
@@ -33,7 +34,7 @@ def decode_run(cfg: DictConfig, run: Path, name: str) -> None:
     """Decode set ``name`` with ``<run>/model``; do nothing if that was done with the same weights."""
     system = run.parent.name
     if not (run / "model" / "model.safetensors").is_file():
-        raise DataError(f"{run} has no finished model; run stage {3 if system == 'teacher' else 6} first")
+        raise DataError(f"{run} has no finished model; {again('teachers' if system == 'teacher' else 'students')}")
     output = run / f"decode_{name}"
     features = finished_features(Path(cfg.data) / name)
     fusion = fusion_of(cfg)

@@ -34,6 +34,7 @@ from seqkd.errors import ConfigError, DataError
 from seqkd.files import atomic_directory, lock, write_json
 from seqkd.models.ctc import CtcModel, load_model
 from seqkd.models.storage import model_hash
+from seqkd.stages import again
 
 SPEED_SECONDS = 30.0  # of test audio that the real-time factor is measured on
 
@@ -150,7 +151,7 @@ def _test_sets(
         if corpus.store.settings != model.features:
             raise DataError(
                 f"{tests.data / name} has features {corpus.store.settings}, the model {model.features}; "
-                "run stage 1 with the model's settings"
+                f"with the model's settings {again('prepare')}"
             )
         utterances = read_data_dir(tests.data / name)
         texts = {u.id: u.text for u in utterances if u.text is not None}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from seqkd.errors import DataError
 from seqkd.layout import run_directory, teacher_sources
 from seqkd.models.storage import model_hash
+from seqkd.stages import again
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -67,7 +68,7 @@ def recipe_origin(cfg: DictConfig, tokenizer_hash: str) -> Origin:
     run, system = run_directory(cfg), cfg.system
     summary, config = run / "summary.json", run / "config.yaml"
     if not (summary.is_file() and config.is_file()):
-        raise DataError(f"{run} is not finished; run stage {3 if system.name == 'teacher' else 6} first")
+        raise DataError(f"{run} is not finished; {again('teachers' if system.name == 'teacher' else 'students')}")
     trained = json.loads(summary.read_text(encoding="utf-8"))
     described = yaml.safe_load(config.read_text(encoding="utf-8"))
     if described["tokenizer"] != tokenizer_hash:
@@ -93,15 +94,15 @@ def recipe_origin(cfg: DictConfig, tokenizer_hash: str) -> Origin:
 def read_score(run: Path, name: str) -> Scored:
     """Error rates of test set ``name``. Raises DataError when there are none, or they are of other weights."""
     decoded = run / f"decode_{name}"
-    for file, stage in (("decode.json", "7 (decode)"), ("score.json", "8 (score)")):
+    for file, stage in (("decode.json", "decode"), ("score.json", "score")):
         if not (decoded / file).is_file():
-            raise DataError(f"{decoded} has no {file}; run stage {stage} first")
+            raise DataError(f"{decoded} has no {file}; {again(stage)}")
     made_by = json.loads((decoded / "decode.json").read_text(encoding="utf-8"))
     weights = model_hash(run / "model") if (run / "model").is_dir() else None  # imported teachers have none here
     if made_by.get("model") != weights:
         raise DataError(
             f"{decoded} was decoded with weights {made_by.get('model')}, but {run / 'model'} has {weights}; "
-            "run stages 7 (decode) and 8 (score) again"
+            f"{again('decode')}"
         )
     (scored,) = json.loads((decoded / "score.json").read_text(encoding="utf-8"))["systems"].values()
     measured = scored.get("calibration")

@@ -22,6 +22,7 @@ from seqkd.knowledge.manifest import Manifest, mismatch, read_manifest
 from seqkd.knowledge.segments import Entry, Segment, SegmentReader, quoted, read_segment_index, segment_files
 from seqkd.knowledge.writer import check_belongs
 from seqkd.losses.sparse import SparsePosteriors
+from seqkd.stages import again
 
 _ANY: Any = object()  # a field that is not compared
 
@@ -255,15 +256,15 @@ class Book:
         if any((utterance, other) in self._where for other in range(self.manifest.seeds)):
             return (
                 f"the book {self.directory} has utterance {utterance!r}, but not with seed {seed}; "
-                f"its seeds are 0 to {self.manifest.seeds - 1}: run the stage that makes the book again"
+                f"its seeds are 0 to {self.manifest.seeds - 1}; {again('book')}"
             )
         near = extractOne(utterance, self.utterances, score_cutoff=60)
         found = (
             f"; the nearest is {near[0]!r}" if near else f"; it has {quoted(self.utterances)}" if self._where else ""
         )
         return (
-            f"the book {self.directory} has no utterance {utterance!r}{found}; run the stage that makes the book on "
-            "the data that is trained on"
+            f"the book {self.directory} has no utterance {utterance!r}{found}; with the data that is trained on "
+            f"{again('book')}"
         )
 
 

@@ -31,6 +31,7 @@ from seqkd.knowledge.segments import (
     write_index,
 )
 from seqkd.knowledge.writer import check_belongs
+from seqkd.stages import again
 
 
 @dataclass(frozen=True)
@@ -166,9 +167,7 @@ def _gaps(directory: Path) -> Iterator[Fault]:
     for shard, there in sorted(numbers.items()):
         for number in sorted(set(range(max(there))) - there):
             path = directory / shard / f"{number:06d}.safetensors"
-            sentence = (
-                f"{path} and its index are missing; run the stage that makes the book again: it makes what is missing"
-            )
+            sentence = f"{path} and its index are missing; to make what is missing {again('book')}"
             yield Fault(path, (), sentence)
 
 

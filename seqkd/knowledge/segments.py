@@ -26,9 +26,9 @@ import numpy as np
 from seqkd.errors import DataError
 from seqkd.files import atomic_path, write_text
 from seqkd.knowledge.forms import Fields
+from seqkd.stages import again
 
 SEGMENT_NAME = re.compile(r"(\d{5})/(\d{6})\.(safetensors|jsonl)")
-AGAIN = "delete {} and its index, and run the stage that makes the book again: it makes what is missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +182,7 @@ def read_metadata(path: Path) -> Segment:
             raise ValueError("its seal is broken")
         return Segment(path, manifest, tuple(Entry(**json.loads(line)) for line in index.split("\n")[:-1]), length)
     except (KeyError, ValueError, TypeError, OSError) as error:
-        remedy = AGAIN.format(path.name)
+        remedy = remedy_for(path.name)
         raise DataError(f"{path} is damaged: its header cannot be read ({_reason(error)}); {remedy}") from error
 
 
@@ -248,7 +248,7 @@ class SegmentReader:
         if page_digest(entry.id, entry.seed, fields) != entry.digest:
             raise DataError(
                 f"{self.segment.path}: utterance {entry.id!r} is damaged (its checksum is not that with which it was "
-                f"written); {AGAIN.format(self.segment.path.name)}"
+                f"written); {remedy_for(self.segment.path.name)}"
             )
         return fields
 
@@ -266,7 +266,7 @@ def check_size(segment: Segment) -> None:
 def damaged(segment: Segment, how: str) -> str:
     """One sentence about a segment that is damaged as a whole."""
     names = quoted([entry.id for entry in segment.entries])
-    return f"{segment.path} is damaged: {how}; it holds {names}; {AGAIN.format(segment.path.name)}"
+    return f"{segment.path} is damaged: {how}; it holds {names}; {remedy_for(segment.path.name)}"
 
 
 def file_sha256(path: Path) -> str:
@@ -307,3 +307,8 @@ def _seal(content: bytes) -> str:
 
 def _reason(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def remedy_for(name: str) -> str:
+    """What to do about a damaged file of a book."""
+    return f"delete {name} and its index, and to make what is missing {again('book')}"

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqkd.models.layers import feed_forward, rotary_angles, rotate, sinusoids
+from seqkd.models.layers import check_heads, feed_forward, rotary_angles, rotate, sinusoids
 
 
 @dataclass
@@ -50,8 +50,7 @@ class DecoderBlock(nn.Module):
 
     def __init__(self, width: int, heads: int, hidden: int, dropout: float) -> None:
         super().__init__()
-        if width % (2 * heads):
-            raise ValueError(f"attention width {width} must be a multiple of twice the {heads} heads")
+        check_heads(width, heads)
         self.heads, self.attention_dropout = heads, dropout
         self.self_norm, self.cross_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.self_out = nn.Linear(width, 3 * width), nn.Linear(width, width)

@@ -9,7 +9,9 @@ from collections.abc import Collection
 
 from torch import Tensor, nn
 
-from seqkd.models.layers import DepthwiseConv, RotaryAttention, Subsampling, feed_forward, valid_frames
+from seqkd.errors import ConfigError
+from seqkd.models.layers import DepthwiseConv, RotaryAttention, Subsampling, check_heads, feed_forward, valid_frames
+from seqkd.settings import at_least, less_than
 
 
 class ConformerBlock(nn.Module):
@@ -82,6 +84,14 @@ class Encoder(nn.Module):
         return self.norm(x), lengths, inner
 
 
+def check_sizes(width: int, layers: int, hidden: int, kernel: int, dropout: float, subsampling_channels: int) -> None:
+    """Raise ConfigError for a size of which no encoder can be built."""
+    at_least(1, width=width, layers=layers, hidden=hidden, kernel=kernel, subsampling_channels=subsampling_channels)
+    less_than(0, 1, dropout=dropout)
+    if kernel % 2 == 0:
+        raise ConfigError(f"kernel is {kernel}; expected an odd number")
+
+
 def conformer(
     features: int,
     *,
@@ -94,6 +104,8 @@ def conformer(
     subsampling_channels: int,
 ) -> Encoder:
     """Build a Conformer encoder; ``hidden`` is the feed-forward width, ``kernel`` the convolution's (odd)."""
+    check_sizes(width, layers, hidden, kernel, dropout, subsampling_channels)
+    check_heads(width, heads)
     blocks = [ConformerBlock(width, heads, hidden, kernel, dropout) for _ in range(layers)]
     return Encoder(features, width, subsampling_channels, dropout, blocks)
 
@@ -109,5 +121,6 @@ def convolutional(
     subsampling_channels: int,
 ) -> Encoder:
     """Build the small convolutional encoder."""
+    check_sizes(width, layers, hidden, kernel, dropout, subsampling_channels)
     blocks = [ConvBlock(width, hidden, kernel, dropout) for _ in range(layers)]
     return Encoder(features, width, subsampling_channels, dropout, blocks)

@@ -13,6 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from seqkd.errors import ConfigError
+from seqkd.settings import at_least
+
 
 def valid_frames(lengths: Tensor, frames: int) -> Tensor:
     """(B,) lengths -> (B, T) bool, true where a frame belongs to the utterance."""
@@ -69,13 +72,19 @@ def subsampled_length(frames: int) -> int:
     return ((frames + 1) // 2 + 1) // 2
 
 
+def check_heads(width: int, heads: int) -> None:
+    """Raise ConfigError unless each head of attention with rotary positions gets an even share of the width."""
+    at_least(1, heads=heads)
+    if width % (2 * heads):
+        raise ConfigError(f"heads is {heads}; expected a number whose double divides the width, which is {width}")
+
+
 class RotaryAttention(nn.Module):
     """Multi-head self-attention with rotary positions (Su et al., arXiv:2104.09864)."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
-        if width % (2 * heads):
-            raise ValueError(f"attention width {width} must be a multiple of twice the {heads} heads")
+        check_heads(width, heads)
         self.heads, self.dropout = heads, dropout
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from seqkd.data.tokens import Tokenizer
 from seqkd.errors import ConfigError
 from seqkd.models.decoders import LstmCache, LstmDecoder, Memory, TransformerCache, TransformerDecoder
-from seqkd.models.layers import RotaryAttention, feed_forward, sinusoids, valid_frames
+from seqkd.models.layers import RotaryAttention, check_heads, feed_forward, sinusoids, valid_frames
 from seqkd.models.storage import not_a_description, read_description, read_weights, write_model
+from seqkd.settings import at_least, less_than
 
 
 class EncoderBlock(nn.Module):
@@ -73,6 +74,9 @@ def transformer(
     *, width: int, layers: int, decoder_layers: int, heads: int, hidden: int, dropout: float
 ) -> tuple[nn.Module, nn.Module]:
     """Encoder and decoder of a pre-norm Transformer (Vaswani et al. 2017, arXiv:1706.03762; rotary positions)."""
+    at_least(1, width=width, layers=layers, decoder_layers=decoder_layers, hidden=hidden)
+    less_than(0, 1, dropout=dropout)
+    check_heads(width, heads)
     return (
         TransformerEncoder(width, layers, heads, hidden, dropout),
         TransformerDecoder(width, decoder_layers, heads, hidden, dropout),
@@ -81,8 +85,10 @@ def transformer(
 
 def lstm(*, width: int, layers: int, decoder_layers: int, dropout: float) -> tuple[nn.Module, nn.Module]:
     """Encoder and decoder of an LSTM with attention."""
+    at_least(1, width=width, layers=layers, decoder_layers=decoder_layers)
+    less_than(0, 1, dropout=dropout)
     if width % 2:
-        raise ValueError(f"width {width} must be even: each direction of the encoder takes half")
+        raise ConfigError(f"width is {width}; expected an even number: each direction of the encoder takes half")
     return LstmEncoder(width, layers, dropout), LstmDecoder(width, decoder_layers, dropout)
 
 

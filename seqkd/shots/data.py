@@ -24,6 +24,7 @@ from seqkd.data.tables import Entry, number, read_table
 from seqkd.errors import DataError
 from seqkd.files import write_text
 from seqkd.shots.classes import SHOTS, class_number
+from seqkd.stages import again
 
 if TYPE_CHECKING:
     import numpy as np
@@ -125,7 +126,7 @@ def read_songs(directory: Path | str) -> list[Song]:
         raise DataError(f"{directory} does not exist; expected a directory with wav.scp and, if labelled, shots.csv.")
     file = directory / "wav.scp"
     if not file.is_file():
-        raise DataError(f"{file} is missing; a set of songs needs wav.scp; run stage 0 again, or write it.")
+        raise DataError(f"{file} is missing; a set of songs needs wav.scp; write it, or {again('corpus')}")
     table = read_table(file, "an id and an audio file")
     for key, entry in table.items():
         if "/" in key or key.startswith("."):

@@ -30,6 +30,7 @@ from seqkd.shots.fusion import load_teacher
 from seqkd.shots.language import FilmLanguage
 from seqkd.shots.listening.features import read_features
 from seqkd.shots.model import directory_hash, load_shot_model
+from seqkd.stages import again
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +53,7 @@ class Decoded:
 def decode_run(cfg: DictConfig, run: Path, name: str) -> None:
     """Decode set ``name`` with ``<run>/model``; do nothing if that was done with the same model."""
     if not (run / "summary.json").is_file():
-        raise ConfigError(f"{run} has no finished model; run stages 2 to 5 first")
+        raise ConfigError(f"{run} has no finished model; {again('teachers')}")
     output, data = run / f"decode_{name}", Path(cfg.data) / name
     tracks = read_features(data)
     made_by = {
@@ -130,12 +131,12 @@ def read_decoded(output: Path) -> dict[str, Decoded]:
     from safetensors.numpy import load_file
 
     if not (output / "decode.json").is_file():
-        raise DataError(f"{output} has nothing decoded; run stage 6 (decode) first")
+        raise DataError(f"{output} has nothing decoded; {again('decode')}")
     try:
         arrays = load_file(output / "decoded.safetensors")
     except (OSError, SafetensorError) as error:
         raise DataError(
-            f"{output}/decoded.safetensors is damaged ({error}); delete it and run stage 6 again"
+            f"{output}/decoded.safetensors is damaged ({error}); delete it and {again('decode')}"
         ) from error
     keys = [name.removesuffix("/shots") for name in arrays if name.endswith("/shots")]
     return {key: Decoded(arrays[f"{key}/shots"], arrays[f"{key}/posteriors"]) for key in sorted(keys)}

@@ -20,6 +20,7 @@ from seqkd.errors import DataError
 from seqkd.experiment.files import read_json, read_yaml, seed_directories
 from seqkd.shots.metrics import ShotScores, interval
 from seqkd.shots.scoring import read_sums
+from seqkd.stages import again
 from seqkd.statistics.bootstrap import holm, paired_bootstrap
 
 SUMMARY_KEYS = ("parameters", "steps", "passes", "train_seconds", "device")
@@ -137,7 +138,7 @@ def read_experiment(exp: Path, systems: Mapping[str, Mapping[str, Any]], test_se
     Args:
         exp: experiment directory.
         systems: in display order, by name of the directory: ``label``, ``control``, ``isolates``, as in
-            ``conf/music2shot/system``.
+            ``conf/shots/system``.
         test_sets: names of the test sets.
 
     Raises:
@@ -163,5 +164,5 @@ def read_experiment(exp: Path, systems: Mapping[str, Mapping[str, Any]], test_se
         made[name] = System(name, label or name, control, isolates, runs, unfinished)
     kinds = {tuple(run.songs) for system in made.values() for run in system.runs}
     if len(kinds) > 1:
-        raise DataError(f"Systems of {exp} were scored on different songs; run stages 6 and 7 again.")
+        raise DataError(f"Systems of {exp} were scored on different songs; {again('decode')}")
     return Experiment(made)

@@ -29,6 +29,7 @@ from seqkd.files import atomic_path, write_json
 from seqkd.shots.language import FilmLanguage
 from seqkd.shots.model import ShotModel, load_shot_model, save_shot_model
 from seqkd.shots.rates import RATES, averaged, repeated
+from seqkd.stages import again
 
 if TYPE_CHECKING:
     from seqkd.shots.listening.features import Track
@@ -207,13 +208,13 @@ def load_teacher(directory: Path | str) -> FusedTeacher:
 
     directory = Path(directory)
     if not (directory / "fusion.json").is_file():
-        raise DataError(f"{directory}: no finished teacher here; run stage 3 first")
+        raise DataError(f"{directory}: no finished teacher here; {again('teachers')}")
     try:
         tables = CoOccurrence(**load_file(directory / "fusion.safetensors"))
         options = json.loads((directory / "fusion.json").read_text(encoding="utf-8"))
         scale, prior_power = float(options["scale"]), float(options["prior_power"])
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())
-        raise DataError(f"{directory} is a damaged teacher ({reason}); delete it and run stage 3 again") from error
+        raise DataError(f"{directory} is a damaged teacher ({reason}); delete it and {again('teachers')}") from error
     high, middle, low = (load_shot_model(directory / f"assistant_{n}s") for n in RATES)
     return FusedTeacher((high, middle, low), tables, FilmLanguage.load(directory / "language.json"), scale, prior_power)

@@ -18,6 +18,7 @@ from seqkd.shots.data import Shot, data_fingerprint, frame_classes, read_songs
 from seqkd.shots.listening.features import Track, read_features
 from seqkd.shots.model import check_names
 from seqkd.shots.rates import averaged
+from seqkd.stages import again
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def load_songs(directory: Path) -> SongSet:
                 f"{directory} has no shots.csv, but is used as a labelled set; write it: id,start,end,type."
             )
         if song.id not in tracks:
-            raise DataError(f"{directory}: song {song.id!r} has no features; run stage 1 again.")
+            raise DataError(f"{directory}: song {song.id!r} has no features; {again('prepare')}")
         shots[song.id] = song.shots
     names = tuple(tracks[songs[0].id].names)
     for song in songs:

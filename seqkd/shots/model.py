@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from seqkd.errors import ConfigError, DataError
 from seqkd.files import atomic_path, write_text
+from seqkd.settings import less_than
 from seqkd.shots.classes import SHOTS
 from seqkd.shots.language import FilmLanguage
 from seqkd.shots.listening.features import FeatureSettings
@@ -50,10 +51,9 @@ class Architecture:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sizes", tuple(self.sizes))
-        if not self.sizes or min(self.sizes) < 1:
-            raise ConfigError(f"model.sizes is {list(self.sizes)}; expected one size of at least 1 for each layer")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"model.dropout is {self.dropout}; expected at least 0 and less than 1")
+        if not self.sizes or not all(isinstance(size, int) and size >= 1 for size in self.sizes):
+            raise ConfigError(f"sizes is {list(self.sizes)}; expected a whole number of at least 1 for each layer")
+        less_than(0, 1, dropout=self.dropout)
 
 
 class ShotNetwork(nn.Module):

@@ -12,6 +12,7 @@ from seqkd.experiment.parts import bullets, origin, settings, table, thousands
 from seqkd.shots.experiment import Comparison, Experiment, System, compare, read_experiment
 from seqkd.shots.findings import aims, p
 from seqkd.shots.truth import Bound, bound_of, read_truth
+from seqkd.stages import again
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -47,7 +48,7 @@ def write_report(cfg: DictConfig, systems: Mapping[str, Mapping[str, Any]], comm
     systems = {name: systems[name] for name in sorted(systems, key=_rank)}
     experiment = read_experiment(Path(cfg.exp), systems, list(cfg.sets.test))
     if not experiment.finished:
-        raise DataError(f"{cfg.exp} holds no scored run of {', '.join(systems)}; run stages 2 to 7 first")
+        raise DataError(f"{cfg.exp} holds no scored run of {', '.join(systems)}; {again('teachers')}")
     bound = attainable(cfg)
     pairs = [(name, system.control) for name, system in experiment.systems.items() if system.control]
     comparisons = compare(experiment, [*pairs, *PAIRS], replicates=cfg.report.replicates, seed=SEED)

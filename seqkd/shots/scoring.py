@@ -18,6 +18,7 @@ from seqkd.shots.decoding import read_decoded
 from seqkd.shots.listening.features import read_features
 from seqkd.shots.metrics import MEASURES, ShotScores, score_song
 from seqkd.shots.truth import read_truth
+from seqkd.stages import again
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -51,7 +52,7 @@ def score_run(cfg: DictConfig, system: str, seed: int, name: str) -> None:
         if song.shots is None:
             raise DataError(f"{data} has no shots.csv: a test set needs shots; name another set in sets.test")
         if song.id not in decoded:
-            raise DataError(f"{output} lacks song {song.id!r} of {data}; run stage 6 (decode) again")
+            raise DataError(f"{output} lacks song {song.id!r} of {data}; {again('decode')}")
         said = decoded[song.id]
         scores[song.id] = score_song(
             song.shots,
@@ -88,7 +89,7 @@ def read_sums(path: Path) -> dict[str, ShotScores]:
             songs = json.loads(tensors.metadata()["songs"])
             arrays = {field.name: tensors.get_tensor(field.name) for field in fields(ShotScores)}
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is missing or damaged ({error}); run stage 7 (score) again") from error
+        raise DataError(f"{path} is missing or damaged ({error}); {again('score')}") from error
     return {
         song: ShotScores(**{name: rows[n] if rows.ndim > 1 else float(rows[n]) for name, rows in arrays.items()})
         for n, song in enumerate(songs)
@@ -105,7 +106,7 @@ def check_expected(cfg: DictConfig) -> None:
         for name in cfg.sets.test:
             path = run_directory(cfg, system, 0) / f"decode_{name}" / "score.json"
             if not path.is_file():
-                raise SeqkdError(f"{path} is missing; run stage 7 (score) first")
+                raise SeqkdError(f"{path} is missing; {again('score')}")
             found = 100 * json.loads(path.read_text(encoding="utf-8"))[metric]
             said = f"{found:.2f} % {metric.upper()}"
             if found < least:

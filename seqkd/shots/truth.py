@@ -18,6 +18,7 @@ import numpy as np
 from seqkd.errors import DataError
 from seqkd.files import atomic_path, write_json
 from seqkd.shots.chain import given_previous, marginals, most_likely
+from seqkd.stages import again
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,9 @@ def read_truth(directory: Path | str) -> dict[str, Truth]:
 
     file = Path(directory) / "director.safetensors"
     if not file.is_file():
-        raise DataError(f"{file} is missing; only made-up concerts have a known director: run stage 0 of their recipe.")
+        raise DataError(
+            f"{file} is missing; only made-up concerts have a known director: in their recipe, {again('corpus')}"
+        )
     try:
         arrays = load_file(file)
         keys = sorted({name.rpartition("/")[0] for name in arrays})
@@ -153,7 +156,7 @@ def read_truth(directory: Path | str) -> dict[str, Truth]:
             key: Truth.of(arrays[f"{key}/initial"], arrays[f"{key}/chain"], arrays[f"{key}/classes"]) for key in keys
         }
     except (SafetensorError, KeyError) as error:
-        raise DataError(f"{file} is damaged ({error}); delete it and run stage 0 again.") from error
+        raise DataError(f"{file} is damaged ({error}); delete it and {again('corpus')}") from error
 
 
 def read_bound(directory: Path | str) -> Bound:
@@ -163,7 +166,7 @@ def read_bound(directory: Path | str) -> Bound:
         return Bound(**json.loads(file.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise DataError(
-            f"{file} is missing; only made-up concerts have a known bound: run stage 0 of their recipe."
+            f"{file} is missing; only made-up concerts have a known bound: in their recipe, {again('corpus')}"
         ) from None
     except (ValueError, TypeError) as error:
-        raise DataError(f"{file} is damaged ({error}); delete it and run stage 0 again.") from error
+        raise DataError(f"{file} is damaged ({error}); delete it and {again('corpus')}") from error

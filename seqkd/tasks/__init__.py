@@ -14,10 +14,7 @@ if TYPE_CHECKING:
 
     from seqkd.task import Task
 
-# Old name: new name, for one release.
-ALIASES = {"ctc_kd": "asr", "seq2seq_ls": "translation", "music2shot": "shots"}
-
 
 def task_of(cfg: DictConfig) -> Task:
     """The task of the settings."""
-    return importlib.import_module(f"seqkd.tasks.{ALIASES.get(cfg.task, cfg.task)}").TASK
+    return importlib.import_module(f"seqkd.tasks.{cfg.task}").TASK

@@ -40,7 +40,7 @@ def check_compatible(
     if teacher.tokenizer_hash != tokenizer_hash:
         raise ConfigError(
             f"teacher and student both have {classes} classes but different tokenizers "
-            f"({teacher.tokenizer_hash} and {tokenizer_hash}); train both on the tokenizer of stage 2"
+            f"({teacher.tokenizer_hash} and {tokenizer_hash}); train both with one tokens.directory"
         )
     if abs(teacher.frame_shift_ms - frame_shift_ms) > 1e-6:
         raise ConfigError(

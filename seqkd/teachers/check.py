@@ -24,6 +24,7 @@ from seqkd.knowledge import mix
 from seqkd.layout import run_directory
 from seqkd.models.ctc import CtcModel, load_model
 from seqkd.models.layers import Subsampling
+from seqkd.stages import again
 from seqkd.teachers.external.audio import SequenceTeacher
 from seqkd.teachers.external.sequence import fitted
 from seqkd.teachers.listeners import ElsewhereListener, Listener, Sets
@@ -92,7 +93,9 @@ def check_teacher(cfg: DictConfig) -> str:
     lines = [f"{one.name}\n{one.mapping.table()}" for one in teaching if isinstance(one, ElsewhereListener)]
     lines += [f"{name.replace('_', ' ')}: {value}" for name, value in summary.items()]
     if reference is None:
-        lines.append("spike offsets: no reference student yet (exp/student/seed0); run this stage again after stage 6")
+        lines.append(
+            f"spike offsets: no reference student yet (exp/student/seed0); when there is one, {again('check')}"
+        )
     return "\n".join([*lines, f"figure: {out / 'check.png'}"])
 
 
@@ -207,7 +210,9 @@ def draw(found: TeacherStatistics, path: Path, frame_shift_ms: float) -> None:
         axes[1].set(xlabel=f"student spike minus teacher spike (frames of {frame_shift_ms:g} ms)", ylabel="spikes")
         axes[1].set_title(f"Spike offsets; {found.unmatched_spikes} unmatched")
     else:
-        axes[1].text(0.5, 0.5, "no reference student yet:\nrun stage 4 again after stage 6", ha="center", va="center")
+        axes[1].text(
+            0.5, 0.5, f"no reference student yet:\nwhen there is one,\n{again('check')}", ha="center", va="center"
+        )
         axes[1].set_axis_off()
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=110)

@@ -1,4 +1,4 @@
-"""The book of CTC teachers, frame by frame: made in stage 5, read by students in stage 6.
+"""The book of CTC teachers, frame by frame: made in the stage book, read by students.
 
 Letters: V views, B utterances, T feature frames, F feature bins, T' output frames, C classes, K seeds.
 """
@@ -29,6 +29,7 @@ from seqkd.losses import Objective
 from seqkd.losses.build import objective_of
 from seqkd.losses.sparse import densify
 from seqkd.models.layers import Subsampling
+from seqkd.stages import again
 from seqkd.teachers.listeners import Listener, Sets, all_own, device_of
 from seqkd.teachers.own import live_teacher, teacher_ids
 
@@ -275,7 +276,7 @@ def book_id(cfg: DictConfig) -> dict[str, Any]:
     """What decides, of a book, what a student learns: for the description of its run."""
     directory = book_directory(cfg, view_of(cfg), cfg.system.use_unlabelled)
     if not (directory / "manifest.json").is_file():
-        raise ConfigError(f"{directory}: no book here; run stage 5 first, or let the teacher run by book=live")
+        raise ConfigError(f"{directory}: no book here; let the teacher run by book=live, or {again('book')}")
     manifest = read_manifest(directory)
     teachers = {one.hash: one.weight for one in manifest.teachers}
     named = {"teacher": manifest.teachers[0].hash if len(teachers) == 1 else teachers}

@@ -22,6 +22,7 @@ from seqkd.layout import plain, teacher_sources
 from seqkd.models.ctc import CtcModel
 from seqkd.models.layers import subsampled_length
 from seqkd.models.storage import model_hash
+from seqkd.stages import again
 from seqkd.teachers.base import check_compatible
 from seqkd.teachers.checkpoint import CheckpointTeacher
 from seqkd.teachers.external.audio import FrameTeacher, SequenceTeacher, Speech, check_rate, heard
@@ -202,7 +203,7 @@ def own_teacher(source: str) -> CheckpointTeacher:
 def check_there(source: str) -> None:
     """Raise ConfigError unless a model directory is finished."""
     if not (Path(source) / "model.safetensors").is_file():
-        raise ConfigError(f"{source}: no teacher here; run stage 3 first, or name one by teacher.import_from=DIR")
+        raise ConfigError(f"{source}: no teacher here; name one by teacher.import_from=DIR, or {again('teachers')}")
 
 
 def source_name(source: str) -> str:

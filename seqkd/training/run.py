@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seqkd.errors import ConfigError
 from seqkd.losses.build import imported
-from seqkd.settings import at_least
 from seqkd.training.study import Study
 
 if TYPE_CHECKING:
@@ -24,10 +22,6 @@ def train(task: Task, cfg: DictConfig) -> Path:
     Raises:
         ConfigError: settings that cannot be, or a teacher that is not trained yet.
     """
-    try:
-        at_least(1, passes=cfg.system.passes)
-    except ConfigError as error:
-        raise ConfigError(f"setting system.{error}") from None
     study = Study(task, cfg)
     procedure = imported(cfg.system.procedure, "setting system.procedure")
     procedure(study)

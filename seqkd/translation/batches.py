@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from seqkd.data.sampling import StepSampler, longest_first
 from seqkd.data.tokens import Tokenizer
 from seqkd.errors import DataError
+from seqkd.stages import again
 from seqkd.translation.pairs import Pair
 
 BOUNDARY = 0
@@ -78,10 +79,10 @@ def encode_pairs(
     for pair in pairs:
         source = tokenizer.encode(pair.source, unknown=True)
         if written is not None and pair.id not in written:
-            raise DataError(f"pair {pair.id} has no decoded target; make the book again (stage 4)")
+            raise DataError(f"pair {pair.id} has no decoded target; {again('book')}")
         target = tokenizer.encode(pair.target, unknown=True) if written is None else written[pair.id]
         if not source:
-            raise DataError(f"pair {pair.id} has an empty source; run stage 1, which says which sets have such pairs")
+            raise DataError(f"pair {pair.id} has an empty source; to see which sets have such pairs {again('prepare')}")
         if max_length is not None and max(len(source), len(target)) > max_length:
             corpus.over_long.append(pair.id)
         else:

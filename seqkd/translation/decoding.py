@@ -24,6 +24,7 @@ from seqkd.errors import DataError
 from seqkd.files import atomic_path, write_json, write_text
 from seqkd.models.seq2seq import Seq2SeqModel, load_seq2seq
 from seqkd.models.storage import model_hash
+from seqkd.stages import again
 from seqkd.translation.batches import IGNORE, TextCorpus, encode_pairs, evaluation_text
 from seqkd.translation.pairs import pairs_fingerprint, read_pairs
 
@@ -33,7 +34,7 @@ log = logging.getLogger("seqkd")
 def decode_run(cfg: DictConfig, run: Path, name: str) -> Path:
     """Decode set ``name`` with ``<run>/model``; do nothing if that was done with the same weights."""
     if not (run / "model" / "model.safetensors").is_file():
-        raise DataError(f"{run} has no finished model; train it first (stages 3 and 5)")
+        raise DataError(f"{run} has no finished model; {again('teachers')}")
     output = run / f"decode_{name}"
     pairs = read_pairs(Path(cfg.data) / name)
     settings = {"beam": cfg.decode.beam, "length_penalty": cfg.decode.length_penalty}

@@ -18,10 +18,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from seqkd.corpora.corpus import number
 from seqkd.corpora.text.parallel_files import read_text
 from seqkd.errors import DataError
 from seqkd.files import atomic_directory
+from seqkd.settings import at_least
 
 _TABLES = ("src", "tgt")
 
@@ -38,6 +38,24 @@ class Pair:
     def words(self) -> tuple[int, int]:
         """How many words source and target have."""
         return len(self.source.split()), len(self.target.split())
+
+
+@dataclass(frozen=True)
+class TextSettings:
+    """Which pairs are trained on.
+
+    Attributes:
+        max_words: the most that either side may have.
+        max_ratio: the most times the words of the shorter side that the longer one may have; None: any.
+    """
+
+    max_words: int = 100
+    max_ratio: float | None = 4.0
+
+    def __post_init__(self) -> None:
+        at_least(1, max_words=self.max_words)
+        if self.max_ratio is not None:
+            at_least(1, max_ratio=self.max_ratio)
 
 
 @dataclass(frozen=True)
@@ -160,9 +178,7 @@ def filter_pairs(
     Raises:
         ConfigError: ``max_words`` is below 1 or ``max_ratio`` below 1.
     """
-    number("max_words", max_words, 1, 1_000_000)
-    if max_ratio is not None:
-        number("max_ratio", max_ratio, 1, 1_000_000)
+    TextSettings(max_words, max_ratio)
     kept: list[Pair] = []
     empty = over_long = unbalanced = 0
     for pair in pairs:

@@ -1,6 +1,6 @@
 """What learning from a book costs and gives, on the espeak_voices recipe's default preset; writes book_training.md.
 
-    egs/espeak_voices/ctc_kd/run.sh --stop-stage 3     # corpus, features, tokenizer, teacher
+    egs/espeak_voices/ctc_kd/run.sh --stop-stage teachers     # corpus, features, tokenizer, teacher
     python -m tests.bench.book_training
 
 Times updates without a teacher, with the book and beside the live teacher, interleaved, on one thread; then trains KD
@@ -22,10 +22,12 @@ from types import SimpleNamespace
 
 import torch
 from omegaconf import DictConfig
+from seqkd.training.objective import Objective
 
 from seqkd.cli.jobs import Job, run_jobs
 from seqkd.cli.main import main as seqkd
-from seqkd.cli.settings import compose, parse, parser
+from seqkd.cli.settings import parse, parser
+from seqkd.config import compose
 from seqkd.data.batches import load_corpus
 from seqkd.data.features import FeatureSettings
 from seqkd.data.specaugment import SpecAugment
@@ -37,7 +39,6 @@ from seqkd.layout import plain
 from seqkd.models.ctc import CtcModel
 from seqkd.scoring.wer import score
 from seqkd.training.module import CtcDistillation
-from seqkd.training.objective import Objective
 from seqkd.training.run import batches, load_teacher, written_knowledge
 
 ROOT = Path(__file__).parents[2]
@@ -176,7 +177,7 @@ def main() -> None:
     made.add_argument("--exp", type=Path, default=RECIPE / "exp" / "book_training", help="where the runs go")
     exp = made.parse_args().exp
     if not (RECIPE / "exp" / "default" / "teacher" / "seed0" / "summary.json").is_file():
-        sys.exit("there is no teacher yet: run egs/espeak_voices/ctc_kd/run.sh --stop-stage 3 first")
+        sys.exit("there is no teacher yet: run egs/espeak_voices/ctc_kd/run.sh --stop-stage teachers first")
     torch.set_num_threads(1)
     timing = exp / "timing"
     seqkd(["book", "make", *options(timing, "systems=[kd]", "book=dense")])

@@ -2,8 +2,8 @@
 
     python -m tests.bench.export [EXPORT]
 
-EXPORT is the export directory of a system of the recipe espeak_voices (stage 10), for the word times; without it, that
-section is left out. Run it on an idle machine: it uses one core for about two minutes.
+EXPORT is the export directory of a system of the recipe espeak_voices (stage export), for the word times; without it,
+that section is left out. Run it on an idle machine: it uses one core for about two minutes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What averaging CTC teachers does, with and without guidance, on espeak_voices' smoke preset; writes teachers.md.
 
-    egs/espeak_voices/ctc_kd/run.sh --preset smoke --stop-stage 3     # corpus, features, tokenizer, teacher
+    egs/espeak_voices/ctc_kd/run.sh --preset smoke --stop-stage teachers     # corpus, features, tokenizer, teacher
     python -m tests.bench.teachers
 
 Trains two more teachers alone and two guided by the first; teachers.png shows one utterance. About three minutes on two
@@ -18,7 +18,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from seqkd.cli.jobs import Job, run_jobs
-from seqkd.cli.settings import compose, parse, parser
+from seqkd.cli.settings import parse, parser
+from seqkd.config import compose
 from seqkd.data.tokens import Tokenizer
 from seqkd.files import write_text
 from seqkd.teachers.check import TeacherStatistics, all_answers, draw_posteriors, measure

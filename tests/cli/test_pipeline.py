@@ -24,9 +24,8 @@ def stages(exp: Path, data: Path) -> list[list[str]]:
     options = arguments(exp, data, "systems=[student,cons_kd]", "report.replicates=200", "decode.beam=1", *book)
     two = ["--nj", "2"]
     return [
-        ["prepare", "features", *options],
-        ["prepare", "tokens", *options],
-        ["train", "--group", "teacher", *options],
+        ["prepare", *options],
+        ["train", "--group", "teachers", *options],
         ["check-teacher", *options],
         ["book", "make", *options, *two],
         ["train", *options, *two],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shutil
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from seqkd.cli.main import main
-from seqkd.tasks.seq2seq_ls import GROUPS
+from seqkd.tasks import runs_of
 from tests.pairs_corpus import arguments, make_corpus, settings
 
 SYSTEMS = ["none", "adaptive", "tf_kd_self", "word_kd", "book_kd", "sequence_kd"]
@@ -25,8 +26,7 @@ def train(*systems: str) -> list[list[str]]:
 
 
 STAGES = [
-    ["prepare", "pairs"],
-    ["prepare", "tokens"],
+    ["prepare"],
     *train("teacher", "none", "adaptive"),
     ["book", "make"],
     *train("tf_kd_self", "word_kd", "book_kd", "sequence_kd"),
@@ -53,11 +53,11 @@ def changes(*roots: Path) -> dict[Path, int]:
 def test_who_learns_alone_and_who_from_others(tmp_path: Path) -> None:
     cfg = settings(tmp_path, tmp_path, *OPTIONS, "seeds=2")
     alone = {("none", 0), ("none", 1), ("adaptive", 0), ("adaptive", 1), ("teacher", 0)}
-    assert set(GROUPS["alone"](cfg)) == alone  # one teacher for all seeds
+    assert set(itertools.chain(*runs_of(cfg, "teachers"))) == alone  # one teacher for all seeds
     taught = {(system, seed) for system in ("tf_kd_self", "word_kd", "book_kd", "sequence_kd") for seed in (0, 1)}
-    assert set(GROUPS["taught"](cfg)) == taught
+    assert set(itertools.chain(*runs_of(cfg, "students"))) == taught
     only = settings(tmp_path, tmp_path, "systems=[tf_kd_self]", "seeds=2")
-    assert GROUPS["alone"](only) == [("none", 0), ("none", 1)]  # a copy of the same seed
+    assert runs_of(only, "teachers") == [[("none", 0), ("none", 1)]]  # a copy of the same seed
 
 
 @pytest.mark.timeout(400)
@@ -134,7 +134,7 @@ def nothing_usable(exp: Path, data: Path) -> None:
     rewrite(data / "train" / "src", lambda lines: [f"{line} and more" for line in lines])
 
 
-@fault("prepare pairs", "text.max_words=0", says="max_words is 0, expected a number from 1 to *")
+@fault("prepare pairs", "text.max_words=0", says="setting text.max_words is 0; expected at least 1")
 def no_words_allowed(exp: Path, data: Path) -> None:
     pass
 
@@ -149,7 +149,7 @@ def vocabulary_larger_than_the_data(exp: Path, data: Path) -> None:
     pass
 
 
-@fault("train --one", "system=adaptive", says="{exp}/tokens/tokenizer.model is missing; run stage 2 (tokenizer) first")
+@fault("train --one", "system=adaptive", says="{exp}/tokens/tokenizer.model is missing; run ./run.sh --stage prepare")
 def no_tokenizer(exp: Path, data: Path) -> None:
     shutil.rmtree(exp / "tokens")
 
@@ -189,22 +189,26 @@ def all_over_long(exp: Path, data: Path) -> None:
     rewrite(data / "train" / "src", lambda lines: [f"{line} one" for line in lines])
 
 
-@fault("train", "systems=[adaptve]", says="there is no system 'adaptve'; known: adaptive, *")
+@fault("train", "systems=[adaptve]", says="there is no system 'adaptve'; did you mean adaptive? known: adaptive, *")
 def unknown_system(exp: Path, data: Path) -> None:
     pass
 
 
-@fault("decode", "systems=[none]", says="{exp}/none/seed0 has no finished model; train it first (stages 3 and 5)")
+@fault("decode", "systems=[none]", says="{exp}/none/seed0 has no finished model; run ./run.sh --stage teachers")
 def nothing_to_decode(exp: Path, data: Path) -> None:
     pass
 
 
-@fault("score --recipe", "systems=[none]", says="{exp}/none/seed0/decode_test has no hyp.jsonl; run stage 6 *")
+@fault(
+    "score --recipe",
+    "systems=[none]",
+    says="{exp}/none/seed0/decode_test has no hyp.jsonl; run ./run.sh *",
+)
 def nothing_to_score(exp: Path, data: Path) -> None:
     pass
 
 
-@fault("book make", "systems=[word_kd]", "book.form=torn", says="book.form is 'torn'; expected one of dense, *")
+@fault("book make", "systems=[word_kd]", "book.form=torn", says="setting book.form is 'torn'; expected one of dense, *")
 def unknown_form(exp: Path, data: Path) -> None:
     from tests.pairs_corpus import train_here
 

@@ -174,4 +174,6 @@ def test_data_newer_than_its_features(data: Path, tokenizer: Tokenizer) -> None:
     rewrite(data / "train", "s0-train000", "do do")
     with pytest.raises(DataError) as caught:
         load_corpus(data, ["train"], tokenizer)
-    assert str(caught.value) == f"{data / 'train'} has changed since its features were made; run stage 1 again"
+    assert str(caught.value) == (
+        f"{data / 'train'} has changed since its features were made; run ./run.sh --stage prepare"
+    )

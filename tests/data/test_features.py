@@ -138,7 +138,7 @@ def test_an_interrupted_run_carries_on(directory: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(features, "_write_shard", interrupted)
     with pytest.raises(KeyboardInterrupt):
         make_features(directory, SETTINGS, nj=1)
-    with pytest.raises(DataError, match=r"set has no finished features; run stage 1 first$"):
+    with pytest.raises(DataError, match=r"set has no finished features; run ./run.sh --stage prepare$"):
         FeatureStore([directory])
     written.clear()
     monkeypatch.setattr(features, "_write_shard", lambda job: (written.append(job[0].name), write(job)))
@@ -217,7 +217,9 @@ def test_sets_of_different_settings_do_not_mix(directory: Path) -> None:
     make_features(other, FeatureSettings(RATE, 24), nj=1)
     with pytest.raises(DataError) as caught:
         FeatureStore([directory, other]).settings  # noqa: B018
-    assert str(caught.value) == f"{directory}, {other} have features of different settings; run stage 1 again"
+    assert str(caught.value) == (
+        f"{directory}, {other} have features of different settings; run ./run.sh --stage prepare"
+    )
 
 
 def test_a_damaged_shard_is_named(directory: Path) -> None:
@@ -227,7 +229,7 @@ def test_a_damaged_shard_is_named(directory: Path) -> None:
     with pytest.raises(DataError) as caught:
         FeatureStore([directory]).frames  # noqa: B018
     assert str(caught.value).startswith(f"{shard} is damaged (")
-    assert str(caught.value).endswith(f"; delete {directory / 'feats'} and run stage 1 again")
+    assert str(caught.value).endswith(f"; delete {directory / 'feats'} and run ./run.sh --stage prepare")
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ def test_unknown_text_is_named(type: str) -> None:
         trained(type).encode("no ω yes", where="data/dev/text, utterance a-1")
     assert str(caught.value) == (
         "data/dev/text, utterance a-1: 'ω' in 'no ω yes' is unknown to the tokenizer; "
-        "normalise the transcript, or add such text to the tokenizer's training set and run stage 2 again"
+        "normalise the transcript, or add such text to the tokenizer's training set and run ./run.sh --stage prepare"
     )
 
 
@@ -127,7 +127,7 @@ def test_unknown_type() -> None:
 def test_missing(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         Tokenizer.load(tmp_path)
-    assert str(caught.value) == f"{tmp_path}/tokenizer.model is missing; run stage 2 (tokenizer) first"
+    assert str(caught.value) == f"{tmp_path}/tokenizer.model is missing; run ./run.sh --stage prepare"
 
 
 def test_hash_mismatch(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_hash_mismatch(tmp_path: Path) -> None:
         Tokenizer.load(tmp_path)
     assert str(caught.value) == (
         f"{tmp_path}/tokenizer.model has hash {trained('char').hash}, but tokenizer.json says "
-        f"{trained('word').hash}; run stage 2 again"
+        f"{trained('word').hash}; run ./run.sh --stage prepare"
     )
 
 
@@ -149,4 +149,4 @@ def test_damaged_files(tmp_path: Path, name: str, content: bytes) -> None:
     with pytest.raises(DataError) as caught:
         Tokenizer.load(tmp_path)
     assert str(tmp_path / "tokenizer.model") in str(caught.value)
-    assert str(caught.value).endswith("run stage 2 again")
+    assert str(caught.value).endswith("run ./run.sh --stage prepare")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from seqkd.cli.main import main
-from seqkd.tasks import ctc_kd
+from seqkd.tasks import asr
 from tests.runs import arguments, settings, train_here
 from tests.tone_corpus import TONES
 
@@ -50,8 +50,8 @@ def learned(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     exp = tmp_path_factory.mktemp("learned")
     train_here(exp, tones, "student", *LEARNED)
     cfg = settings(exp, tones, *LEARNED)
-    ctc_kd.decode(cfg, "student", 0, "dev")
-    ctc_kd.score(cfg, "student", 0, "dev")
+    asr.decode(cfg, "student", 0, "dev")
+    asr.score(cfg, "student", 0, "dev")
     return exp
 
 

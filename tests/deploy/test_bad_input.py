@@ -56,7 +56,7 @@ MODELS = {
     "{model}: the tokenizer has 5 units but the model 6 classes; the files come from different runs, train again": (
         another_tokenizer
     ),
-    "{model}/tokenizer.model is missing; run stage 2 (tokenizer) first": no_tokenizer,
+    "{model}/tokenizer.model is missing; run ./run.sh --stage prepare": no_tokenizer,
 }
 
 
@@ -174,14 +174,14 @@ def swapped_tokenizer(run: Path) -> None:
 
 
 RUNS = {
-    "{run} is not finished; run stage 6 first": no_summary,
-    "{run}/decode_dev has no score.json; run stage 8 (score) first": not_scored,
-    "{run}/decode_dev has no decode.json; run stage 7 (decode) first": not_decoded,
-    "{run}/decode_dev was decoded with weights 0123456789abcdef, but {run}/model has *; run stages 7 (decode) and 8 "
+    "{run} is not finished; run ./run.sh --stage students": no_summary,
+    "{run}/decode_dev has no score.json; run ./run.sh --stage score": not_scored,
+    "{run}/decode_dev has no decode.json; run ./run.sh --stage decode": not_decoded,
+    "{run}/decode_dev was decoded with weights 0123456789abcdef, but {run}/model has *; run ./run.sh --stage "
     "(score) again": of_other_weights,
     "{run}/model/tokenizer.model has hash *, but the model was trained with * ({run}/config.yaml); put that tokenizer "
     "back, or train again": swapped_tokenizer,
-    "{run} has no finished model; run stage 6 first": lambda run: shutil.rmtree(run / "model"),
+    "{run} has no finished model; run ./run.sh --stage students": lambda run: shutil.rmtree(run / "model"),
 }
 
 

@@ -162,7 +162,7 @@ def test_missing_file(saved: Path, name: str) -> None:
 
 def test_missing_tokenizer(saved: Path) -> None:
     (saved / "tokenizer.model").unlink()
-    assert fault(saved) == f"{saved}/tokenizer.model is missing; run stage 2 (tokenizer) first"
+    assert fault(saved) == f"{saved}/tokenizer.model is missing; run ./run.sh --stage prepare"
 
 
 def test_truncated_weights(saved: Path) -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from seqkd.cli.settings import compose, parse, parser, system_overrides
+from seqkd.cli.settings import parse, parser
+from seqkd.config import compose, system_overrides
 from seqkd.data.features import FeatureSettings
 from seqkd.models.ctc import CtcModel
 from seqkd.tasks import all_runs
-from seqkd.tasks.ctc_kd import make_tokens
+from seqkd.tasks.asr import make_tokens
 from seqkd.training.run import train
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig
 
-from seqkd.cli.settings import compose, parse, parser
+from seqkd.cli.settings import parse, parser
+from seqkd.config import compose
 from seqkd.files import write_json
 from seqkd.shots.data import Song, shots_of, write_songs
 from seqkd.shots.language import FilmLanguage
@@ -77,7 +78,7 @@ TINY = [
 
 def arguments(exp: Path, data: Path, *overrides: str) -> list[str]:
     """Command-line arguments of a tiny run."""
-    return ["--task", "music2shot", "--exp", str(exp), "--data", str(data), "--nj", "1", *TINY, *overrides]
+    return ["--task", "shots", "--exp", str(exp), "--data", str(data), "--nj", "1", *TINY, *overrides]
 
 
 def settings(exp: Path, data: Path, *overrides: str) -> DictConfig:

@@ -197,7 +197,7 @@ def test_features_are_refused_in_one_sentence(
     assert matches(str(caught.value), expected), str(caught.value)
     assert "\n" not in str(caught.value)
     assert not list(folder.rglob(".tmp-*")) and not (folder / "features" / "done.json").exists()
-    with pytest.raises(DataError, match="has no finished features; run stage 1 first"):
+    with pytest.raises(DataError, match=r"has no finished features; run .*--stage prepare"):
         read_features(folder)
 
 

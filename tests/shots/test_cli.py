@@ -275,7 +275,7 @@ def unknown_grid(place: Path, patch: pytest.MonkeyPatch) -> None: ...
     "song.wav", "-o", "cut.edl",
     says="there is no model yet: neither --model nor SEQKD_SHOTS_MODEL names one, and "
     "egs/synthetic_concerts/music2shot/exp/default/model does not exist; make one with "
-    "./egs/synthetic_concerts/music2shot/run.sh (about 12 minutes on two cores).",
+    "./egs/synthetic_concerts/music2shot/run.sh --stop-stage export (about 12 minutes on two cores).",
 )  # fmt: skip
 def no_model(place: Path, patch: pytest.MonkeyPatch) -> None:
     patch.delenv("SEQKD_SHOTS_MODEL")
@@ -284,8 +284,8 @@ def no_model(place: Path, patch: pytest.MonkeyPatch) -> None:
 
 @fault(
     "song.wav", "-o", "cut.edl", "--model", "nowhere",
-    says="the model nowhere does not exist; make one with ./egs/synthetic_concerts/music2shot/run.sh (about 12 minutes "
-    "on two cores), which leaves it in egs/synthetic_concerts/music2shot/exp/default/model.",
+    says="the model nowhere does not exist; make one with ./egs/synthetic_concerts/music2shot/run.sh --stop-stage "
+    "export (about 12 minutes on two cores), which leaves it in egs/synthetic_concerts/music2shot/exp/default/model.",
 )  # fmt: skip
 def model_that_is_not_there(place: Path, patch: pytest.MonkeyPatch) -> None: ...
 

@@ -184,12 +184,12 @@ def test_on_disk(tmp_path):
 
 
 def test_a_damaged_teacher_is_one_sentence(tmp_path):
-    with pytest.raises(DataError, match="no finished teacher here; run stage 3 first"):
+    with pytest.raises(DataError, match=r"no finished teacher here; run .*--stage teachers"):
         load_teacher(tmp_path)
     save_teacher(tmp_path, teacher())
     whole = (tmp_path / "fusion.safetensors").read_bytes()
     (tmp_path / "fusion.safetensors").write_bytes(whole[:-50])
-    with pytest.raises(DataError, match=r"is a damaged teacher \(.*\); delete it and run stage 3 again"):
+    with pytest.raises(DataError, match=r"is a damaged teacher \(.*\); delete it and run ./run.sh --stage teachers"):
         load_teacher(tmp_path)
 
 

@@ -15,6 +15,9 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from seqkd.shots.interactive import all_rounds
+from seqkd.shots.study import Study
+from seqkd.shots.training import Distillation, TrainingSettings, measure, train_network
 
 from seqkd.errors import ConfigError, DataError, SeqkdError
 from seqkd.knowledge import Book
@@ -22,13 +25,10 @@ from seqkd.layout import working_in
 from seqkd.losses.deep_interactive import deep_interactive_loss
 from seqkd.shots.data import frame_classes
 from seqkd.shots.fusion import load_teacher
-from seqkd.shots.interactive import all_rounds
 from seqkd.shots.lessons import draw, lessons, load_corpus
 from seqkd.shots.model import Architecture, ShotNetwork, directory_hash, load_shot_model
 from seqkd.shots.rates import averaged
-from seqkd.shots.study import Study
 from seqkd.shots.targets import read_targets, write_targets
-from seqkd.shots.training import Distillation, TrainingSettings, measure, train_network
 from tests.shots.songs import CLASSES, FEATURES, arguments, settings, train_here, write_set
 
 ROOT = Path(__file__).parents[2]
@@ -287,10 +287,10 @@ def test_changed_songs_train_anew(tmp_path):
 
 def test_what_comes_first_is_asked_for(songs_data, tmp_path):
     for system, says in {
-        "teacher": r"assistant_1s/seed0 has no finished model; run stage 2 \(assistants\) first",
-        "student_kd": r"teacher/seed0 has no finished model; run stage 3 \(teacher\) first",
-        "dil": r"teacher/seed0 has no finished model; run stage 3 \(teacher\) first",
-        "teacher_dil": r"dil/seed0 has no finished model; run stage 5 \(interactive rounds\) first",
+        "teacher": r"assistant_1s/seed0 has no finished model; run ./run.sh --stage teachers",
+        "student_kd": r"teacher/seed0 has no finished model; run ./run.sh --stage teachers",
+        "dil": r"teacher/seed0 has no finished model; run ./run.sh --stage teachers",
+        "teacher_dil": r"dil/seed0 has no finished model; run ./run.sh --stage students",
     }.items():
         with pytest.raises(ConfigError, match=says):
             train_here(tmp_path, songs_data, system)

@@ -27,7 +27,7 @@ def test_agreement_is_silent() -> None:
         (
             {"tokenizer_hash": "xyz"},
             "teacher and student both have 5 classes but different tokenizers (xyz and abc); "
-            "train both on the tokenizer of stage 2",
+            "train both with one tokens.directory",
         ),
         (
             {"frame_shift_ms": 20.0},

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from omegaconf import DictConfig
+from seqkd.training.objective import Objective
 
 from seqkd.cli.main import main
 from seqkd.data.batches import load_corpus, training_batches
@@ -21,7 +22,6 @@ from seqkd.teachers import CheckpointTeacher, EnsembleTeacher
 from seqkd.teachers.ctc_book import open_book, pages_of, plans
 from seqkd.teachers.making import make
 from seqkd.teachers.own import dev_losses, live_teacher, teacher_ids, weights_of
-from seqkd.training.objective import Objective
 from tests.runs import arguments, settings, train_here
 from tests.training.test_module import made
 
@@ -213,7 +213,7 @@ def test_another_teacher_tokenizer_clock_or_set_is_refused(exp: Path, tones: Pat
     other = configured(exp, tones, f"teacher.import_from={exp}/teacher/seed1/model")
     with pytest.raises(ConfigError, match=r"has teachers teacher \(\w+\) and the student \w+; name the book"):
         opened(other)
-    with pytest.raises(ConfigError, match=r"clean: no book here; run stage 5 first, or let the teacher run by book="):
+    with pytest.raises(ConfigError, match=r"clean: no book here; let the teacher run by book="):
         train_here(exp, tones, "kd", "book=dense", "system=kd", "system.objective.teacher_view=clean")
 
 

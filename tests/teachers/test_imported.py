@@ -15,7 +15,7 @@ from seqkd.data.tokens import Tokenizer
 from seqkd.errors import ConfigError, DataError
 from seqkd.knowledge import Book
 from seqkd.layout import run_directory
-from seqkd.tasks.ctc_kd import decode, make_tokens, train
+from seqkd.tasks.asr import decode, make_tokens, train
 from seqkd.teachers.ctc_book import book_directory
 from seqkd.teachers.external.transcript_targets import open_transcripts, targets_of
 from seqkd.teachers.importing import import_teacher

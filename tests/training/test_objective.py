@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 from omegaconf import OmegaConf
-
-from seqkd.cli.checks import CONF
-from seqkd.errors import ConfigError
 from seqkd.training.objective import Objective
+
+from seqkd.config import CONF
+from seqkd.errors import ConfigError
 
 
 def test_consistency_weight_rises_linearly_and_stays() -> None:
@@ -54,6 +54,6 @@ def test_bad_values(options: dict, message: str) -> None:
 
 
 def test_the_settings_file_has_every_field_with_its_default() -> None:
-    written = OmegaConf.to_container(OmegaConf.load(CONF / "ctc_kd" / "system" / "student.yaml").objective)
+    written = OmegaConf.to_container(OmegaConf.load(CONF / "asr" / "system" / "student.yaml").objective)
     assert Objective(**written) == Objective()
     assert written.keys() == Objective.__dataclass_fields__.keys()

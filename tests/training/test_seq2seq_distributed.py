@@ -78,7 +78,7 @@ def outcome(tmp_path: Path, data: Path, tokens: Path, world: int) -> tuple[dict[
 
 @pytest.mark.timeout(200)
 def test_two_processes_share_one_past_self(tmp_path: Path) -> None:
-    from seqkd.tasks.seq2seq_ls import make_tokens
+    from seqkd.tasks.translation import make_tokens
 
     data = make_corpus(tmp_path / "data")
     make_tokens(settings(tmp_path / "exp", data))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from omegaconf import OmegaConf
+from seqkd.training.token_objective import TokenObjective
 
-from seqkd.cli.settings import CONF
+from seqkd.config import CONF
 from seqkd.errors import ConfigError
 from seqkd.losses import (
     adaptive_label_smoothing_loss,
@@ -17,7 +18,6 @@ from seqkd.losses import (
     uniform_label_smoothing_loss,
 )
 from seqkd.losses.book_kd import book_kd_loss
-from seqkd.training.token_objective import TokenObjective
 from seqkd.translation.batches import IGNORE, bounded
 
 P, B, S, C = 2, 3, 5, 7
@@ -89,7 +89,7 @@ def test_faults_are_said(settings: dict, message: str) -> None:
 
 
 def test_the_file_of_systems_says_every_default() -> None:
-    written = OmegaConf.to_container(OmegaConf.load(CONF / "seq2seq_ls" / "system" / "none.yaml").objective)
+    written = OmegaConf.to_container(OmegaConf.load(CONF / "translation" / "system" / "none.yaml").objective)
     assert TokenObjective(**written) == TokenObjective()
     assert list(written) == list(TokenObjective.__dataclass_fields__)
 

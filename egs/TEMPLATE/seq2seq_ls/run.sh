@@ -11,8 +11,8 @@
 # of their own), the rest is train. Lines of one group (corpus.group: a document, a talk, a speaker) stay in one set.
 # Sentences of train that are also in dev or test are taken out and counted. The split is kept in
 # data/<preset>/split.json, so dev and test stay the same when more text comes. If you have finished sets, put them as
-# data/<preset>/{train,dev,test}/{src,tgt} (lines "<id> <text>") and begin with --stage 1.
+# data/<preset>/{train,dev,test}/{src,tgt} (lines "<id> <text>") and begin with --stage prepare.
 #   ./run.sh --help               stages and options
 set -euo pipefail
 cd "$(dirname "$0")"
-exec ../../../recipes/seq2seq_ls.sh "$@"
+exec ../../../recipes/run.sh --task translation "$@"

@@ -6,4 +6,4 @@
 #   ./run.sh --help               stages and options
 set -euo pipefail
 cd "$(dirname "$0")"
-exec ../../../recipes/ctc_kd.sh "$@"
+exec ../../../recipes/run.sh --task asr "$@"

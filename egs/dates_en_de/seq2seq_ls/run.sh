@@ -7,4 +7,4 @@
 # log-likelihood a perfect model has, data/<preset>/<set>.renderings.jsonl how sure it is of what.
 set -euo pipefail
 cd "$(dirname "$0")"
-exec ../../../recipes/seq2seq_ls.sh "$@"
+exec ../../../recipes/run.sh --task translation "$@"

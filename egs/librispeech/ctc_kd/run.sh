@@ -6,8 +6,8 @@
 #   ./run.sh --ngpu 1 model@student.model=conformer_5m --exp exp/5m      of 5 M (or conformer_30m)
 #   ./run.sh --ngpu 1 --preset full                960 h
 #   ./run.sh --ngpu 1 --preset bpe                 subword units; the teacher is trained here
-#   ./run.sh --stage 7 decode.lm=train decode.beam=16     decode with a 3-gram of the transcripts
+#   ./run.sh --stage decode decode.lm=train decode.beam=16     decode with a 3-gram of the transcripts
 #   ./run.sh --help                                stages and options
 set -euo pipefail
 cd "$(dirname "$0")"
-exec ../../../recipes/ctc_kd.sh "$@"
+exec ../../../recipes/run.sh --task asr "$@"

@@ -6,4 +6,4 @@
 # The pages come from Debian's packages manpages, manpages-dev, manpages-de and manpages-de-dev, through apt-get.
 set -euo pipefail
 cd "$(dirname "$0")"
-exec ../../../recipes/seq2seq_ls.sh "$@"
+exec ../../../recipes/run.sh --task translation "$@"

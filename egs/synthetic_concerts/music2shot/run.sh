@@ -2,8 +2,9 @@
 # Learn to cut made-up concerts: songs by a made-up band, shots by a director whose taste is known exactly.
 #   ./run.sh                      twelve minutes on two cores: every system, five seeds: the table in RESULTS.md
 #   ./run.sh --preset smoke       a minute and a half: does everything work here?
+#   ./run.sh --stage export       afterwards: the best student becomes exp/default/model
 #   ./run.sh --help               stages and options
-# Afterwards:  seqkd shots SONG -o cut.otio --model egs/synthetic_concerts/music2shot/exp/default/model
+# With that model:  seqkd shots SONG -o cut.otio --model egs/synthetic_concerts/music2shot/exp/default/model
 set -euo pipefail
 cd "$(dirname "$0")"
-exec ../../../recipes/music2shot.sh "$@"
+exec ../../../recipes/run.sh --task shots "$@"

@@ -214,6 +214,7 @@ def make_corpus(
     check_keys("The shares", shares, DEFAULT_SHARES)
     sizes = {split: number(f"The share of {split!r}", share, 0.001, 1) for split, share in shares.items()}
     number("sample_rate", sample_rate, 8000, 48000)
+    number("max_seconds", max_seconds, 0.1, 3600)
     base = {name: _check_base_set(name, sets[name], sizes) for name in order if "subset_of" not in sets[name]}
 
     sounds = fetch_sounds(Path(downloads) if downloads else data_dir.parent / "downloads")

@@ -22,10 +22,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from seqkd.errors import ConfigError, DataError, SeqkdError
+from seqkd.errors import DataError, SeqkdError
 from seqkd.files import atomic_path, write_json
+from seqkd.settings import between
 from seqkd.shots.data import Song, frame_count, read_songs
 from seqkd.shots.listening.structure import Section
+from seqkd.stages import again
 
 if TYPE_CHECKING:
     from seqkd.shots.listening.spectrum import Progress
@@ -50,9 +52,8 @@ class FeatureSettings:
     tagger: str | None = None
 
     def __post_init__(self) -> None:
-        for name, low, high in (("mel_bands", 16, 128), ("novelty_seconds", 4, 60)):
-            if not low <= getattr(self, name) <= high:
-                raise ConfigError(f"features.{name} is {getattr(self, name)}; expected {low} to {high}.")
+        between(16, 128, mel_bands=self.mel_bands)
+        between(4, 60, novelty_seconds=self.novelty_seconds)
 
 
 @dataclass(frozen=True)
@@ -198,7 +199,7 @@ def read_features(directory: Path | str) -> dict[str, Track]:
     folder = Path(directory) / "features"
     done = folder / "done.json"
     if not done.is_file():
-        raise DataError(f"{directory} has no finished features; run stage 1 first.")
+        raise DataError(f"{directory} has no finished features; {again('prepare')}")
     return {key: load_track(folder / f"{key}.safetensors") for key in json.loads(done.read_text("utf-8"))["songs"]}
 
 
@@ -229,7 +230,7 @@ def load_track(path: Path) -> Track:
         sections = tuple(Section(**section) for section in about.pop("sections"))
         return Track(**arrays, **about, sections=sections)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path} is missing or damaged ({error}); run stage 1 again.") from error
+        raise DataError(f"{path} is missing or damaged ({error}); {again('prepare')}") from error
 
 
 def _numbered(name: str, values: np.ndarray) -> dict[str, np.ndarray]:

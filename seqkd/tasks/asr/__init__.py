@@ -10,7 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from seqkd.errors import DataError
 from seqkd.layout import plain, run_directory, teacher_runs, trained_teacher
-from seqkd.settings import one_of
+from seqkd.stages import again
+from seqkd.tasks.asr.settings import VIEWS
 from seqkd.training.order import teachers_by_name
 
 if TYPE_CHECKING:
@@ -63,18 +64,16 @@ class Asr:
         from seqkd.data.tokens import Tokenizer
 
         system, role = cfg.system, cfg[cfg.system.role]
-        one_of(("same", "independent"), **{"setting system.masks": system.masks})
-        one_of(("student", "clean"), **{"setting system.teacher_view": system.teacher_view})
         names = [role.train_set, *(cfg.unlabelled if system.use_unlabelled else []), cfg.sets.dev]
         features = {name: finished_features(Path(cfg.data) / name) for name in names}
         for name, made in features.items():
             if made["settings"] != plain(cfg.features):
                 raise DataError(
                     f"{Path(cfg.data) / name} has features made with {made['settings']}, but features= is "
-                    f"{plain(cfg.features)}; run stage 1 again"
+                    f"{plain(cfg.features)}; {again('prepare')}"
                 )
         return {
-            "views": {key: system[key] for key in ("masks", "time_mask_factor", "teacher_view", "attention_layers")},
+            "views": {key: system[key] for key in VIEWS},
             "model": plain(role.model),
             "training": plain(role.training),
             "augment": plain(role.augment),
@@ -101,20 +100,27 @@ class Asr:
 
         decode_run(cfg, run, name)
 
-    def export(self, cfg: DictConfig) -> None:
-        """``export/`` in the run of the settings' system and seed: files to deploy, checked on the test sets."""
-        from seqkd.data.tokens import Tokenizer
-        from seqkd.deploy.export import TestSets, export_model
-        from seqkd.deploy.origin import recipe_origin
+    def export(self, cfg: DictConfig, systems: Sequence[DictConfig]) -> None:
+        """``export/`` in the first seed's run of every system: files to deploy, checked on the test sets."""
+        for one in systems:
+            export_run(one)
 
-        run = run_directory(cfg)
-        model, out = run / "model", run / "export"
-        if not (model / "model.safetensors").is_file():
-            raise DataError(f"{run} has no finished model; run stage {3 if cfg.system.name == 'teacher' else 6} first")
-        origin = recipe_origin(cfg, Tokenizer.load(model).hash)
-        tests = TestSets(Path(cfg.data), list(cfg.sets.test), cfg.decode.max_duration)
-        fresh = export_model(model, out, origin=origin, tests=tests)
-        print(f"{out}: {'written' if fresh else 'is up to date'}")
+
+def export_run(cfg: DictConfig) -> None:
+    """``export/`` in the run of the settings' system and seed."""
+    from seqkd.data.tokens import Tokenizer
+    from seqkd.deploy.export import TestSets, export_model
+    from seqkd.deploy.origin import recipe_origin
+
+    run = run_directory(cfg)
+    model, out = run / "model", run / "export"
+    if not (model / "model.safetensors").is_file():
+        stage = "teachers" if cfg.system.name == "teacher" else "students"
+        raise DataError(f"{run} has no finished model; {again(stage)}")
+    origin = recipe_origin(cfg, Tokenizer.load(model).hash)
+    tests = TestSets(Path(cfg.data), list(cfg.sets.test), cfg.decode.max_duration)
+    fresh = export_model(model, out, origin=origin, tests=tests)
+    print(f"{out}: {'written' if fresh else 'is up to date'}")
 
 
 def make_features(cfg: DictConfig) -> None:

@@ -30,28 +30,17 @@ from seqkd.files import write_text
 from seqkd.layout import plain, trained_teacher
 from seqkd.losses import BestPath, FrameKd, Hypotheses, Labels, NBest, Objective, Outputs
 from seqkd.models.ctc import CtcModel, save_model
-from seqkd.settings import build, more_than
+from seqkd.settings import build
+from seqkd.tasks.asr.settings import SpeechTraining
 from seqkd.teachers import CheckpointTeacher, Teacher, align_frames, check_compatible
 from seqkd.teachers.ctc_book import open_book, pages_of, reads, temperature_of
 from seqkd.teachers.external.transcript_targets import learns_sequences, targets_of
 from seqkd.teachers.own import live_teacher
-from seqkd.training.settings import TrainingSettings
 from seqkd.training.study import Study
 from seqkd.training.workload import Monitor
 from seqkd.translation.batches import bounded
 
 log = logging.getLogger("seqkd")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SpeechTraining(TrainingSettings):
-    """Of a speech recogniser. ``max_duration``: seconds of audio a batch, over all processes."""
-
-    max_duration: float
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        more_than(0, max_duration=self.max_duration)
 
 
 @dataclass

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from seqkd.errors import ConfigError
 from seqkd.layout import plain, run_directory
+from seqkd.stages import again
 from seqkd.training.order import teachers_by_name
 
 if TYPE_CHECKING:
@@ -77,9 +78,7 @@ class Shots:
         for name, seed in teachers_by_name(system, cfg.seed):
             home = run_directory(cfg, name, seed)
             if not (home / "summary.json").is_file():
-                raise ConfigError(
-                    f"{home} has no finished model, and {system.name} needs it; run ./run.sh --stage teachers"
-                )
+                raise ConfigError(f"{home} has no finished model, and {system.name} needs it; {again('teachers')}")
             made_from[name] = directory_hash(home / "model")
         return found | {"made_from": made_from}
 
@@ -96,7 +95,7 @@ class Shots:
 
         decode_run(cfg, run, name)
 
-    def export(self, cfg: DictConfig) -> None:
+    def export(self, cfg: DictConfig, systems: Sequence[DictConfig]) -> None:
         """Copy the student with the least dev error, of the best kind that was trained, to ``<exp>/model``.
 
         Raises:
@@ -120,7 +119,7 @@ class Shots:
                     f"  seqkd shots SONG -o cut.otio --model {shlex.quote(str(target.resolve()))}"
                 )
                 return
-        raise ConfigError(f"{cfg.exp} has no finished student to export; run ./run.sh --stage students")
+        raise ConfigError(f"{cfg.exp} has no finished student to export; {again('students')}")
 
 
 TASK = Shots()

@@ -23,7 +23,6 @@ from typing import Any
 from seqkd.files import write_json
 from seqkd.layout import run_directory
 from seqkd.processes import rank, wait_until
-from seqkd.settings import at_least
 from seqkd.shots.fusion import FusedTeacher, load_teacher, save_teacher
 from seqkd.shots.model import ShotModel, directory_hash
 from seqkd.shots.rates import RATES
@@ -50,8 +49,6 @@ class Round:
 def rounds(study: Study) -> None:
     """From the settings to a student (``model/``) and its last teacher (``teacher/``)."""
     home = finished(study, "teacher")
-    at_least(0, **{"setting interaction.rounds": study.cfg.interaction.rounds})
-    at_least(1, **{"setting interaction.patience": study.cfg.interaction.patience})
     if study.done:
         return
     data = ShotData(study.cfg)

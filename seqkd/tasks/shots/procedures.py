@@ -22,6 +22,7 @@ from seqkd.shots.lessons import SongSet
 from seqkd.shots.model import directory_hash, load_shot_model
 from seqkd.shots.rates import RATES
 from seqkd.shots.targets import has_targets, read_targets, write_targets
+from seqkd.stages import again
 from seqkd.tasks.shots.work import ShotData, SongWork
 from seqkd.training.study import Fitted, Study
 
@@ -138,6 +139,6 @@ def finished(study: Study, system: str) -> Path:
     directory = run_directory(study.cfg, system)
     if not (directory / "summary.json").is_file():
         raise ConfigError(
-            f"{directory} has no finished model, and {study.cfg.system.name} needs it; run ./run.sh --stage teachers"
+            f"{directory} has no finished model, and {study.cfg.system.name} needs it; {again('teachers')}"
         )
     return directory / "model"

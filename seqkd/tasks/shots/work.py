@@ -18,35 +18,17 @@ from torch.utils.data import DataLoader, IterableDataset
 from seqkd.errors import ConfigError
 from seqkd.layout import plain
 from seqkd.losses import Labels, Outputs
-from seqkd.settings import at_least, build
+from seqkd.settings import build
 from seqkd.shots.language import FilmLanguage
 from seqkd.shots.lessons import Lesson, SongSet, draw, lessons, load_songs
 from seqkd.shots.listening.features import FeatureSettings
 from seqkd.shots.model import Architecture, ShotModel, ShotNetwork, save_shot_model
 from seqkd.shots.rates import averaged
-from seqkd.training.settings import TrainingSettings
+from seqkd.tasks.shots.settings import SongTraining
 from seqkd.training.workload import Monitor
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-
-@dataclass(frozen=True, kw_only=True)
-class SongTraining(TrainingSettings):
-    """Of one phase of a shot network. RMSprop and its rate are the paper's; the rest is Chosen.
-
-    Attributes:
-        batch: songs an update, over all processes.
-        window: seconds of each of them.
-    """
-
-    batch: int
-    window: int
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        at_least(1, batch=self.batch)
-        at_least(1, window=self.window)
 
 
 @dataclass(frozen=True)

@@ -67,11 +67,10 @@ class Translation:
         """Model, training, text, units and teacher."""
         from seqkd.data.tokens import Tokenizer
         from seqkd.models.storage import model_hash
-        from seqkd.tasks.translation.work import check_system, finished_teacher
+        from seqkd.tasks.translation.work import finished_teacher
         from seqkd.translation.pairs import pairs_fingerprint, read_pairs
 
         role = cfg[cfg.system.role]
-        check_system(cfg, taught="teacher" in objective.sources())
         teacher = finished_teacher(cfg)
         pairs = {name: read_pairs(Path(cfg.data) / cfg.sets[name]) for name in ("train", "dev")}
         return {
@@ -97,7 +96,7 @@ class Translation:
 
         decode_run(cfg, run, name)
 
-    def export(self, cfg: DictConfig) -> None:
+    def export(self, cfg: DictConfig, systems: Sequence[DictConfig]) -> None:
         """Nothing yet: a trained run's ``model/`` is what there is to deploy."""
         print("translation: a trained run's model/ is what there is to deploy; nothing is exported")
 

@@ -6,7 +6,6 @@ Letters: P passes, B sentences, L source tokens, S target positions, C classes.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,33 +21,15 @@ from seqkd.errors import ConfigError, DataError
 from seqkd.layout import plain, run_directory
 from seqkd.losses import Labels, Outputs
 from seqkd.models.seq2seq import Seq2SeqModel, load_seq2seq, save_seq2seq
-from seqkd.settings import at_least, build, more_than
+from seqkd.settings import build
+from seqkd.tasks.translation.settings import TextTraining
 from seqkd.teachers import seq2seq_book
 from seqkd.training.order import teachers_by_name
-from seqkd.training.settings import TrainingSettings
 from seqkd.training.study import Study
 from seqkd.training.workload import Monitor
 from seqkd.translation.batches import IGNORE, TextBatch, encode_pairs, evaluation_text, training_text
 from seqkd.translation.decoding import read_written
 from seqkd.translation.pairs import filter_pairs, read_pairs
-
-
-@dataclass(frozen=True, kw_only=True)
-class TextTraining(TrainingSettings):
-    """Of an encoder–decoder model.
-
-    Attributes:
-        max_tokens: of a batch, over all processes; a pair counts its longer side.
-        max_length: tokens of either side; training pairs with more are left out.
-    """
-
-    max_tokens: float
-    max_length: int
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        more_than(0, max_tokens=self.max_tokens)
-        at_least(1, max_length=self.max_length)
 
 
 class TextWork:
@@ -135,19 +116,6 @@ class TeacherOutputs:
     def __call__(self, seen: TextBatch, student: Outputs) -> Outputs:
         """(1, B, S, C)."""
         return Outputs(self.logits(seen)[None], student.lengths)
-
-
-def check_system(cfg: DictConfig, *, taught: bool) -> None:
-    """Raise ConfigError when a system's parts do not go together; ``taught`` says if a term looks at a teacher."""
-    system = cfg.system
-    choices = {"targets": ("reference", "beam"), "knowledge": ("live", "book")}
-    for name, allowed in choices.items():
-        if system[name] not in allowed:
-            raise ConfigError(f"setting system.{name} is {system[name]!r}; expected one of {', '.join(allowed)}")
-    if (taught or system.targets == "beam") and not system.teacher:
-        raise ConfigError(f"system {system.name} learns from a teacher, but system.teacher names no system to be it")
-    if taught and system.knowledge == "book" and system.targets == "beam":
-        raise ConfigError(f"system {system.name}: the book is of the references, but system.targets is beam; use live")
 
 
 def finished_teacher(cfg: DictConfig) -> Path | None:

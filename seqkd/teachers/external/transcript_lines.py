@@ -13,6 +13,7 @@ from typing import Any
 
 from seqkd.errors import DataError
 from seqkd.files import decode_line
+from seqkd.stages import again
 from seqkd.teachers.external.agreement import agreement
 from seqkd.teachers.external.audio import Hypothesis
 
@@ -31,7 +32,7 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     """``manifest.json`` of a directory; DataError if it is missing or damaged."""
     path = directory / "manifest.json"
     if not path.is_file():
-        raise DataError(f"{directory} has no transcripts: {path.name} is missing; run the stage that writes them")
+        raise DataError(f"{directory} has no transcripts: {path.name} is missing; {again('book')}")
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         _ = found["teacher"]["name"], found["teacher"]["hash"], found["n"], found["settings"]
@@ -82,7 +83,7 @@ def read_lines(path: Path) -> dict[str, Entry]:
                 raise ValueError("its digest is another")
             found[value["id"]] = Entry(tuple(Hypothesis(**one) for one in value["hypotheses"]), value["agreement"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(f"{where}: damaged ({error}); delete the line and run the stage again") from error
+            raise DataError(f"{where}: damaged ({error}); delete the line and {again('book')}") from error
     return found
 
 

@@ -18,6 +18,7 @@ from seqkd.data.tokens import Tokenizer
 from seqkd.errors import ConfigError
 from seqkd.losses import Hypotheses
 from seqkd.models.layers import subsampled_length
+from seqkd.stages import again
 from seqkd.teachers.ctc_book import Plan
 from seqkd.teachers.external.audio import SequenceTeacher
 from seqkd.teachers.external.transcripts import Transcripts, write_transcripts
@@ -89,15 +90,15 @@ class TranscriptTargets:
 
 
 def learns_sequences(cfg: DictConfig) -> bool:
-    """Whether stage 5 wrote transcripts, since frames could not be taught or were not wanted."""
+    """Whether the stage book wrote transcripts, since frames could not be taught or were not wanted."""
     return cfg.book.form == "sequence" or (transcripts_directory(cfg) / "manifest.json").is_file()
 
 
 def open_transcripts(cfg: DictConfig, utterances: Sequence[str] = ()) -> Transcripts:
-    """What stage 5 wrote; ConfigError or DataError if it is not there or does not fit."""
+    """What the stage book wrote; ConfigError or DataError if it is not there or does not fit."""
     directory = transcripts_directory(cfg)
     if not (directory / "manifest.json").is_file():
-        raise ConfigError(f"{directory}: no transcripts here; run stage 5 first")
+        raise ConfigError(f"{directory}: no transcripts here; {again('book')}")
     return Transcripts.open(directory).require(utterances=utterances)
 
 

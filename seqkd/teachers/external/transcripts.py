@@ -23,6 +23,7 @@ from torch import Tensor
 from seqkd.data.tokens import Tokenizer
 from seqkd.errors import ConfigError, DataError
 from seqkd.files import lock, write_json
+from seqkd.stages import again
 from seqkd.teachers.external.audio import Hypothesis, SequenceTeacher, Speech
 from seqkd.teachers.external.sequence import distinct, fitted
 from seqkd.teachers.external.transcript_lines import (
@@ -94,8 +95,8 @@ class Transcripts:
         missing = [one for one in utterances or () if one not in self.entries]
         if missing:
             raise DataError(
-                f"{self.directory} has no transcripts of {len(missing)} utterances, such as {missing[0]!r}; run the "
-                "stage that writes them again: it makes what is missing"
+                f"{self.directory} has no transcripts of {len(missing)} utterances, such as {missing[0]!r}; to make "
+                f"what is missing {again('book')}"
             )
         return self
 

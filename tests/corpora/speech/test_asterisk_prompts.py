@@ -203,6 +203,7 @@ def test_corpus_is_deterministic_and_resumes(sounds):
     [
         ({"sets": {"a": {"split": "x"}}}, "Set 'a': split is 'x', expected one of train, dev, test."),
         ({"sets": {"a": {"split": "dev", "original": False}}}, "Set 'a' has neither originals nor copies."),
+        ({"max_seconds": -1}, "max_seconds is -1, expected a number from 0.1 to 3600."),
         ({"shares": {"eval": 1}}, "The shares has unknown key 'eval'; known are dev, test, train."),
     ],
 )

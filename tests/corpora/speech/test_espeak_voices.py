@@ -198,6 +198,10 @@ def test_unknown_variant_is_named():
             "Set 'a': utterances is 0, expected a number from 1 to 999999.",
         ),
         (
+            {"sets": {"b": {"utterances": 3, "split": "train"}, "a": {"subset_of": "b", "utterances": -1}}},
+            "Set 'a': utterances is -1, expected a number from 1 to 999999.",
+        ),
+        (
             {"sets": {"a": {"subset_of": "b", "utterances": 3}}},
             "Set 'a': subset_of names 'b', which is not one of the sets.",
         ),

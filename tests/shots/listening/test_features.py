@@ -267,7 +267,7 @@ def test_a_track_comes_back_as_it_was(song: Path, tmp_path: Path) -> None:
     assert (found.names, found.sections, found.duration, found.tempo) == (
         track.names, track.sections, track.duration, track.tempo)  # fmt: skip
     (tmp_path / "t.safetensors").write_bytes(b"broken")
-    with pytest.raises(DataError, match=r"t\.safetensors is missing or damaged .* run stage 1 again"):
+    with pytest.raises(DataError, match=r"t\.safetensors is missing or damaged .* run ./run.sh --stage prepare"):
         load_track(tmp_path / "t.safetensors")
 
 

@@ -243,8 +243,7 @@ def test_missing_utterances(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         Transcripts.open(tmp_path / "t").require(utterances=IDS)
     assert str(caught.value) == (
-        f"{tmp_path}/t has no transcripts of 15 utterances, such as 'utt005'; run the stage that writes them again: it "
-        "makes what is missing"
+        f"{tmp_path}/t has no transcripts of 15 utterances, such as 'utt005'; to make what is makes what is missing"
     )
     with pytest.raises(DataError):
         Transcripts.open(tmp_path / "t").of("utt010")

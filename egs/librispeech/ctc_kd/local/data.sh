@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Stage 0: LibriSpeech, from where local/db.sh says or downloaded, as Kaldi data directories.
+# The stage "corpus": LibriSpeech, from where local/db.sh says or downloaded, as Kaldi data directories.
 set -euo pipefail
 # shellcheck source=local/db.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../../../../local/db.sh"

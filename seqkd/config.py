@@ -1,0 +1,297 @@
+"""From a command line to one checked configuration: defaults, presets, systems and ``key=value`` settings.
+
+`compose` puts them together by Hydra and checks them, so that a wrong setting is one sentence before anything runs or
+is deleted. A recipe's own directory (``--conf``) may add presets, models and systems: ``system/mine.yaml`` there is
+used like those of the package, and may build on one of them by ``defaults: [kd, _self_]``.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seqkd.errors import ConfigError
+from seqkd.settings import did_you_mean
+
+if TYPE_CHECKING:
+    import argparse
+
+    from omegaconf import DictConfig
+
+CONF = Path(__file__).resolve().parent / "conf"
+TASKS = tuple(sorted(path.parent.name for path in CONF.glob("*/config.yaml")))
+OLD_NAMES = {"ctc_kd": "asr", "seq2seq_ls": "translation", "music2shot": "shots"}
+# Mappings of which the files name only some keys. What takes the settings checks the others.
+OPEN = ("system.objective.", "report.expect.", "dev_chosen.")
+
+
+def task_name(name: str) -> str:
+    """The task of that name; an old name is accepted for one release, with a line on stderr."""
+    if name in OLD_NAMES:
+        new = OLD_NAMES[name]
+        print(f"seqkd: the task {name} is now called {new}; the old name goes with the next release", file=sys.stderr)
+        return new
+    return name
+
+
+def compose(args: argparse.Namespace, *extra: str) -> DictConfig:
+    """Settings from the package's defaults, the recipe's preset, ``args.overrides`` and ``extra``, later ones winning.
+
+    Raises:
+        ConfigError: a setting does not exist, cannot be read, or has a value that it cannot have.
+    """
+    cfg, _ = composed(args, *extra)
+    check_settings(cfg)
+    return cfg
+
+
+def composed(args: argparse.Namespace, *extra: str) -> tuple[DictConfig, list[str]]:
+    """Unchecked settings, and the keys of those among them that had to be added to an open mapping."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    first = []
+    if args.conf:
+        first.append(search_path(args.conf))
+    if args.preset:
+        if not (args.conf and (args.conf / "preset" / f"{args.preset}.yaml").is_file()):
+            known = sorted(p.stem for p in (args.conf / "preset").glob("*.yaml")) if args.conf else []
+            raise ConfigError(f"there is no preset {args.preset!r}; known: {', '.join(known) or 'none without --conf'}")
+        first.append(f"+preset={args.preset}")
+    first += [f"conf={quoted(args.conf.resolve())}"] if args.conf else []
+    first += [f"exp={quoted(args.exp)}", f"data={quoted(args.data)}", f"nj={args.nj}", f"ngpu={args.ngpu}"]
+    given, added = [*args.overrides, *extra], []
+    while True:
+        try:
+            with initialize_config_dir(str(CONF / args.task), version_base="1.3"):
+                cfg = hydra_compose("config", [*first, *(with_plus(one, added) for one in given)])
+            OmegaConf.resolve(cfg)
+            return cfg, added
+        except (HydraException, OmegaConfBaseException) as error:
+            unknown = re.match(r"Could not override '([^']+)'", str(error))
+            if unknown and unknown[1] not in added and may_be_added(unknown[1], args, given):
+                added.append(unknown[1])
+                continue
+            raise ConfigError(explain(error, given, args.task)) from error
+
+
+def search_path(conf: Path) -> str:
+    """The setting by which Hydra finds a recipe's own files. It takes no percent signs for spaces, as URIs have."""
+    return f"hydra.searchpath=[{quoted(f'file://{conf.resolve()}')}]"
+
+
+def with_plus(override: str, keys: Iterable[str]) -> str:
+    """A setting, written so that Hydra adds its key where it is one of ``keys``."""
+    return f"++{override}" if override.partition("=")[0] in keys else override
+
+
+def may_be_added(key: str, args: argparse.Namespace, given: list[str]) -> bool:
+    """Whether a key that no file names belongs to an open mapping, or to what builds a model or a corpus."""
+    from omegaconf import OmegaConf
+
+    if key.startswith(OPEN):
+        return True
+    place, _, name = key.rpartition(".")
+    if place not in ("teacher.model", "student.model", "corpus"):
+        return False
+    others = [one for one in given if not one.startswith(f"{place}.")]
+    cfg, _ = composed(type(args)(**{**vars(args), "overrides": others}))
+    holds = OmegaConf.to_container(OmegaConf.select(cfg, place))
+    builder = maker(holds) if place == "corpus" else checks_of(args.task).builder(holds)
+    return builder is not None and name in inspect.signature(builder).parameters
+
+
+def maker(corpus: dict[str, Any]) -> Callable[..., Any] | None:
+    """The function that ``corpus._target_`` names, if there is one."""
+    module, _, name = str(corpus.get("_target_", "")).rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name, None) if module else None
+    except ImportError:
+        return None
+
+
+def checks_of(task: str) -> Any:
+    """The module that builds what a task's settings are for. Found by name, since tasks stand above this module."""
+    return importlib.import_module(f"seqkd.tasks.{task}.settings")
+
+
+def check_settings(cfg: DictConfig) -> None:
+    """Raise ConfigError about the first setting, if any, that has a value of another kind or out of its range."""
+    check_kinds(cfg)
+    systems_of(cfg)
+    checks_of(cfg.task).check(cfg)
+
+
+# ---- systems
+
+
+def systems_of(cfg: DictConfig) -> dict[str, Path]:
+    """The file of every system there is, by name: the package's, then those of the recipe's own ``conf/system``.
+
+    Raises:
+        ConfigError: an own system has the name of one of the package's, or its file does not give its name and label.
+    """
+    from omegaconf import OmegaConf
+
+    found = {path.stem: path for path in sorted((CONF / cfg.task / "system").glob("*.yaml"))}
+    for path in sorted((Path(cfg.conf) / "system").glob("*.yaml")) if cfg.conf else ():
+        if path.stem in found:
+            raise ConfigError(f"{path} has the name of a system of seqkd itself; give it another name")
+        try:
+            file = OmegaConf.load(path)
+        except Exception as error:  # what YAML's reader and OmegaConf raise has no common ancestor
+            raise ConfigError(f"{path} cannot be read ({' '.join(str(error).split())})") from error
+        for key, wanted in (("name", path.stem), ("label", "what tables are to call it")):
+            # Else it would go by those of the system that it builds on, and train in its place.
+            if key not in file or (key == "name" and file.name != path.stem):
+                raise ConfigError(f"{path} has {key} {file.get(key)!r}; expected a line '{key}: {wanted}'")
+        found[path.stem] = path
+    return found
+
+
+def check_system_name(cfg: DictConfig, name: str, where: str = "") -> None:
+    """Raise ConfigError, with the known systems, unless there is one of that name. ``where`` heads the sentence."""
+    known = systems_of(cfg)
+    if name not in known:
+        near = did_you_mean(str(name), known).removeprefix("; ")
+        raise ConfigError(f"{where}there is no system {name!r}; {near}{' ' * bool(near)}known: {', '.join(known)}")
+
+
+def system_settings(cfg: DictConfig, name: str) -> DictConfig:
+    """What the file of a system says, on top of those that it builds on; command line and preset are left out."""
+    from omegaconf import OmegaConf
+
+    check_system_name(cfg, name)
+    file = OmegaConf.load(systems_of(cfg)[name])
+    bases = [system_settings(cfg, base) for base in file.pop("defaults", []) if base != "_self_"]
+    return OmegaConf.merge(*bases, file)
+
+
+def student_runs(cfg: DictConfig) -> list[tuple[str, int]]:
+    """Every (system, seed) of ``systems=[...]``. Raises ConfigError for a system that does not exist."""
+    for system in cfg.systems:
+        check_system_name(cfg, system)
+    return [(system, seed) for system in cfg.systems for seed in range(cfg.seeds)]
+
+
+def system_overrides(cfg: DictConfig, system: str, seed: int) -> list[str]:
+    """Overrides that select a system and a seed, with what was chosen for it on dev."""
+    chosen = cfg.dev_chosen.get(system) or []
+    return [f"system={system}", f"seed={seed}", *chosen]
+
+
+def shared_overrides(cfg: DictConfig) -> list[str]:
+    """Overrides for runs elsewhere that have this experiment's tokenizer, teacher and book in common."""
+    shared = {"tokens": "directory", "teacher": "exp", "book": "directory"}
+    places = {f"{group}.{key}": cfg[group][key] for group, key in shared.items() if key in (cfg.get(group) or {})}
+    return [f"{name}={quoted(place)}" for name, place in places.items()]
+
+
+def quoted(path: Path | str) -> str:
+    """Quote a path or address for Hydra's override grammar."""
+    return "'" + str(path).replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+# ---- kinds of values
+
+
+@functools.cache
+def defaults(task: str) -> dict[str, Any]:
+    """Every setting by its dotted name, with its default: what tells of which kind its value must be."""
+    from omegaconf import OmegaConf
+
+    config = OmegaConf.load(CONF / task / "config.yaml")
+    for group in config.pop("defaults"):
+        if group == "_self_":
+            continue
+        ((name, _),) = group.items()  # as in "model@student.model: conv" or "system: none"
+        folder, _, place = name.partition("@")
+        # Files without a list of their own defaults say all; the others only how they differ.
+        files = [OmegaConf.load(path) for path in sorted((CONF / task / folder).glob("*.yaml"))]
+        for file in (file for file in files if "defaults" not in file):
+            OmegaConf.update(config, place or folder, file)
+    return dict(leaves(OmegaConf.to_container(config)))
+
+
+def leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield dotted names and values; an empty mapping is a value."""
+    if isinstance(value, dict) and value:
+        for key, item in value.items():
+            yield from leaves(item, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, value
+
+
+def check_kinds(cfg: DictConfig) -> None:
+    """Raise ConfigError when a value is of another kind than its default."""
+    from omegaconf import OmegaConf
+
+    for name, default in defaults(cfg.task).items():
+        value = OmegaConf.select(cfg, name)
+        if value is None or default is None:
+            continue
+        wanted, fits = kind(default)
+        if not fits(value):
+            raise ConfigError(f"setting {name} is {value!r}; expected {wanted}")
+
+
+def kind(default: Any) -> tuple[str, Callable[[Any], bool]]:
+    """Name the kind of a default value, and give the test for it."""
+    number = lambda value: isinstance(value, (int, float)) and not isinstance(value, bool)  # noqa: E731
+    if isinstance(default, bool):
+        return "true or false", lambda value: isinstance(value, bool)
+    if isinstance(default, int):
+        return "a whole number", lambda value: number(value) and isinstance(value, int)
+    if isinstance(default, float):
+        return "a number", number
+    if isinstance(default, str):
+        return "text", lambda value: isinstance(value, str)
+    if isinstance(default, list):
+        return (
+            "a list, such as [a,b]",
+            lambda value: not isinstance(value, (str, int, float)) and hasattr(value, "append"),
+        )
+    return "a mapping, such as {a: 1}", lambda value: hasattr(value, "items")
+
+
+# ---- what Hydra says, in one sentence
+
+
+def explain(error: Exception, overrides: list[str], task: str) -> str:
+    """Turn what Hydra or OmegaConf says of a setting into one sentence."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException, MissingConfigException
+
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        options = error.options or []
+        near = did_you_mean(error.missing_cfg_file.rpartition("/")[2], options).removeprefix("; ")
+        known = f"{near}{' ' * bool(near)}known: {', '.join(options)}" if options else ""
+        return f"there is no {error.missing_cfg_file}" + (f"; {known}" if known else "")
+    for override in overrides:
+        try:
+            OverridesParser.create().parse_override(override)
+        except HydraException as fault:
+            reason = str(fault).splitlines()[0]
+            return (
+                f"setting {override!r} cannot be read ({reason}); expected key=value, lists as [a,b], "
+                "and quotes around text with special characters"
+            )
+    if unknown := re.match(r"Could not override '([^']+)'", str(error)):
+        known = defaults(task)
+        if known.get(unknown[1]) == {}:
+            return f"setting {unknown[1]} is a mapping to add to; write +{unknown[1]}.KEY=VALUE"
+        if unknown[1] in known:
+            return f"setting {unknown[1]} does not belong to what model= or system= chose"
+        meant = did_you_mean(unknown[1], known) or f"; seqkd/conf/{task}/config.yaml lists what there is"
+        return f"there is no setting {unknown[1]}{meant}"
+    reason = " ".join(str(error).split("See https")[0].split())
+    return f"the settings cannot be used: {reason}"

@@ -1,0 +1,105 @@
+"""Settings that every task has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from seqkd.config import check_system_name
+from seqkd.errors import ConfigError
+from seqkd.losses import Consistency, Objective
+from seqkd.losses.build import objective_of
+from seqkd.settings import at_least, build, one_of
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Where and how often runs are made.
+
+    Attributes:
+        nj: jobs side by side.
+        ngpu: GPUs of a training run on each node.
+        nodes: machines of a training run.
+        processes: of a training run on each node, on the CPU.
+        seeds: seeds 0 to this, without it, of each system.
+        seed: the seed of a single run.
+    """
+
+    nj: int
+    ngpu: int
+    seeds: int
+    seed: int
+    nodes: int = 1
+    processes: int = 1
+
+    def __post_init__(self) -> None:
+        at_least(1, nj=self.nj, nodes=self.nodes, processes=self.processes, seeds=self.seeds)
+        at_least(0, ngpu=self.ngpu, seed=self.seed)
+
+
+@dataclass(frozen=True)
+class ReportSettings:
+    """Of RESULTS.md; what ``expect`` holds is checked by what compares it with the scores."""
+
+    out: str
+    replicates: int
+    notes: list[str]
+    expect: Mapping[str, Any]
+    expect_metric: str | None = None
+    baseline: str | None = None
+
+    def __post_init__(self) -> None:
+        at_least(1, replicates=self.replicates)
+
+
+RUN = ("nj", "ngpu", "nodes", "processes", "seeds", "seed")
+
+
+def check_common(cfg: DictConfig) -> None:
+    """Raise ConfigError about settings that every task has."""
+    build(RunSettings, {name: cfg[name] for name in RUN if name in cfg}, "")
+    build(ReportSettings, plain(cfg.report), "report")
+    for name in cfg.systems:
+        check_system_name(cfg, name)
+    for name, chosen in plain(cfg.dev_chosen).items():
+        check_system_name(cfg, name, "dev_chosen: ")
+        if not (isinstance(chosen, list) and all(isinstance(one, str) and "=" in one for one in chosen)):
+            raise ConfigError(f"setting dev_chosen.{name} is {chosen!r}; expected a list such as [a=1,b=2]")
+
+
+def check_system(cfg: DictConfig) -> Objective:
+    """Build a system's objective; raise ConfigError about what cannot be in it or beside it."""
+    system = cfg.system
+    at_least(1, **{"setting system.passes": system.passes})
+    one_of(("student", "teacher"), **{"setting system.role": system.role})
+    if system.get("teacher_seed") is not None:
+        at_least(0, **{"setting system.teacher_seed": system.teacher_seed})
+    teachers = [system.teacher] if isinstance(system.teacher, str) else system.teacher or []
+    for name in teachers:
+        check_system_name(cfg, name, "setting system.teacher: ")
+    objective = objective_of(plain(system.objective))
+    for name, term in objective.items():
+        if isinstance(term, Consistency) and not term.off and system.passes < 2:
+            raise ConfigError(
+                f"term {name} of system {system.name} compares passes, but setting system.passes is {system.passes}; "
+                "expected at least 2"
+            )
+    if "teacher" in objective.sources() and not teachers:
+        raise ConfigError(f"system {system.name} learns from a teacher, but system.teacher names no system to be it")
+    return objective
+
+
+def plain(settings: DictConfig) -> dict[str, Any]:
+    """Settings as plain values."""
+    return OmegaConf.to_container(settings, resolve=True)
+
+
+def built_on_nothing(kind: Callable[..., Any], settings: Mapping[str, Any], where: str, *args: Any) -> None:
+    """Build a model without memory for its weights: all of its own checks, in no time."""
+    import torch
+
+    with torch.device("meta"):
+        build(kind, settings, where, *args)

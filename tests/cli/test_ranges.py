@@ -1,0 +1,128 @@
+"""Every numeric setting of every task, out of its range, is one sentence that names it, before anything runs."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from seqkd.cli.main import main
+from seqkd.cli.settings import parse, parser
+from seqkd.config import CONF, TASKS, check_settings, compose, defaults, leaves
+from seqkd.errors import ConfigError
+
+# Where a negative number has a meaning.
+NEGATIVE = {"decode.word_score": "a price for each word makes words rarer"}
+# Checked by the objective and the training settings; whoever checks them there empties this.
+ELSEWHERE = re.compile(r"(system\.objective|distillation|((teacher|student)\.)?training)\..*")
+# null by default, and a number where it is set.
+OPTIONAL = {
+    "asr": ["book.seeds", "teacher.weights"],
+    "translation": ["system.teacher_seed"],
+    "shots": [],
+}
+
+
+def choices(task: str) -> Iterator[tuple[str, ...]]:
+    """Overrides that choose each file of each group but system, one at a time."""
+    for path in sorted((CONF / task).glob("*/*.yaml")):
+        if path.parent.name == "model":
+            yield f"model@teacher.model={path.stem}", f"model@student.model={path.stem}"
+        elif path.parent.name != "system":
+            yield (f"{path.parent.name}={path.stem}",)
+
+
+def composed(task: str, *overrides: str) -> DictConfig:
+    return compose(parse(parser("test", ""), ["--task", task, *overrides]))
+
+
+def numbers(cfg: DictConfig) -> dict[str, int | float | list]:
+    """Numeric settings, and lists of numbers, by name."""
+    number = lambda value: isinstance(value, (int, float)) and not isinstance(value, bool)  # noqa: E731
+    found = dict(leaves(OmegaConf.to_container(cfg, resolve=True)))
+    return {
+        name: value
+        for name, value in found.items()
+        if number(value) or (isinstance(value, list) and value and all(map(number, value)))
+    }
+
+
+def test_no_number_is_left_out():
+    """What is looked at below is all that the files hold."""
+    for task in TASKS:
+        seen = {name for chosen in [(), *choices(task)] for name in numbers(composed(task, *chosen))}
+        stated = {name for name, value in defaults(task).items() if type(value) in (int, float)}
+        assert stated - seen == set() and len(seen) > 15
+
+
+def refused(cfg: DictConfig, name: str, value: object) -> None:
+    before = OmegaConf.to_container(cfg, resolve=False)
+    OmegaConf.update(cfg, name, value, merge=False)
+    try:
+        with pytest.raises(ConfigError) as caught:
+            check_settings(cfg)
+    finally:
+        cfg.update(before)
+    assert str(caught.value).startswith(f"setting {name} is ") and "expected" in str(caught.value), name
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_number_out_of_its_range_is_refused(task):
+    done: set[tuple[str, ...]] = set()
+    for chosen in [(), *choices(task)]:
+        cfg = composed(task, *chosen)
+        for name, value in numbers(cfg).items():
+            if ELSEWHERE.fullmatch(name) or (name, *chosen) in done:
+                continue
+            done.add((name, *chosen))
+            wrong = [-1] if isinstance(value, int) else [math.nan, math.inf, -math.inf, -1.0]
+            for one in wrong[: -1 if name in NEGATIVE else None]:
+                refused(cfg, name, one)
+            if isinstance(value, list):
+                refused(cfg, name, [-1])
+    cfg = composed(task)
+    for name in OPTIONAL[task]:
+        refused(cfg, name, [-1] if name.endswith("weights") else -1)
+    check_settings(cfg)  # what was put back is as it was
+
+
+@pytest.mark.parametrize(
+    ("task", "setting", "said"),
+    [
+        ("asr", "student.augment.time_fraction=7.0", "7.0; expected from 0 to 1"),
+        ("asr", "decode.beam=0", "0; expected at least 1"),
+        ("asr", "decode.lm_order=1", "1; expected from 2 to 6"),
+        ("asr", "features.frame_length_ms=0", "0; expected at least 1"),
+        ("asr", "student.model.kernel=4", "4; expected an odd number"),
+        ("asr", "student.model.dropout=1.0", "1.0; expected from 0 to less than 1"),
+        ("asr", "book.temperature=0", "0; expected more than 0"),
+        ("asr", "book.tail=cut", "'cut'; expected one of spread, renormalise"),
+        ("asr", "teacher.rate_rule=spikes", "'spikes'; expected one of spike, mean, pick; did you mean spike?"),
+        ("asr", "teacher.weights=equal", "'equal'; expected null, dev, or a list of numbers, one a teacher"),
+        ("asr", "tokens.vocab_size=3", "3; expected at least 4"),
+        ("translation", "student.model.heads=7", "7; expected a number whose double divides the width, which is 192"),
+        ("translation", "text.max_ratio=0.5", "0.5; expected at least 1"),
+        ("translation", "nodes=0", "0; expected at least 1"),
+        ("shots", "teacher.strength=0", "0; expected more than 0"),
+        ("shots", "model.sizes=[]", "[]; expected a whole number of at least 1 for each layer"),
+        ("shots", "system.seconds=3", "3; expected one of 1, 2, 4"),
+    ],
+)
+@pytest.mark.parametrize("command", ["train", "decode"])
+def test_every_command_refuses_and_changes_nothing(command, task, setting, said, tmp_path, capsys):
+    (tmp_path / "exp").mkdir()
+    places = ["--exp", str(tmp_path / "exp"), "--data", str(tmp_path / "data")]
+    assert main([command, "--task", task, *places, setting]) == 1
+    assert capsys.readouterr().err == f"seqkd {command}: setting {setting.partition('=')[0]} is {said}\n"
+    assert [path.name for path in Path(tmp_path).rglob("*")] == ["exp"]
+
+
+def test_zero_rounds_and_no_masks_are_allowed():
+    composed("shots", "interaction.rounds=0", "language.smoothing=0")
+    composed("asr", "student.augment.time_fraction=0", "student.augment.freq_masks=0", "decode.word_score=-2.5")
+    composed("translation", "text.max_ratio=null", "decode.length_penalty=0")
