@@ -1,13 +1,13 @@
 """Settings are checked where a class takes them; a wrong one is a sentence that names it by its full name.
 
-    @dataclass(frozen=True)
-    class SpecAugment:
-        time_masks: int = 2
-        def __post_init__(self) -> None:
-            at_least(0, time_masks=self.time_masks)
+@dataclass(frozen=True)
+class SpecAugment:
+    time_masks: int = 2
+    def __post_init__(self) -> None:
+        at_least(0, time_masks=self.time_masks)
 
-    augment = build(SpecAugment, {"time_mask": 3}, "student.augment")
-    # ConfigError: there is no setting student.augment.time_mask; did you mean time_masks?
+augment = build(SpecAugment, {"time_mask": 3}, "student.augment")
+# ConfigError: there is no setting student.augment.time_mask; did you mean time_masks?
 """
 
 from __future__ import annotations
@@ -21,6 +21,13 @@ from typing import Any, TypeVar
 from seqkd.errors import ConfigError
 
 Made = TypeVar("Made")
+
+
+def number(what: str, value: Any, low: float, high: float) -> float:
+    """Return ``value`` if it is a number from ``low`` to ``high``; else raise ConfigError about ``what``."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise ConfigError(f"{what} is {value!r}, expected a number from {low:g} to {high:g}.")
+    return value
 
 
 def at_least(low: float, **values: Any) -> Any:

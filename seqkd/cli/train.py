@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-from seqkd.cli.jobs import Job, at_once, on_slurm, run_jobs
+from seqkd.cli.job import Job
+from seqkd.cli.jobs import at_once, on_slurm, run_jobs
 from seqkd.cli.settings import check_gpus, compose, parse, parser, system_overrides
 from seqkd.errors import ConfigError
 from seqkd.processes import Needs, needs_of, place

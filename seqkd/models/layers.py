@@ -64,11 +64,6 @@ def halved(lengths: Tensor) -> Tensor:
     return (lengths + 1) // 2
 
 
-def subsampled_length(frames: int) -> int:
-    """Encoder frames for ``frames`` feature frames (4x subsampling, rounded up twice)."""
-    return ((frames + 1) // 2 + 1) // 2
-
-
 class RotaryAttention(nn.Module):
     """Multi-head self-attention with rotary positions (Su et al., arXiv:2104.09864)."""
 

@@ -23,7 +23,8 @@ from types import SimpleNamespace
 import torch
 from omegaconf import DictConfig
 
-from seqkd.cli.jobs import Job, run_jobs
+from seqkd.cli.job import Job
+from seqkd.cli.jobs import run_jobs
 from seqkd.cli.main import main as seqkd
 from seqkd.cli.settings import compose, parse, parser
 from seqkd.data.batches import load_corpus

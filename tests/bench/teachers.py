@@ -17,7 +17,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from seqkd.cli.jobs import Job, run_jobs
+from seqkd.cli.job import Job
+from seqkd.cli.jobs import run_jobs
 from seqkd.cli.settings import compose, parse, parser
 from seqkd.data.tokens import Tokenizer
 from seqkd.files import write_text

@@ -145,7 +145,7 @@ def rewrite(directory: Path, utterance: str, text: str) -> None:
 
 
 def test_transcripts_that_cannot_fit_are_dropped_and_listed(data: Path, tokenizer: Tokenizer) -> None:
-    from seqkd.models.layers import subsampled_length
+    from seqkd.data.subsampling import subsampled_length
 
     frames = load_corpus(data, ["dev"], tokenizer).store.frames["s1-dev001"]
     available = subsampled_length(frames)

@@ -12,21 +12,8 @@ from hypothesis import strategies as st
 
 from seqkd import native
 from seqkd.errors import ConfigError, DataError
-from seqkd.scoring.align import (
-    DELETION,
-    FEWEST,
-    INSERTION,
-    MATCH,
-    SCLITE,
-    SUBSTITUTION,
-    Costs,
-    align,
-    compiled,
-    number_characters,
-    number_tokens,
-    number_words,
-    parse_costs,
-)
+from seqkd.scoring.align import align, compiled, number_characters, number_tokens, number_words
+from seqkd.scoring.words import DELETION, FEWEST, INSERTION, MATCH, SCLITE, SUBSTITUTION, Costs, parse_costs
 from tests.scoring.corpora import adversarial, corpus
 
 COSTS = [FEWEST, SCLITE, Costs(1, 1, 1), Costs(3, 1, 1), Costs(1, 9, 2)]

@@ -14,9 +14,9 @@ from typing import Any
 from omegaconf import DictConfig
 
 from seqkd.data.batches import Corpus, Hypotheses, frames_needed
+from seqkd.data.subsampling import subsampled_length
 from seqkd.data.tokens import Tokenizer
 from seqkd.errors import ConfigError
-from seqkd.models.layers import subsampled_length
 from seqkd.teachers.ctc_book import Plan
 from seqkd.teachers.external.audio import SequenceTeacher
 from seqkd.teachers.external.transcripts import Transcripts, write_transcripts
