@@ -1,13 +1,16 @@
 """Where things are in an experiment directory, and when what is there is done.
 
 ``exp/<system>/seed<k>/`` receives ``config.yaml`` (all that decides the result), what training leaves there, and, last,
-``summary.json``: a run with a summary is done. If anything in ``config.yaml`` changes, the run starts anew.
+``summary.json``: a run with a summary is done. If anything in ``config.yaml`` changes, the run starts anew; what was
+done before is kept beside it, as ``seed<k>.1`` and so on.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -79,7 +82,7 @@ def is_done(directory: Path, description: dict[str, Any]) -> bool:
 
 @contextlib.contextmanager
 def working_in(directory: Path, description: dict[str, Any]) -> Iterator[None]:
-    """Hold a run's directory while the block runs; clear first what another configuration left there.
+    """Hold a run's directory while the block runs; first move aside, or remove, what other settings left there.
 
     Enter it only when all settings have been understood: a mistake in them must not cost an older run. The other
     processes of a distributed run share the first one's hold, and wait until it has cleared and described it.
@@ -94,11 +97,32 @@ def working_in(directory: Path, description: dict[str, Any]) -> Iterator[None]:
         return
     with lock(directory.parent / f".{directory.name}.lock", str(directory)):
         if not is_ours(directory, description):
-            if directory.exists():
-                log.info("%s was made with other settings or data: training anew", directory)
-                shutil.rmtree(directory)
+            clear(directory)
             write_text(directory / "config.yaml", yaml.safe_dump(description, sort_keys=False))
         yield
+
+
+def clear(directory: Path) -> None:
+    """Make room for a run of other settings or data: a finished one is moved aside, an unfinished one removed."""
+    if (directory / "summary.json").is_file():
+        aside = next(
+            path for n in itertools.count(1) if not (path := directory.with_name(f"{directory.name}.{n}")).exists()
+        )
+        directory.rename(aside)
+        log.info(
+            "%s was made with other settings or data: kept as %s ('seqkd clean' removes such), training anew",
+            directory,
+            aside,
+        )
+    elif directory.exists():
+        log.info("%s was begun with other settings or data: training anew", directory)
+        shutil.rmtree(directory)
+
+
+def moved_aside(exp: Path) -> list[Path]:
+    """The finished runs below an experiment directory that `clear` has moved aside."""
+    found = (path for path in exp.rglob("seed*.*") if re.fullmatch(r"seed\d+\.\d+", path.name))
+    return sorted(path for path in found if path.is_dir() and (path / "summary.json").is_file())
 
 
 def wait_until_ours(directory: Path, description: dict[str, Any], seconds: float = 120.0) -> None:

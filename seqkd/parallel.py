@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
@@ -16,3 +17,8 @@ def in_parallel(function: Callable[[Any], Any], jobs: Sequence[Any], nj: int, la
         return
     with ProcessPoolExecutor(min(nj, len(jobs))) as pool:
         yield from tqdm(pool.map(function, jobs), total=len(jobs), desc=label)
+
+
+def bar_interval() -> float:
+    """Return the seconds between two updates of a progress bar: few in a log file."""
+    return 0.2 if sys.stderr.isatty() else 30.0

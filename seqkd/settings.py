@@ -23,6 +23,13 @@ from seqkd.errors import ConfigError
 Made = TypeVar("Made")
 
 
+def number(what: str, value: Any, low: float, high: float) -> float:
+    """Return ``value`` if it is a number from ``low`` to ``high``; else raise ConfigError about ``what``."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise ConfigError(f"{what} is {value!r}, expected a number from {low:g} to {high:g}.")
+    return value
+
+
 def at_least(low: float, **values: Any) -> Any:
     """Return the value of the one setting named; raise ConfigError unless each is a number of ``low`` or more."""
     return _in_range(values, lambda value: value >= low, f"at least {low:g}")

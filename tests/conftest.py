@@ -13,6 +13,35 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
 
 
+def process_of(test: str) -> str:
+    """Which tests share a process, when several run them: those that share what takes long to make."""
+    file, _, name = test.partition("::")
+    room, _, module = file.removeprefix("tests/").partition("/")
+    if room == "deploy" or (room == "shots" and "/" not in module and module != "test_recipe.py"):
+        return room  # an exported model, trained assistants
+    if room == "recipes" and "[" in name:
+        return file + name[name.index("[") :].partition("-")[0]  # each recipe of a file by itself
+    return file
+
+
+@pytest.hookimpl(optionalhook=True)  # of xdist's
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Share tests among processes by `process_of`, in the order in which they were collected."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return process_of(nodeid)
+
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest, so that in the end no process is left alone with them."""
+    items.sort(key=lambda item: not any(map(item.get_closest_marker, ("recipe", "slow"))))
+
+
 @pytest.fixture(scope="session")
 def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data directory with features: train (24), extra (12, no transcripts) and dev (8) of the tone corpus."""

@@ -59,14 +59,9 @@ def test_losses_import_nothing_of_the_recipes():
 def test_losses_import_only_the_ctc_room():
     code = "import sys, seqkd.losses; print(*[m for m in sys.modules if m.startswith('seqkd.')])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
-    assert {name.split(".")[1] for name in out.stdout.split()} == {
-        "ctc",
-        "errors",
-        "losses",
-        "moved",
-        "native",
-        "settings",
-    }
+    rooms = {name.split(".")[1] for name in out.stdout.split()}
+    assert rooms >= {"ctc", "losses", "native"}
+    assert rooms <= {"ctc", "losses", "native", "settings", "errors", "moved"}  # moved: old names, with seqkd itself
 
 
 def test_scoring_imports_neither_torch_nor_anything_of_the_recipes():

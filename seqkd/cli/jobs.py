@@ -8,45 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from seqkd.cli.job import Backend, Job
+from seqkd.cli.slurm import Slurm
 from seqkd.errors import ConfigError, SeqkdError
 from seqkd.processes import Needs
-
-
-@dataclass
-class Job:
-    """A ``seqkd`` command line without the program name, where its output goes, and what it runs on."""
-
-    name: str
-    arguments: list[str]
-    log: Path
-    needs: Needs = field(default_factory=Needs)
-
-    @property
-    def command(self) -> list[str]:
-        """The whole command line."""
-        return [sys.executable, "-m", "seqkd.cli.main", *self.arguments]
-
-
-class Backend(Protocol):
-    """Where jobs run. A job is known there by what ``start`` returned: its handle."""
-
-    pause: float  # seconds between two looks
-
-    def start(self, job: Job) -> Any:
-        """Start a job, its output going to ``job.log``, or put it into a queue."""
-
-    def ended(self, running: dict[Any, Job]) -> dict[Any, int | str]:
-        """Exit statuses of the jobs that have ended; a word where there is none, such as TIMEOUT."""
-
-    def waiting(self) -> str:
-        """What the jobs that have not begun wait for, if there is anything to say."""
-
-    def stop(self, running: dict[Any, Job]) -> None:
-        """End these jobs."""
 
 
 class Here:
@@ -125,8 +93,6 @@ def run_jobs(jobs: list[Job], limit: int) -> None:
         SeqkdError: a job failed; with its own sentence, or the last lines of its log.
     """
     if on_slurm():
-        from seqkd.cli.slurm import Slurm
-
         place: Backend = Slurm()
     else:
         place = Here()

@@ -22,6 +22,7 @@ COMMANDS = {
     "export": "trained models as ONNX and torch.export files, checked, with a model card",
     "transcribe": "words, with times, of recordings, by an exported model",
     "shots": "a song in, a sequence of camera shots out: edit list, timeline or storyboard",
+    "clean": "runs that changed settings have moved aside: list or remove them",
     "doctor": "versions, devices, compiled parts, what is missing and how to get it",
 }
 

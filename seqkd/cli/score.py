@@ -16,8 +16,8 @@ def main(argv: list[str]) -> int:
     if "--recipe" in argv:
         return score_recipe([argument for argument in argv if argument != "--recipe"])
     args = file_parser().parse_args(argv)
-    from seqkd.scoring.align import FEWEST, parse_costs
     from seqkd.scoring.evaluate import Options, score_files
+    from seqkd.scoring.words import FEWEST, parse_costs
 
     options = Options(
         missing=args.missing,

@@ -197,7 +197,7 @@ class Progress:
         """Show ``what`` at a share of 0 to 1."""
         from tqdm import tqdm
 
-        from seqkd.corpora.corpus import bar_interval
+        from seqkd.parallel import bar_interval
 
         if what != self.doing or self.bar is None:
             self.__exit__()

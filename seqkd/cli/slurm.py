@@ -13,12 +13,9 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from seqkd.cli.job import Job
 from seqkd.errors import ConfigError, SeqkdError
-
-if TYPE_CHECKING:
-    from seqkd.cli.jobs import Job
 
 # States of a job that is over for good, and what to say of it. A job that is to run again is pending.
 OVER = {

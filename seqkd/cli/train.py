@@ -6,7 +6,8 @@ import os
 import sys
 from functools import partial
 
-from seqkd.cli.jobs import Job, at_once, on_slurm, run_jobs
+from seqkd.cli.job import Job
+from seqkd.cli.jobs import at_once, on_slurm, run_jobs
 from seqkd.cli.settings import check_gpus, parse, parser
 from seqkd.config import compose, system_overrides, system_settings
 from seqkd.errors import ConfigError

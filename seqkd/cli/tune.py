@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from seqkd.cli.jobs import Job, at_once, run_jobs
+from seqkd.cli.job import Job
+from seqkd.cli.jobs import at_once, run_jobs
 from seqkd.cli.settings import parse, parser
 from seqkd.config import compose, shared_overrides
 from seqkd.errors import ConfigError

@@ -17,11 +17,12 @@ from torch.utils.data import DataLoader, Dataset
 from seqkd.data.features import FeatureStore, data_fingerprint, finished_features
 from seqkd.data.kaldi import read_data_dir
 from seqkd.data.sampling import StepSampler, longest_first
+from seqkd.data.subsampling import subsampled_length
 from seqkd.data.tokens import Tokenizer
 from seqkd.errors import DataError
 from seqkd.losses import Hypotheses
-from seqkd.models.layers import subsampled_length
 from seqkd.stages import again
+from seqkd.uptodate import CACHE
 
 
 @dataclass
@@ -97,7 +98,7 @@ def load_corpus(data: Path, labelled: list[str], tokenizer: Tokenizer, unlabelle
     corpus = Corpus(store, {}, {}, {})
     for name in names:
         utterances = read_data_dir(data / name)
-        if data_fingerprint(utterances) != finished_features(data / name)["data"]:
+        if data_fingerprint(utterances, data / name / CACHE) != finished_features(data / name)["data"]:
             raise DataError(f"{data / name} has changed since its features were made; {again('prepare')}")
         for u in utterances:
             if u.id in corpus.transcripts or u.id in corpus.dropped:

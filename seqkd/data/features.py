@@ -23,6 +23,7 @@ from seqkd.files import atomic_path, write_json
 from seqkd.parallel import in_parallel
 from seqkd.settings import at_least
 from seqkd.stages import again
+from seqkd.uptodate import CACHE, content_hashes, is_current, write_stamp
 
 SHARD = 500  # utterances: about 60 MB of 80-bin features
 
@@ -64,9 +65,9 @@ def make_features(directory: Path, settings: FeatureSettings, nj: int) -> int:
     """
     utterances = read_data_dir(directory)
     feats = directory / "feats"
-    fingerprint = {"settings": asdict(settings), "data": data_fingerprint(utterances)}
+    fingerprint = {"settings": asdict(settings), "data": data_fingerprint(utterances, directory / CACHE)}
     done = feats / "done.json"
-    if done.is_file() and json.loads(done.read_text()) == fingerprint:
+    if is_current(done, fingerprint):
         return len(utterances)
     durations = check_audio(utterances, settings.sample_rate, nj)
     for u in utterances:
@@ -76,10 +77,10 @@ def make_features(directory: Path, settings: FeatureSettings, nj: int) -> int:
                 f"{settings.frame_length_ms:g} ms; remove it."
             )
     started = feats / "started.json"
-    if not (started.is_file() and json.loads(started.read_text()) == fingerprint):
+    if not is_current(started, fingerprint):
         for stale in feats.glob("*"):
             stale.unlink()
-        write_json(started, fingerprint)
+        write_stamp(started, fingerprint)
     shards = [utterances[i : i + SHARD] for i in range(0, len(utterances), SHARD)]
     jobs = [(feats / f"{n:05d}.safetensors", shard, settings) for n, shard in enumerate(shards)]
     todo = [job for job in jobs if not job[0].is_file()]
@@ -87,7 +88,7 @@ def make_features(directory: Path, settings: FeatureSettings, nj: int) -> int:
         pass
     write_json(feats / "durations.json", {u.id: durations[u.id] for u in utterances})
     write_json(feats / "stats.json", _statistics([job[0] for job in jobs], settings))
-    write_json(done, fingerprint)
+    write_stamp(done, fingerprint)
     return len(utterances)
 
 
@@ -99,13 +100,12 @@ def finished_features(directory: Path) -> dict[str, Any]:
     return json.loads(done.read_text(encoding="utf-8"))
 
 
-def data_fingerprint(utterances: list[Utterance]) -> str:
-    """Hash of ids, segments, transcripts, and the size and time of every audio file."""
+def data_fingerprint(utterances: list[Utterance], cache: Path | None = None) -> str:
+    """Hash of ids, segments, speakers, transcripts, and the content of every audio file; ``cache`` keeps the latter."""
     digest = hashlib.sha256()
+    contents = content_hashes((u.audio for u in utterances), cache)
     for u in utterances:
-        state = u.audio.stat()
-        row = (u.id, u.audio.name, state.st_size, state.st_mtime_ns, u.start, u.end, u.speaker, u.text)
-        digest.update(repr(row).encode())
+        digest.update(repr((u.id, contents[u.audio], u.start, u.end, u.speaker, u.text)).encode())
     return digest.hexdigest()[:16]
 
 

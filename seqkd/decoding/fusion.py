@@ -8,7 +8,6 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from seqkd.corpora.corpus import fingerprint
 from seqkd.data.kaldi import read_data_dir
 from seqkd.data.tokens import Tokenizer
 from seqkd.decoding.language_model import LanguageModel
@@ -16,6 +15,7 @@ from seqkd.decoding.lexicon import Lexicon
 from seqkd.decoding.ngram import read_words, train_ngram
 from seqkd.decoding.word_beam import WordSearch
 from seqkd.errors import ConfigError, DataError
+from seqkd.uptodate import content_hash, fingerprint
 
 _BINARY = b"mmap lm "  # what KenLM's binaries begin with
 _VERSION = 1  # raise it when the same transcripts give another language model
@@ -38,10 +38,10 @@ class Fusion:
     word_score: float
 
     def fingerprint(self) -> dict[str, Any]:
-        """All that the outcome depends on: weights, and names, sizes and times of the files."""
+        """All that the outcome depends on: weights, and the contents of the files."""
         files = {"lexicon": self.lexicon, **({"lm": self.lm} if self.lm else {})}
-        states = {name: [file.name, file.stat().st_size, file.stat().st_mtime_ns] for name, file in files.items()}
-        return {**states, "lm_weight": self.lm_weight, "word_score": self.word_score}
+        contents = {name: content_hash(file) for name, file in files.items()}
+        return {**contents, "lm_weight": self.lm_weight, "word_score": self.word_score}
 
     def word_search(self, tokenizer: Tokenizer, beam: int) -> WordSearch:
         """Read the files and spell the words."""

@@ -16,9 +16,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from seqkd.corpora.corpus import number
 from seqkd.errors import ConfigError, DataError
 from seqkd.files import decode_line, write_text
+from seqkd.settings import number
 
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 _USUAL_DISCOUNT = 0.75  # where no n-gram was seen just once, or none just twice

@@ -22,10 +22,11 @@ from seqkd.decoding.greedy import greedy_decode
 from seqkd.decoding.prefix_beam import prefix_beam_search
 from seqkd.decoding.word_beam import word_beam_search
 from seqkd.errors import DataError
-from seqkd.files import write_json, write_text
+from seqkd.files import write_text
 from seqkd.models.ctc import CtcModel, load_model
 from seqkd.models.storage import model_hash
 from seqkd.stages import again
+from seqkd.uptodate import is_current, write_stamp
 
 log = logging.getLogger("seqkd")
 
@@ -42,7 +43,7 @@ def decode_run(cfg: DictConfig, run: Path, name: str) -> None:
     made_by |= {"words": fusion.fingerprint()} if fusion else {}
     stamp = output / "decode.json"
     # hyp.jsonl: what an earlier version decoded lacks it.
-    if stamp.is_file() and json.loads(stamp.read_text()) == made_by and (output / "hyp.jsonl").is_file():
+    if is_current(stamp, made_by, output / "hyp.jsonl"):
         return
     hypotheses = recognize(
         run / "model", Path(cfg.data), name, cfg.decode.beam, cfg.decode.max_duration, bool(cfg.ngpu), fusion
@@ -72,7 +73,7 @@ def write_decoded(output: Path, hypotheses: Mapping[str, Decoded], made_by: Mapp
             {"id": u, "text": one.text, "confidences": [round(c, 5) for c in one.confidences]} for u, one in inside
         )
         write_text(output / "hyp.jsonl", "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries))
-    write_json(output / "decode.json", dict(made_by))
+    write_stamp(output / "decode.json", made_by)
     log.info("%s: %d utterances", output, len(hypotheses))
 
 

@@ -17,6 +17,7 @@ from seqkd.deploy.network import OnnxNetwork
 from seqkd.deploy.words import FrameTimes
 from seqkd.errors import ConfigError, DataError
 from seqkd.files import write_json
+from seqkd.uptodate import as_json
 
 FORMAT = 1
 FLOAT, INT8, PROGRAM = "model.onnx", "model.int8.onnx", "model.pt2"
@@ -92,7 +93,7 @@ def is_whole(directory: Path, made_by: dict[str, Any]) -> bool:
             check_file(directory, name, export)
     except DataError:
         return False
-    return export.get("made_by") == made_by
+    return export.get("made_by") == as_json(made_by)
 
 
 def open_bundle(directory: Path, *, int8: bool = False, threads: int = 1) -> Bundle:

@@ -100,16 +100,9 @@ def _made_by(model_dir: Path, tokenizer: Tokenizer, origin: Origin, tests: TestS
         "model": model_hash(model_dir),
         "tokenizer": tokenizer.hash,
         "versions": versions(),
-        "origin": _as_json(asdict(origin)),
+        "origin": asdict(origin),
         "tests": {name: finished_features(tests.data / name) for name in tests.names} if tests else None,
     }
-
-
-def _as_json(value: Any) -> Any:
-    """Turn tuples into lists, as JSON gives them back."""
-    if isinstance(value, dict):
-        return {key: _as_json(entry) for key, entry in value.items()}
-    return [_as_json(entry) for entry in value] if isinstance(value, (list, tuple)) else value
 
 
 @contextlib.contextmanager

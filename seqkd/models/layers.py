@@ -67,11 +67,6 @@ def halved(lengths: Tensor) -> Tensor:
     return (lengths + 1) // 2
 
 
-def subsampled_length(frames: int) -> int:
-    """Encoder frames for ``frames`` feature frames (4x subsampling, rounded up twice)."""
-    return ((frames + 1) // 2 + 1) // 2
-
-
 def check_heads(width: int, heads: int) -> None:
     """Raise ConfigError unless each head of attention with rotary positions gets an even share of the width."""
     at_least(1, heads=heads)

@@ -1,9 +1,9 @@
 """Error rates with intervals, significance tests, and reports of whole experiments. Needs no torch."""
 
-from seqkd.scoring.align import FEWEST, SCLITE, Costs
 from seqkd.scoring.formats import read_text, read_trn, write_text, write_trn
 from seqkd.scoring.normalize import Normalizer
 from seqkd.scoring.wer import Counts, Rate, Score, SentenceRate, Utterances, count, score
+from seqkd.scoring.words import FEWEST, SCLITE, Costs
 from seqkd.statistics.bootstrap import PairedResult, bootstrap_interval, holm, paired_bootstrap
 
 __all__ = [

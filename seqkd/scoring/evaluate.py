@@ -3,73 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from seqkd import files
 from seqkd.errors import ConfigError, DataError
-from seqkd.scoring import schema, tables
-from seqkd.scoring.align import FEWEST, Costs
+from seqkd.scoring import page, schema, show, tables
+from seqkd.scoring.evaluation import Evaluation, Options
 from seqkd.scoring.formats import read_table
 from seqkd.scoring.normalize import Normalizer
-from seqkd.scoring.pairs import Pair, compare_pairs
+from seqkd.scoring.pairs import compare_pairs
 from seqkd.scoring.segments import Transcripts, read_hypotheses, read_nbest, read_references
-from seqkd.scoring.wer import Score, Utterances, score
+from seqkd.scoring.wer import Utterances, score
 
 PREFIX = "prefix"
-
-
-@dataclass(frozen=True)
-class Options:
-    """What to do; every field is an option of ``seqkd score`` (see `seqkd.scoring.score` for those it shares).
-
-    Attributes:
-        markup: ``auto`` reads ``{alternatives}`` of trn and stm references, whose formats define them.
-        normalize: steps of `seqkd.scoring.normalize`, separated by commas.
-        glm: a mapping file.
-        tokens: a sentencepiece model.
-        utt2spk: who speaks; ``prefix`` takes what stands before the first ``-`` or ``_`` of an id, as sclite does.
-        utt2dur: seconds of each utterance.
-        utt2group: further groupings, by their names.
-        nbest: n-best lists by the name of the system.
-        confusions: how many of each kind to list.
-    """
-
-    missing: str = "error"
-    costs: Costs = FEWEST
-    normalize: str = ""
-    glm: Path | None = None
-    markup: str = "auto"
-    spaces: str = "count"
-    tokens: Path | None = None
-    utt2spk: Path | None = None
-    utt2dur: Path | None = None
-    utt2group: Mapping[str, Path] = field(default_factory=dict)
-    nbest: Mapping[str, Path] = field(default_factory=dict)
-    confusions: int = 200
-    replicates: int = 1000
-    paired_replicates: int = 10_000
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Everything that the outputs show.
-
-    Attributes:
-        scores: of each system.
-        pairs: of systems.
-        json: the content of score.json.
-        durations: seconds of each utterance, where known.
-        speakers: of each utterance, where known.
-    """
-
-    scores: dict[str, Score]
-    pairs: list[Pair]
-    json: dict[str, Any]
-    durations: dict[str, float]
-    speakers: dict[str, str]
 
 
 def score_files(
@@ -99,8 +46,6 @@ def score_files(
     Raises:
         DataError: a file is malformed or ids do not match; the sentence names the file.
     """
-    from seqkd.scoring import page, show
-
     evaluation = evaluate(ref, hyps, options)
     if alignments is not None:
         with files.atomic_path(alignments) as temporary, temporary.open("w", encoding="utf-8") as out:

@@ -11,15 +11,12 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from typing import TYPE_CHECKING
 
 import numpy as np
 from rapidfuzz.distance import Levenshtein
 
-if TYPE_CHECKING:
-    from seqkd.scoring.align import Costs, Tokens
+from seqkd.scoring.words import DELETION, INSERTION, MATCH, SUBSTITUTION, Costs, Tokens
 
-_MATCH, _SUBSTITUTION, _DELETION, _INSERTION = range(4)
 _OTHER_SPACES = "\t\v\f\r\x1c\x1d\x1e\x1f"  # of ASCII; the others are replaced before
 _CHUNK = 1 << 20  # characters split at a time: as single words they take ten times as much memory
 _CELLS = 1 << 21  # of the tables of a batch: 2 MiB of operations, twenty of costs
@@ -66,7 +63,7 @@ def align(
     lengths = np.zeros(utterances, np.int64)
     same = _equal(references, hypotheses)
     lengths[same] = n[same]
-    ops[_ranges(rooms[1:][same] - n[same], n[same])] = _MATCH
+    ops[_ranges(rooms[1:][same] - n[same], n[same])] = MATCH
     rest = np.flatnonzero(~same)
     rest = rest[np.lexsort((m[rest], n[rest]))]
     while len(rest):
@@ -76,7 +73,7 @@ def align(
     kept = ops[_ranges(rooms[1:] - lengths, lengths)]
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     counts = np.empty((utterances, 3), np.int32)
-    for column, op in enumerate((_SUBSTITUTION, _DELETION, _INSERTION)):
+    for column, op in enumerate((SUBSTITUTION, DELETION, INSERTION)):
         before = np.concatenate([[0], np.cumsum(kept == op)])
         counts[:, column] = before[offsets[1:]] - before[offsets[:-1]]
     return counts, (kept if keep else None), (offsets if keep else None)
@@ -135,11 +132,11 @@ def _align(
     while len(active := active[(i[active] > 0) | (j[active] > 0)]):
         a, b = i[active], j[active]
         op = steps[np.maximum(a - 1, 0), np.maximum(b - 1, 0), active]
-        op = np.where(a == 0, _INSERTION, np.where(b == 0, _DELETION, op)).astype(np.uint8)
+        op = np.where(a == 0, INSERTION, np.where(b == 0, DELETION, op)).astype(np.uint8)
         lengths[active] += 1
         ops[ends[batch[active]] - lengths[active]] = op
-        i[active] -= op != _INSERTION
-        j[active] -= op != _DELETION
+        i[active] -= op != INSERTION
+        j[active] -= op != DELETION
     return lengths
 
 
@@ -177,9 +174,9 @@ def _fill(ref: np.ndarray, hyp: np.ndarray, costs: Costs) -> np.ndarray:
         vertical = best[1:].copy()
         np.minimum.accumulate(best, axis=0, out=best)
         step = differ.view(np.uint8)
-        step[deleted] = _DELETION
+        step[deleted] = DELETION
         left = best[:-1]
-        step[(left < vertical) | ((left == vertical) & deleted)] = _INSERTION
+        step[(left < vertical) | ((left == vertical) & deleted)] = INSERTION
         steps[i, :m] = step
         row, best = best, row
     return steps

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seqkd import files
-from seqkd.scoring.align import DELETION, INSERTION, LEFT_OUT, MATCH, SUBSTITUTION
+from seqkd.scoring.words import DELETION, INSERTION, LEFT_OUT, MATCH, SUBSTITUTION
 
 if TYPE_CHECKING:
-    from seqkd.scoring.evaluate import Evaluation
+    from seqkd.scoring.evaluation import Evaluation
     from seqkd.scoring.wer import Utterances
 
 TEMPLATE = Path(__file__).with_name("page.html")

@@ -6,12 +6,12 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from seqkd.scoring.align import DELETION, INSERTION, LEFT_OUT, MATCH, SUBSTITUTION
 from seqkd.scoring.tables import pairs as aligned_pairs
+from seqkd.scoring.words import DELETION, INSERTION, LEFT_OUT, MATCH, SUBSTITUTION
 from seqkd.statistics.mapsswe import FEW
 
 if TYPE_CHECKING:
-    from seqkd.scoring.evaluate import Evaluation
+    from seqkd.scoring.evaluation import Evaluation
     from seqkd.scoring.wer import Utterances
 
 LETTERS = {MATCH: "", SUBSTITUTION: "S", DELETION: "D", INSERTION: "I", LEFT_OUT: "O"}

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from seqkd.errors import DataError
-from seqkd.scoring.align import DELETION, INSERTION, LEFT_OUT, MATCH, SUBSTITUTION
+from seqkd.scoring.align import align, number_tokens
 from seqkd.scoring.wer import Counts, Utterances, WordAlignments, count
+from seqkd.scoring.words import DELETION, INSERTION, LEFT_OUT, MATCH, SUBSTITUTION
 from seqkd.statistics.bootstrap import bootstrap_interval
 from seqkd.statistics.calibration import Calibration
 
@@ -158,3 +159,25 @@ def _binned(counts: Counts, values: np.ndarray, edges: Sequence[float], *, whole
             label = f"{begin}+" if end == np.inf else str(begin) if whole and last == begin else f"{begin}–{last}"
             rows.append({"range": label, **_row(counts, inside)})
     return rows
+
+
+def aligned_tokens(
+    hypotheses: Sequence[Sequence[int]],
+    confidences: Sequence[Sequence[float]],
+    references: Sequence[Sequence[int]],
+    bins: int = 15,
+) -> Calibration:
+    """Calibration of decoded tokens: one is correct if the alignment with the reference matches it.
+
+    Args:
+        hypotheses: B decoded token sequences.
+        confidences: B sequences, the probability of each decoded token.
+        references: B token sequences.
+        bins: of ECE and MCE.
+    """
+    for index, (tokens, values) in enumerate(zip(hypotheses, confidences, strict=True)):
+        if len(tokens) != len(values):
+            raise DataError(f"Hypothesis {index} has {len(tokens)} tokens and {len(values)} confidences.")
+    ops = align(number_tokens(references), number_tokens(hypotheses)).ops
+    flat = np.fromiter((value for values in confidences for value in values), float)
+    return Calibration(bins).update(flat, ops[ops != DELETION] == MATCH)

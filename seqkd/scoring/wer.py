@@ -20,13 +20,7 @@ import numpy as np
 from seqkd.errors import ConfigError, DataError
 from seqkd.scoring import lattice
 from seqkd.scoring.align import (
-    DELETION,
-    FEWEST,
-    INSERTION,
-    SUBSTITUTION,
     Alignments,
-    Costs,
-    Tokens,
     Vocabulary,
     align,
     number_characters,
@@ -35,6 +29,7 @@ from seqkd.scoring.align import (
     one_line_each,
 )
 from seqkd.scoring.normalize import Normalizer
+from seqkd.scoring.words import DELETION, FEWEST, INSERTION, SUBSTITUTION, Costs, Tokens
 from seqkd.statistics.bootstrap import bootstrap_interval
 from seqkd.statistics.mapsswe import Errors
 

@@ -25,6 +25,7 @@ from seqkd.errors import DataError
 from seqkd.files import write_text
 from seqkd.shots.classes import SHOTS, class_number
 from seqkd.stages import again
+from seqkd.uptodate import content_hashes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -173,13 +174,13 @@ def write_songs(directory: Path | str, songs: Iterable[Song]) -> None:
     write_text(directory / "wav.scp", "".join(lines))
 
 
-def data_fingerprint(songs: Iterable[Song]) -> str:
-    """Hash of ids, shot lists, and the size and time of every audio file."""
-    digest = hashlib.sha256()
+def data_fingerprint(songs: Iterable[Song], cache: Path | None = None) -> str:
+    """Hash of ids, shot lists, and the content of every audio file; ``cache`` keeps the latter."""
+    songs, digest = list(songs), hashlib.sha256()
+    contents = content_hashes((song.audio for song in songs), cache)
     for song in songs:
-        state = song.audio.stat()
         shots = None if song.shots is None else [(shot.start, shot.end, shot.kind) for shot in song.shots]
-        digest.update(repr((song.id, song.audio.name, state.st_size, state.st_mtime_ns, shots)).encode())
+        digest.update(repr((song.id, contents[song.audio], shots)).encode())
     return digest.hexdigest()[:16]
 
 

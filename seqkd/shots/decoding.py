@@ -24,13 +24,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seqkd.errors import ConfigError, DataError
-from seqkd.files import atomic_path, write_json, write_text
+from seqkd.files import atomic_path, write_text
 from seqkd.shots.data import HEADER, shots_of
 from seqkd.shots.fusion import load_teacher
 from seqkd.shots.language import FilmLanguage
 from seqkd.shots.listening.features import read_features
 from seqkd.shots.model import directory_hash, load_shot_model
 from seqkd.stages import again
+from seqkd.uptodate import is_current, write_stamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,7 +62,7 @@ def decode_run(cfg: DictConfig, run: Path, name: str) -> None:
         "features": json.loads((data / "features" / "done.json").read_text(encoding="utf-8")),
     }
     stamp = output / "decode.json"
-    if stamp.is_file() and json.loads(stamp.read_text(encoding="utf-8")) == made_by:
+    if is_current(stamp, made_by):
         return
     read = reader(run / "model", run.parent.name, int(run.name.removeprefix("seed")))
     write_decoded(output, {key: read(key, track) for key, track in tracks.items()}, made_by)
@@ -118,7 +119,7 @@ def write_decoded(output: Path, songs: dict[str, Decoded], made_by: dict[str, An
     for key, song in sorted(songs.items()):
         rows.writerows((key, f"{shot.start:g}", f"{shot.end:g}", shot.kind) for shot in shots_of(song.shots))
     write_text(output / "shots.csv", text.getvalue())
-    write_json(output / "decode.json", made_by)
+    write_stamp(output / "decode.json", made_by)
 
 
 def read_decoded(output: Path) -> dict[str, Decoded]:

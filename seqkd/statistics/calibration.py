@@ -262,27 +262,3 @@ class FrameCalibration:
         self.all.merge(other.all)
         self.nonblank.merge(other.nonblank)
         return self
-
-
-def aligned_tokens(
-    hypotheses: Sequence[Sequence[int]],
-    confidences: Sequence[Sequence[float]],
-    references: Sequence[Sequence[int]],
-    bins: int = 15,
-) -> Calibration:
-    """Calibration of decoded tokens: one is correct if the alignment with the reference matches it.
-
-    Args:
-        hypotheses: B decoded token sequences.
-        confidences: B sequences, the probability of each decoded token.
-        references: B token sequences.
-        bins: of ECE and MCE.
-    """
-    from seqkd.scoring.align import DELETION, MATCH, align, number_tokens
-
-    for index, (tokens, values) in enumerate(zip(hypotheses, confidences, strict=True)):
-        if len(tokens) != len(values):
-            raise DataError(f"Hypothesis {index} has {len(tokens)} tokens and {len(values)} confidences.")
-    ops = align(number_tokens(references), number_tokens(hypotheses)).ops
-    flat = np.fromiter((value for values in confidences for value in values), float)
-    return Calibration(bins).update(flat, ops[ops != DELETION] == MATCH)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from seqkd.teachers.external.sequence import fitted
 from seqkd.teachers.listeners import Listener, Sets
 from seqkd.teachers.making import who_teaches
 from seqkd.teachers.own import weights_of
+from seqkd.uptodate import is_current
 
 log = logging.getLogger("seqkd")
 
@@ -82,7 +82,7 @@ def decode_imported(cfg: DictConfig, name: str) -> None:
     teaching = who_teaches(cfg, tokenizer)
     made_by = {"imported": hashes(teaching), "features": finished_features(Path(cfg.data) / name)}
     stamp = run / f"decode_{name}" / "decode.json"
-    if stamp.is_file() and json.loads(stamp.read_text(encoding="utf-8")) == made_by:
+    if is_current(stamp, made_by):
         return
     sets = Sets.of(Path(cfg.data), [], tokenizer, [name])
     if isinstance(teaching, SequenceTeacher):

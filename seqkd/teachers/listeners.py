@@ -16,11 +16,11 @@ from torch import Tensor
 
 from seqkd.data.batches import Corpus, load_corpus
 from seqkd.data.features import FeatureSettings, fbank
+from seqkd.data.subsampling import subsampled_length
 from seqkd.data.tokens import Tokenizer
 from seqkd.errors import ConfigError
 from seqkd.layout import plain, teacher_sources
 from seqkd.models.ctc import CtcModel
-from seqkd.models.layers import subsampled_length
 from seqkd.models.storage import model_hash
 from seqkd.stages import again
 from seqkd.teachers.base import check_compatible

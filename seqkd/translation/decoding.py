@@ -21,12 +21,13 @@ from torch import Tensor
 from seqkd.data.tokens import Tokenizer
 from seqkd.decoding.beam import Hypothesis, beam_search
 from seqkd.errors import DataError
-from seqkd.files import atomic_path, write_json, write_text
+from seqkd.files import atomic_path, write_text
 from seqkd.models.seq2seq import Seq2SeqModel, load_seq2seq
 from seqkd.models.storage import model_hash
 from seqkd.stages import again
 from seqkd.translation.batches import IGNORE, TextCorpus, encode_pairs, evaluation_text
 from seqkd.translation.pairs import pairs_fingerprint, read_pairs
+from seqkd.uptodate import is_current, write_stamp
 
 log = logging.getLogger("seqkd")
 
@@ -40,7 +41,7 @@ def decode_run(cfg: DictConfig, run: Path, name: str) -> Path:
     settings = {"beam": cfg.decode.beam, "length_penalty": cfg.decode.length_penalty}
     made_by = {"model": model_hash(run / "model"), "pairs": pairs_fingerprint(pairs), **settings}
     stamp = output / "decode.json"
-    if stamp.is_file() and json.loads(stamp.read_text(encoding="utf-8")) == made_by:
+    if is_current(stamp, made_by):
         return output
     model, tokenizer = load_seq2seq(run / "model")
     model.to("cuda" if cfg.ngpu else "cpu")
@@ -50,7 +51,7 @@ def decode_run(cfg: DictConfig, run: Path, name: str) -> Path:
     )
     write_hypotheses(output, hypotheses, tokenizer)
     write_forced(output / "forced.npz", model, corpus, cfg.decode.max_tokens)
-    write_json(stamp, made_by)
+    write_stamp(stamp, made_by)
     log.info("%s: %d sentences", output, len(hypotheses))
     return output
 

@@ -26,7 +26,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from seqkd.errors import ConfigError
-from seqkd.scoring.align import DELETION, MATCH, align, number_tokens
+from seqkd.scoring.align import align, number_tokens
+from seqkd.scoring.words import DELETION, MATCH
 
 EDIT, TER = ALIGNMENTS = ("edit", "ter")
 

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from seqkd.corpora.text.parallel_files import read_text
+from seqkd.data.lines import read_text
 from seqkd.errors import DataError
 from seqkd.files import atomic_directory
 from seqkd.settings import at_least

@@ -24,7 +24,8 @@ import torch
 from omegaconf import DictConfig
 from seqkd.training.objective import Objective
 
-from seqkd.cli.jobs import Job, run_jobs
+from seqkd.cli.job import Job
+from seqkd.cli.jobs import run_jobs
 from seqkd.cli.main import main as seqkd
 from seqkd.cli.settings import parse, parser
 from seqkd.config import compose

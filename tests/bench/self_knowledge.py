@@ -16,10 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from seqkd.training.token_objective import TokenObjective
 
 from seqkd.files import write_text
 from seqkd.models.seq2seq import Seq2SeqModel
-from seqkd.training.token_objective import TokenObjective
 from tests.bench.ctc_cpu import compare
 
 PAIRS = 9

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from seqkd.cli.jobs import Job, run_jobs
+from seqkd.cli.job import Job
+from seqkd.cli.jobs import run_jobs
 from seqkd.cli.settings import parse, parser
 from seqkd.config import compose
 from seqkd.data.tokens import Tokenizer

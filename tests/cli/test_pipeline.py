@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from seqkd.cli.jobs import Job, run_jobs
+from seqkd.cli.job import Job
+from seqkd.cli.jobs import run_jobs
 from seqkd.cli.main import main
 from seqkd.errors import SeqkdError
 from tests.runs import arguments, train_here, train_process

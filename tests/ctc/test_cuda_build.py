@@ -18,6 +18,8 @@ try:
 except (ImportError, RuntimeError) as error:
     pytest.skip(f"needs NVRTC to compile the CUDA kernels: {error}", allow_module_level=True)
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90", "sm_100", "sm_120"])
 @pytest.mark.parametrize("source", compiler.SOURCES)

@@ -12,6 +12,8 @@ from seqkd.ctc.cuda.compiler import Variant
 from tests.ctc.cuda_emulator import Emulator, NoCompiler, build, no_fault
 from tests.gpu.suite import REGIMES, KernelSuite, compute, expected, make_problem, random_batch, regime
 
+pytestmark = pytest.mark.slow
+
 
 class HostBackend:
     """:mod:`seqkd.ctc.cuda` with the emulator in place of a GPU."""

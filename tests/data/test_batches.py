@@ -14,7 +14,7 @@ from seqkd.data.batches import (
 )
 from seqkd.data.features import FeatureSettings, make_features
 from seqkd.data.kaldi import read_data_dir
-from seqkd.data.sampling import StepSampler
+from seqkd.data.sampling import StepSampler, longest_first
 from seqkd.data.tokens import Tokenizer, train_tokenizer
 from seqkd.errors import DataError
 from tests.tone_corpus import RATE
@@ -109,6 +109,16 @@ def test_evaluation_covers_everything_once(corpus: Corpus, max_duration: float, 
         assert len(batch) == 1 or len(batch) * longest <= max_duration * 100
 
 
+def test_a_batch_may_be_exactly_as_large_as_allowed() -> None:
+    """Padding counts: each item is as long as the longest of its batch."""
+    sizes = {"a": 2.0, "b": 2.0, "c": 1.0, "d": 1.0, "e": 1.0, "f": 1.0}
+    assert longest_first(sizes, 4.0) == [["a", "b"], ["c", "d", "e", "f"]]
+    assert longest_first(sizes, 3.9) == [["a"], ["b"], ["c", "d", "e"], ["f"]]
+    # Of two processes each gets at least one batch, so that none holds more than half of the items.
+    assert longest_first(sizes, 4.0, rank=0, world=2) == [["a", "b"], ["f"]]
+    assert longest_first(sizes, 4.0, rank=1, world=2) == [["c", "d", "e"]]
+
+
 def test_a_batch_holds_what_the_corpus_says(corpus: Corpus) -> None:
     labelled, unlabelled = "s0-train000", "s0-extra000"
     batch = next(iter(training_batches(corpus, [[labelled, unlabelled]], workers=0)))
@@ -145,7 +155,7 @@ def rewrite(directory: Path, utterance: str, text: str) -> None:
 
 
 def test_transcripts_that_cannot_fit_are_dropped_and_listed(data: Path, tokenizer: Tokenizer) -> None:
-    from seqkd.models.layers import subsampled_length
+    from seqkd.data.subsampling import subsampled_length
 
     frames = load_corpus(data, ["dev"], tokenizer).store.frames["s1-dev001"]
     available = subsampled_length(frames)

@@ -153,6 +153,21 @@ def test_missing_table(data, name):
             "a-1 0.1\na-2 nan\nb-1 0.1\n",
             "{dir}/utt2dur, line 2: duration 'nan' of 'a-2', expected seconds.",
         ),
+        (
+            "utt2dur",
+            "a-1 0.1\na-2 0\nb-1 0.1\n",
+            "{dir}/utt2dur, line 2: duration '0' of 'a-2', expected seconds.",
+        ),
+        (
+            "utt2dur",
+            "a-1 0.1\nb-1 0.1\n",
+            "{dir}/utt2spk, line 2: id 'a-2' is not in {dir}/utt2dur; add it there or remove it here.",
+        ),
+        (
+            "utt2dur",
+            "a-1 0.1\na-2 0.1\na-3 0.1\nb-1 0.1\n",
+            "{dir}/utt2dur, line 3: id 'a-3' is not in {dir}/utt2spk; add it there or remove it here.",
+        ),
     ],
 )
 def test_faults_of_tables(data, name, content, message):
@@ -200,6 +215,10 @@ def test_segments(data):
         (
             "a-2 rec 0.05 3",
             "segment 'a-2' ends at 3 s, past the end of recording 'rec', which lasts 0.10 s.",
+        ),
+        (
+            "a-2 rec 0.05 0.12",
+            "segment 'a-2' ends at 0.12 s, past the end of recording 'rec', which lasts 0.10 s.",
         ),
         ("a-2 rec 0.05 x", "start '0.05' and end 'x' of 'a-2', expected seconds from 0 on."),
         ("a-2 rec -1 0.05", "start '-1' and end '0.05' of 'a-2', expected seconds from 0 on."),

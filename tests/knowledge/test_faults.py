@@ -368,6 +368,14 @@ def test_a_corrupted_byte_names_the_utterance(tmp_path):
         Book.open(directory).read(name)
 
 
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_segment_that_was_deleted_with_its_index(tmp_path, number):
+    directory = write(tmp_path / "book", PAGES).directory
+    for suffix in ("safetensors", "jsonl"):
+        segment(directory, number, suffix).unlink()
+    assert [fault.path for fault in verify(directory)] == [segment(directory, number)]
+
+
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.99])
 @pytest.mark.parametrize("index", [True, False])
 def test_a_truncated_segment(tmp_path, share, index):

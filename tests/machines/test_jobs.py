@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from seqkd.cli import slurm
-from seqkd.cli.jobs import Job, at_once, failure, on_slurm, run_jobs
+from seqkd.cli.job import Job
+from seqkd.cli.jobs import at_once, failure, on_slurm, run_jobs
 from seqkd.cli.slurm import Slurm, ended_with, filename_pattern, submission
 from seqkd.errors import ConfigError, SeqkdError
 from seqkd.layout import wait_until_ours

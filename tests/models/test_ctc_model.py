@@ -6,11 +6,11 @@ import pytest
 import torch
 import yaml
 
+from seqkd.data.subsampling import subsampled_length
 from seqkd.data.tokens import Tokenizer, train_tokenizer
 from seqkd.errors import ConfigError, DataError
 from seqkd.losses import cons_kd_loss
 from seqkd.models.ctc import ENCODERS, CtcModel, load_model, save_model
-from seqkd.models.layers import subsampled_length
 from seqkd.models.storage import model_hash
 from tests.models.tiny_models import ARCHITECTURES, BINS, CLASSES, tiny_model
 

@@ -12,21 +12,9 @@ from hypothesis import strategies as st
 
 from seqkd import native
 from seqkd.errors import ConfigError, DataError
-from seqkd.scoring.align import (
-    DELETION,
-    FEWEST,
-    INSERTION,
-    MATCH,
-    SCLITE,
-    SUBSTITUTION,
-    Costs,
-    align,
-    compiled,
-    number_characters,
-    number_tokens,
-    number_words,
-    parse_costs,
-)
+from seqkd.scoring import fallback
+from seqkd.scoring.align import align, compiled, number_characters, number_tokens, number_words
+from seqkd.scoring.words import DELETION, FEWEST, INSERTION, MATCH, SCLITE, SUBSTITUTION, Costs, parse_costs
 from tests.scoring.corpora import adversarial, corpus
 
 COSTS = [FEWEST, SCLITE, Costs(1, 1, 1), Costs(3, 1, 1), Costs(1, 9, 2)]
@@ -189,3 +177,12 @@ def test_the_compiled_part_is_there_where_it_must_be(request):
     """In the project's own environment it is built; elsewhere the fallback serves."""
     if compiled() is None:
         print(f"the compiled aligner is not built for Python {sys.version_info[:2]}: tests ran on the fallback")
+
+
+@pytest.mark.parametrize(("length", "costs"), [(33_000, FEWEST), (2_100, Costs(1 << 20, 1 << 20, 1 << 20))])
+def test_long_utterances_are_not_too_much_for_the_numbers_of_the_fallback(length: int, costs: Costs) -> None:
+    """A match, and then deletions only, whose costs add up to more than 31 bits."""
+    references, hypotheses = number_tokens([[1] + [0] * length]), number_tokens([[1]])
+    counts, ops, _ = fallback.align(references, hypotheses, costs, keep=True)
+    assert counts.tolist() == [[0, length, 0]]
+    assert ops.tolist() == [MATCH] + [DELETION] * length

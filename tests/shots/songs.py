@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -54,7 +53,6 @@ def write_set(data: Path, name: str, count: int, frames: int, *, noise: float = 
     made = []
     for key in songs:
         (audio / f"{key}.wav").write_bytes(b"not read")
-        os.utime(audio / f"{key}.wav", (1, 1))  # the fingerprint holds the time
         made.append(Song(key, audio / f"{key}.wav", tuple(shots_of(classes[key]))))
         track = Track(songs[key], [f"f{i}" for i in range(FEATURES)], duration=float(len(songs[key])))
         save_track(data / name / "features" / f"{key}.safetensors", track)

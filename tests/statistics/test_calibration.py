@@ -6,7 +6,8 @@ import torch
 from torchmetrics.classification import BinaryCalibrationError, MulticlassCalibrationError
 
 from seqkd.errors import DataError
-from seqkd.statistics.calibration import Calibration, FrameCalibration, aligned_tokens
+from seqkd.scoring.tables import aligned_tokens
+from seqkd.statistics.calibration import Calibration, FrameCalibration
 
 
 def predictions(seed=0, count=4000, classes=7, sharpness=3.0):

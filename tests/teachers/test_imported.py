@@ -216,6 +216,6 @@ def write_files(directory: Path, tones: Path, labels: list[str], spoken: list[st
 def frames_of(data: Path, utterance: str) -> int:
     """Frames of 40 ms of an utterance."""
     from seqkd.data.features import FeatureStore
-    from seqkd.models.layers import subsampled_length
+    from seqkd.data.subsampling import subsampled_length
 
     return subsampled_length(FeatureStore([data]).frames[utterance])

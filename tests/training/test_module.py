@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from seqkd.training.objective import Objective
 from torch.nn import functional
 from torchaudio.functional import forced_align
 
@@ -25,7 +26,6 @@ from seqkd.models.ctc import CtcModel
 from seqkd.teachers import CheckpointTeacher
 from seqkd.training.checkpoints import average_weights, newest_resume_point, resume_points
 from seqkd.training.module import CtcDistillation
-from seqkd.training.objective import Objective
 from seqkd.training.self_knowledge import SelfKnowledge
 
 SETTINGS = {"updates": 100, "warmup": 10, "lr": 1e-2, "final_lr": 0.1, "weight_decay": 0.05}

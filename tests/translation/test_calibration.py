@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sacrebleu.metrics import lib_ter
 
-from seqkd.statistics.calibration import Calibration, aligned_tokens
+from seqkd.scoring.tables import aligned_tokens
+from seqkd.statistics.calibration import Calibration
 from seqkd.translation.forced import Forced, ece_of_gaps, gaps_by_sentence
 from seqkd.translation.inference import correct_tokens
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from seqkd.corpora.corpus import check_keys, number, plain
+from seqkd.corpora.corpus import check_keys, plain
 from seqkd.corpora.own.convert import convert_audio
 from seqkd.corpora.own.sources import KALDI, Source, read_source
 from seqkd.corpora.own.splits import describe_characters, split_by_hash, strangers
@@ -22,6 +22,7 @@ from seqkd.data.kaldi import Utterance
 from seqkd.errors import ConfigError, DataError
 from seqkd.files import write_json
 from seqkd.scoring.normalize import Normalizer
+from seqkd.settings import number
 
 _MIND = "mend it, or take it out of the list"
 _FEWEST_SPEAKERS = 3  # from which on speakers are kept together in one set

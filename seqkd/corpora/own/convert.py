@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -9,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from seqkd.corpora.corpus import bar_interval, fingerprint
 from seqkd.corpora.speech.audio_sets import Header
 from seqkd.data.kaldi import Utterance
 from seqkd.errors import DataError
 from seqkd.files import atomic_path
+from seqkd.parallel import bar_interval
+from seqkd.uptodate import CACHE, content_hashes, fingerprint
 
 
 def convert_audio(
@@ -35,19 +37,22 @@ def convert_audio(
     """
     from tqdm import tqdm
 
+    def as_it_is(utterance: Utterance) -> bool:
+        header = headers[utterance.audio]
+        fits = (header.sample_rate, header.channels) == (sample_rate, 1)
+        return fits and utterance.start == 0.0 and utterance.end is None
+
+    every = itertools.chain.from_iterable(sets.values())
+    contents = content_hashes((u.audio for u in every if not as_it_is(u)), folder / CACHE)
     converted: dict[str, list[Utterance]] = {}
     jobs: list[tuple[Utterance, Path]] = []
     for name, utterances in sets.items():
         converted[name] = []
         for utterance in utterances:
-            header = headers[utterance.audio]
-            fits = (header.sample_rate, header.channels) == (sample_rate, 1)
-            if fits and utterance.start == 0.0 and utterance.end is None:
+            if as_it_is(utterance):
                 converted[name].append(utterance)
                 continue
-            state = utterance.audio.stat()
-            source = [str(utterance.audio.resolve()), state.st_size, state.st_mtime_ns, utterance.start, utterance.end]
-            mark = fingerprint(source, sample_rate)[:8]
+            mark = fingerprint(contents[utterance.audio], utterance.start, utterance.end, sample_rate)[:8]
             copy = folder / f"{utterance.id.replace('/', '_')}.{mark}.flac"
             jobs.append((utterance, copy))
             converted[name].append(replace(utterance, audio=copy, start=0.0, end=None))

@@ -17,14 +17,17 @@ from typing import Any
 
 import numpy as np
 
-from seqkd.corpora.corpus import Ledger, bar_interval, check_keys, check_sets, fingerprint, interval, number, plain
+from seqkd.corpora.corpus import Ledger, check_keys, check_sets, interval, plain
 from seqkd.corpora.songs.director import Director
 from seqkd.corpora.songs.songwriting import Score, context_of, write_score
 from seqkd.errors import ConfigError
 from seqkd.files import atomic_path
+from seqkd.parallel import bar_interval
+from seqkd.settings import number
 from seqkd.shots.data import Shot, Song, shots_of, write_songs
 from seqkd.shots.listening.spectrum import RATE
 from seqkd.shots.truth import Truth, write_truth
+from seqkd.uptodate import fingerprint
 
 # What decides the sound: audio of an older version must never be kept with the shots of a newer one.
 _MAKERS = ("songwriting.py", "instruments.py", "synth.py")

@@ -14,9 +14,9 @@ import re
 import shutil
 from pathlib import Path
 
-from seqkd.corpora.corpus import number
 from seqkd.corpora.songs.shot_lists import SUFFIXES, read_shot_list
 from seqkd.errors import ConfigError, DataError
+from seqkd.settings import number
 from seqkd.shots.data import Song, write_songs
 from seqkd.shots.editing.timecode import parse_rate
 

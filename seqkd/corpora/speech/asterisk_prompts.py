@@ -17,22 +17,15 @@ from typing import Any
 
 import numpy as np
 
-from seqkd.corpora.corpus import (
-    Ledger,
-    bar_interval,
-    check_keys,
-    check_sets,
-    derive,
-    fingerprint,
-    interval,
-    number,
-    plain,
-)
+from seqkd.corpora.corpus import Ledger, check_keys, check_sets, derive, interval, plain
 from seqkd.corpora.speech.acoustics import NOISES, Conditions, record
 from seqkd.corpora.speech.asterisk_sounds import Prompt, fetch_sounds, read_prompts
 from seqkd.data.kaldi import Utterance
 from seqkd.errors import ConfigError, DataError
 from seqkd.files import atomic_path
+from seqkd.parallel import bar_interval
+from seqkd.settings import number
+from seqkd.uptodate import fingerprint
 
 _VERSION = 1  # raise it when the same settings give other audio
 _SPEAKER = "allison"

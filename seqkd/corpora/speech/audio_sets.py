@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from seqkd.corpora.corpus import bar_interval
 from seqkd.data.kaldi import Utterance, read_data_dir, write_data_dir
 from seqkd.errors import DataError
+from seqkd.parallel import bar_interval
 
 
 @dataclass(frozen=True)

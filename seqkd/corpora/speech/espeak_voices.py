@@ -18,22 +18,15 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from seqkd.corpora.corpus import (
-    Ledger,
-    bar_interval,
-    check_keys,
-    check_sets,
-    derive,
-    fingerprint,
-    interval,
-    number,
-    plain,
-)
+from seqkd.corpora.corpus import Ledger, check_keys, check_sets, derive, interval, plain
 from seqkd.corpora.speech.acoustics import NOISES
 from seqkd.corpora.speech.espeak_voice_list import ACCENTS, DEFAULT_ACCENTS, DEFAULT_VOICES, check_voices
 from seqkd.corpora.speech.phrases import grammar_digest, make_phrase, phrase_lengths
 from seqkd.data.kaldi import Utterance
 from seqkd.errors import ConfigError, DataError
+from seqkd.parallel import bar_interval
+from seqkd.settings import number
+from seqkd.uptodate import fingerprint
 
 _VERSION = 2  # raise it when the same settings give other audio
 

@@ -11,9 +11,9 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
-from seqkd.corpora.corpus import bar_interval
 from seqkd.errors import DataError
 from seqkd.files import lock, unpack
+from seqkd.parallel import bar_interval
 
 PARTS = {  # utterances of each
     "train-clean-100": 28_539,

@@ -17,12 +17,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from seqkd.corpora.corpus import bar_interval, check_keys, fingerprint, plain
+from seqkd.corpora.corpus import check_keys, plain
 from seqkd.corpora.text.dates_phrases import Phrase, draw_phrase
 from seqkd.corpora.text.parallel import is_made, whole, write_corpus
 from seqkd.errors import ConfigError, DataError
 from seqkd.files import write_text
+from seqkd.parallel import bar_interval
 from seqkd.translation.pairs import Pair
+from seqkd.uptodate import fingerprint
 
 _VERSION = 1  # raise it when the same settings give other pairs
 _SHARES = {"dev": 0.1, "test": 0.2}  # of all contents; train has the others

@@ -17,14 +17,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from seqkd.corpora.corpus import bar_interval, fingerprint
 from seqkd.corpora.debian import fetch, packages_of
 from seqkd.corpora.text.manpages_align import Limits, page_pairs
 from seqkd.corpora.text.manpages_roff import parse_page
 from seqkd.corpora.text.parallel import is_made, whole, write_corpus
 from seqkd.corpora.text.parallel_split import split_groups
 from seqkd.errors import ConfigError, DataError
+from seqkd.parallel import bar_interval
 from seqkd.translation.pairs import Pair
+from seqkd.uptodate import fingerprint
 
 _VERSION = 1  # raise it when the same settings give other pairs
 _PACKAGES = ("manpages", "manpages-dev", "manpages-de", "manpages-de-dev")

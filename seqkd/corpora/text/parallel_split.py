@@ -7,9 +7,9 @@ import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from seqkd.corpora.corpus import fingerprint
 from seqkd.errors import DataError
 from seqkd.files import write_json
+from seqkd.uptodate import fingerprint
 
 
 def split_groups(

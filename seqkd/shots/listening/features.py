@@ -12,7 +12,6 @@ Legend: T one-second frames, F features; K beats.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -23,11 +22,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from seqkd.errors import DataError, SeqkdError
-from seqkd.files import atomic_path, write_json
+from seqkd.files import atomic_path
 from seqkd.settings import between
 from seqkd.shots.data import Song, frame_count, read_songs
 from seqkd.shots.listening.structure import Section
 from seqkd.stages import again
+from seqkd.uptodate import CACHE, content_hash, content_hashes, fingerprint, write_stamp
 
 if TYPE_CHECKING:
     from seqkd.shots.listening.spectrum import Progress
@@ -154,13 +154,14 @@ def make_features(directory: Path | str, settings: FeatureSettings | None = None
     """
     from tqdm import tqdm
 
-    from seqkd.corpora.corpus import bar_interval
+    from seqkd.parallel import bar_interval
 
     directory, settings = Path(directory), settings or FeatureSettings()
     songs = read_songs(directory)
     folder = directory / "features"
     folder.mkdir(exist_ok=True)
-    marks = {song.id: _mark(song, settings) for song in songs}
+    contents = content_hashes((song.audio for song in songs), directory / CACHE)
+    marks = {song.id: _mark(song, contents[song.audio], settings) for song in songs}
     for stale in folder.iterdir():
         if not (stale.suffix == ".safetensors" and stale.stem in marks):
             stale.unlink()
@@ -186,7 +187,7 @@ def make_features(directory: Path | str, settings: FeatureSettings | None = None
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
-    write_json(folder / "done.json", {"settings": asdict(settings), "songs": marks})
+    write_stamp(folder / "done.json", {"settings": asdict(settings), "songs": marks})
     return len(songs)
 
 
@@ -260,13 +261,12 @@ def _tagger_file(song: Song, settings: FeatureSettings) -> Path | None:
     return found[0]
 
 
-def _mark(song: Song, settings: FeatureSettings) -> str:
+def _mark(song: Song, content: str, settings: FeatureSettings) -> str:
     """Hash of everything that the features of a song depend on."""
     tagger = _tagger_file(song, settings)
-    state = song.audio.stat()
-    told = hashlib.sha256(tagger.read_bytes()).hexdigest() if tagger else None
+    told = content_hash(tagger) if tagger else None
     measured = (_VERSION, settings.mel_bands, settings.novelty_seconds, told)
-    return hashlib.sha256(repr((measured, song.audio.name, state.st_size, state.st_mtime_ns)).encode()).hexdigest()[:16]
+    return fingerprint(measured, content)
 
 
 def _mark_of(path: Path) -> str | None:

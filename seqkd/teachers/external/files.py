@@ -44,6 +44,7 @@ from seqkd.files import decode_line
 from seqkd.teachers.external.audio import Hypothesis, Speech
 from seqkd.teachers.external.descriptions import check_fields, read_json
 from seqkd.teachers.external.vocabulary import Vocabulary
+from seqkd.uptodate import file_state
 
 NAME = "teacher.json"
 TRANSCRIPTS = "transcripts.jsonl"
@@ -111,7 +112,7 @@ class FileTeacher:
                 "write them with the teacher's toolkit"
             )
         file = self._files[utterance]
-        rows = _opened(file, file.stat().st_mtime_ns).get_tensor(utterance).float()
+        rows = _opened(file, *file_state(file)).get_tensor(utterance).float()
         where = f"{file}: utterance {utterance!r}"
         total = rows.logsumexp(-1)
         if total.isnan().any() or (total == torch.inf).any() or (total == -torch.inf).any():
@@ -200,7 +201,7 @@ def _header(file: Path) -> bytes:
 
 
 @lru_cache(maxsize=16)
-def _opened(file: Path, changed: int) -> Any:
+def _opened(file: Path, *state: int) -> Any:
     from safetensors import SafetensorError, safe_open
 
     try:

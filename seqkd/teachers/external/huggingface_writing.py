@@ -13,7 +13,7 @@ import torch
 
 from seqkd.errors import ConfigError, DataError
 from seqkd.teachers.external.audio import Hypothesis, Speech, check_rate
-from seqkd.teachers.external.huggingface import loaded, name_of, quiet, weights
+from seqkd.teachers.external.huggingface_files import loaded, name_of, quiet, weights
 from seqkd.teachers.external.network import check_length, parameters_hash
 from seqkd.teachers.external.sequence import distinct
 

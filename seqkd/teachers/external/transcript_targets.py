@@ -14,10 +14,10 @@ from typing import Any
 from omegaconf import DictConfig
 
 from seqkd.data.batches import Corpus, frames_needed
+from seqkd.data.subsampling import subsampled_length
 from seqkd.data.tokens import Tokenizer
 from seqkd.errors import ConfigError
 from seqkd.losses import Hypotheses
-from seqkd.models.layers import subsampled_length
 from seqkd.stages import again
 from seqkd.teachers.ctc_book import Plan
 from seqkd.teachers.external.audio import SequenceTeacher

@@ -100,3 +100,19 @@ def test_impossible_cuts() -> None:
         snap([0, 1, 2], 3)
     with pytest.raises(DataError, match=r"^Cuts are not in order; expected ascending frames\.$"):
         snap([5, 4], 30)
+
+
+@pytest.mark.parametrize(("reach", "found"), [(6, 55), (5, 55), (4, 52)])
+def test_a_downbeat_within_reach_is_preferred_to_a_nearer_beat(reach: int, found: int) -> None:
+    assert snap([50], 100, [[55], [52]], minimum=1, reach=reach) == [found]
+
+
+@pytest.mark.parametrize(("reach", "found"), [(6, 55), (5, 50)])
+def test_a_cut_that_is_not_nearer_than_the_reach_keeps_its_frame(reach: int, found: int) -> None:
+    assert snap([50], 100, [[55]], minimum=1, reach=reach) == [found]
+
+
+def test_reach_is_the_step_of_a_grid_of_two_and_anything_of_one() -> None:
+    assert snap([60], 300, [[10, 30]], minimum=1) == [60]
+    assert snap([45], 300, [[10, 30]], minimum=1) == [30]
+    assert snap([60], 300, [[30]], minimum=1) == [30]

@@ -32,12 +32,13 @@ def labels(rate: Rate, minutes: int) -> Iterator[str]:
 
 
 @by_rate
-def test_every_frame_of_two_hours(rate: Rate) -> None:
-    # Rates that count as one of the others does are taken at every frame of the first minutes, then at every 13th.
-    whole = rate.name in ("24", "25", "29.97df", "59.94df", "60")
-    frame = -1
+def test_the_frames_of_two_hours(rate: Rate) -> None:
+    # Labels repeat every ten minutes but for the hour and the tens: every frame of twenty minutes or more, and around
+    # the full hour, then every 13th. Rates that count as one of the others does: of eleven minutes or more.
+    every = 72_000 if rate.name in ("24", "25", "29.97df", "59.94df", "60") else 40_000
+    hour, frame = round(3600 * rate.fps), -1
     for frame, label in enumerate(labels(rate, 120)):
-        if not (whole or frame < 40_000 or frame % 13 == 0):
+        if not (frame < every or abs(frame - hour) < 500 or frame % 13 == 0):
             continue
         if rate.timecode(frame) != label or rate.parse(label) != frame:
             pytest.fail(f"frame {frame}: {rate.timecode(frame)}, expected {label}, which reads as {rate.parse(label)}")

@@ -1,0 +1,64 @@
+"""A score of several systems: what is asked for, and everything that the outputs show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from seqkd.scoring.pairs import Pair
+from seqkd.scoring.wer import Score
+from seqkd.scoring.words import FEWEST, Costs
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to do; every field is an option of ``seqkd score`` (see `seqkd.scoring.score` for those it shares).
+
+    Attributes:
+        markup: ``auto`` reads ``{alternatives}`` of trn and stm references, whose formats define them.
+        normalize: steps of `seqkd.scoring.normalize`, separated by commas.
+        glm: a mapping file.
+        tokens: a sentencepiece model.
+        utt2spk: who speaks; ``prefix`` takes what stands before the first ``-`` or ``_`` of an id, as sclite does.
+        utt2dur: seconds of each utterance.
+        utt2group: further groupings, by their names.
+        nbest: n-best lists by the name of the system.
+        confusions: how many of each kind to list.
+    """
+
+    missing: str = "error"
+    costs: Costs = FEWEST
+    normalize: str = ""
+    glm: Path | None = None
+    markup: str = "auto"
+    spaces: str = "count"
+    tokens: Path | None = None
+    utt2spk: Path | None = None
+    utt2dur: Path | None = None
+    utt2group: Mapping[str, Path] = field(default_factory=dict)
+    nbest: Mapping[str, Path] = field(default_factory=dict)
+    confusions: int = 200
+    replicates: int = 1000
+    paired_replicates: int = 10_000
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything that the outputs show.
+
+    Attributes:
+        scores: of each system.
+        pairs: of systems.
+        json: the content of score.json.
+        durations: seconds of each utterance, where known.
+        speakers: of each utterance, where known.
+    """
+
+    scores: dict[str, Score]
+    pairs: list[Pair]
+    json: dict[str, Any]
+    durations: dict[str, float]
+    speakers: dict[str, str]
