@@ -42,6 +42,7 @@ MOVED = {
     "data.phrases": "corpora.speech.phrases",
     "data.text_batches": "translation.batches",
     "data.word_lists": "corpora.speech.word_lists",
+    "decoding.forced": "ctc.alignment",
     "decoding.seq2seq": "translation.decoding",
     "scoring.bootstrap": "statistics.bootstrap",
     "scoring.calibration": "statistics.calibration",
@@ -98,9 +99,9 @@ MOVED = {
     "teachers.network": "teachers.external.network",
     "teachers.opening": "teachers.external.opening",
     "teachers.rates": "teachers.external.rates",
+    "teachers.seq2seq_book": "translation.book",
     "teachers.sequence": "teachers.external.sequence",
     "teachers.transcript_lines": "teachers.external.transcript_lines",
-    "teachers.transcript_targets": "teachers.external.transcript_targets",
     "teachers.transcripts": "teachers.external.transcripts",
     "teachers.vocabulary": "teachers.external.vocabulary",
 }

@@ -71,7 +71,8 @@ from seqkd.losses.label_smoothing import (
     uniform_label_smoothing_loss,
 )
 from seqkd.losses.nbest import Hypotheses, NBest, nbest_ctc_loss
-from seqkd.losses.objective import Features, Labels, Objective, Outputs, Term
+from seqkd.losses.objective import Objective, Term
+from seqkd.losses.outputs import Features, Labels, Outputs
 from seqkd.losses.r_drop import r_drop_loss
 from seqkd.losses.sparse import SparsePosteriors, sparse_ctc_kd_loss, sparse_kd_loss
 from seqkd.losses.tf_kd import VirtualTeacher, tf_kd_reg_loss, tf_kd_self_loss

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from seqkd.ctc.alignment import forced_alignment
 from seqkd.losses.label_smoothing import AdaptiveSmoothing
-from seqkd.losses.objective import IGNORE, Labels, Outputs
+from seqkd.losses.outputs import IGNORE, Labels, Outputs
 
 
 class AlignedSmoothing(AdaptiveSmoothing):

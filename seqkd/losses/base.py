@@ -6,6 +6,7 @@ Letters: P passes, B utterances, T frames, C classes.
 import math
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from seqkd.ctc.arguments import check_choice, check_logits
@@ -61,3 +62,10 @@ def check_distance(distance: str, temperature: float) -> None:
     check_choice("distance", distance, DISTANCES)
     if not (math.isfinite(temperature) and temperature > 0):
         raise ValueError(f"temperature must be finite and positive, got {temperature}")
+
+
+def labelled_only(losses: Tensor, labelled: Tensor | None) -> Tensor:
+    """CTC losses (P, B), 0 for utterances without a transcript; ``labelled`` (B,) bool or None for all."""
+    if labelled is None:
+        return losses
+    return losses.masked_fill(~torch.as_tensor(labelled, dtype=torch.bool, device=losses.device), 0.0)

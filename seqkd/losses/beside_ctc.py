@@ -13,7 +13,8 @@ from torch import Tensor
 from seqkd.ctc.arguments import IntSequence, check_logits, check_targets, shape_targets
 from seqkd.losses.base import DistillationLoss
 from seqkd.losses.ctc import Ctc
-from seqkd.losses.objective import Labels, Outputs, Term, weigh
+from seqkd.losses.objective import Term, weigh
+from seqkd.losses.outputs import Labels, Outputs
 
 
 def beside_ctc(

@@ -12,7 +12,8 @@ from seqkd.ctc.arguments import IntSequence
 from seqkd.losses.base import DistillationLoss, check_teacher
 from seqkd.losses.beside_ctc import beside_ctc
 from seqkd.losses.ctc import Ctc
-from seqkd.losses.objective import Labels, Outputs, Term
+from seqkd.losses.objective import Term
+from seqkd.losses.outputs import Labels, Outputs
 
 
 class BestPath(Term):

@@ -13,7 +13,8 @@ from torch import Tensor
 from seqkd.ctc.arguments import check_choice
 from seqkd.errors import ConfigError
 from seqkd.losses.base import DistillationLoss, check_distance, check_teacher, kl_divergence
-from seqkd.losses.objective import Labels, Outputs, Term
+from seqkd.losses.objective import Term
+from seqkd.losses.outputs import Labels, Outputs
 from seqkd.losses.sparse import TAILS, SparsePosteriors, check_sparse, entropy_of, sparse_divergence
 from seqkd.losses.tokens import Tokens, check_share, rows_of
 from seqkd.settings import more_than, share

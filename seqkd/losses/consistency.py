@@ -10,7 +10,8 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from seqkd.losses.objective import Labels, Outputs, Term
+from seqkd.losses.objective import Term
+from seqkd.losses.outputs import Labels, Outputs
 
 
 class Consistency(Term):
@@ -24,6 +25,8 @@ class Consistency(Term):
     Papers: R-Drop, NeurIPS 2021, arXiv 2106.14448, which **adds** what is averaged over passes here: its weights are
     twice these; CR-CTC, ICLR 2025, arXiv 2410.05101; Cons-KD, IEEE Access 2024, 10.1109/access.2024.3457859.
     """
+
+    kernel = "consistency"
 
     def __init__(self, *, detach: bool = False, **options: object) -> None:
         super().__init__(**options)

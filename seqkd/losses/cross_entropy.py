@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from seqkd.losses.objective import IGNORE, Labels, Outputs, Term
+from seqkd.losses.objective import Term
+from seqkd.losses.outputs import IGNORE, Labels, Outputs
 from seqkd.settings import share
 
 

@@ -5,13 +5,15 @@ Letters: P passes, B utterances, T frames, C classes, S labels of the longest ta
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from seqkd.ctc.arguments import check_targets
 from seqkd.ctc.fused import BACKENDS, choose_backend
 from seqkd.ctc.loss import ctc_from_log_probs
-from seqkd.losses.objective import Labels, Outputs, Term
+from seqkd.losses.base import labelled_only
+from seqkd.losses.native import native_terms
+from seqkd.losses.objective import Term
+from seqkd.losses.outputs import Labels, Outputs
 from seqkd.settings import one_of
 
 
@@ -26,14 +28,14 @@ class Ctc(Term):
     Paper: Graves et al., "Connectionist temporal classification", ICML 2006, 10.1145/1143844.1143891.
     """
 
+    kernel = "ctc"
+
     def __init__(self, *, zero_infinity: bool = False, backend: str = "auto", **options: object) -> None:
         super().__init__(**options)
         self.zero_infinity, self.backend = bool(zero_infinity), one_of(BACKENDS, backend=backend)
 
     def forward(self, student: Outputs, other: None, labels: Labels) -> Tensor:
         """(B,) nats."""
-        from seqkd.losses.native import native_terms
-
         backend = choose_backend(self.backend, student.logits)
         if backend not in ("torch", "reference"):
             return native_terms(student, None, labels, ctc=self)["ctc"]
@@ -56,10 +58,3 @@ class Ctc(Term):
             backend=backend,
         )
         return labelled_only(losses.unflatten(0, (passes, -1)), labels.labelled).mean(0)
-
-
-def labelled_only(losses: Tensor, labelled: Tensor | None) -> Tensor:
-    """CTC losses (P, B), 0 for utterances without a transcript; ``labelled`` (B,) bool or None for all."""
-    if labelled is None:
-        return losses
-    return losses.masked_fill(~torch.as_tensor(labelled, dtype=torch.bool, device=losses.device), 0.0)

@@ -8,7 +8,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from seqkd.losses.base import DistillationLoss, check_distance, check_teacher
-from seqkd.losses.objective import Labels, Outputs, Term
+from seqkd.losses.objective import Term
+from seqkd.losses.outputs import Labels, Outputs
 from seqkd.losses.tokens import Tokens, check_share
 from seqkd.settings import more_than
 

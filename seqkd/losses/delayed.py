@@ -11,7 +11,8 @@ from torch import Tensor
 from seqkd.ctc.arguments import IntSequence
 from seqkd.losses.base import DISTANCES, DistillationLoss, check_teacher, kl_divergence
 from seqkd.losses.beside_ctc import beside_ctc
-from seqkd.losses.objective import Labels, Outputs, Term
+from seqkd.losses.objective import Term
+from seqkd.losses.outputs import Labels, Outputs
 from seqkd.settings import at_least, more_than, one_of
 
 MATCHES = ("min", "mean", "softmin")

@@ -8,7 +8,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from seqkd.losses.base import DISTANCES, check_teacher, kl_divergence
-from seqkd.losses.objective import Labels, Outputs, Term
+from seqkd.losses.objective import Term
+from seqkd.losses.outputs import Labels, Outputs
 from seqkd.settings import more_than, one_of
 
 SELECTIONS = ("all", "nonblank")
@@ -32,6 +33,7 @@ class FrameKd(Term):
     """
 
     source = "teacher"
+    kernel = "kd"
 
     def __init__(
         self,

@@ -10,7 +10,8 @@ from torch import Tensor
 from seqkd.ctc.arguments import IntSequence
 from seqkd.losses.base import DistillationLoss, check_teacher
 from seqkd.losses.beside_ctc import beside_ctc
-from seqkd.losses.objective import Labels, Outputs, Term
+from seqkd.losses.objective import Term
+from seqkd.losses.outputs import Labels, Outputs
 from seqkd.settings import one_of
 
 VARIANTS = ("posterior", "log")

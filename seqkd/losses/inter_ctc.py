@@ -17,7 +17,7 @@ from seqkd.losses.base import DistillationLoss, check_distance
 from seqkd.losses.beside_ctc import of_tensors
 from seqkd.losses.ctc import Ctc
 from seqkd.losses.frame_kd import FrameKd
-from seqkd.losses.objective import FINAL
+from seqkd.losses.outputs import FINAL
 
 
 def inter_ctc_kd_loss(

@@ -15,7 +15,8 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from seqkd.ctc.arguments import check_choice
 from seqkd.errors import ConfigError
 from seqkd.losses.base import DistillationLoss
-from seqkd.losses.objective import Labels, Outputs, Term
+from seqkd.losses.objective import Term
+from seqkd.losses.outputs import Labels, Outputs
 from seqkd.losses.tokens import Tokens, check_share, dot
 from seqkd.settings import one_of, share
 

@@ -1,7 +1,8 @@
 """Terms that the native CTC kernels compute in one go, found by their types.
 
-The kernels go over the logits once for CTC, frame distillation and consistency together (`seqkd.ctc.fused`). A group of
-terms on one layer is theirs if it has CTC in it, and whatever of the other two looks at the same layer.
+The kernels go over the logits once for CTC, frame distillation and consistency together (`seqkd.ctc.fused`). A class
+that one of them computes says so by ``kernel``: "ctc", "kd" or "consistency"; classes that derive from it do not. A
+group of terms on one layer is a kernel's if it has CTC in it, with whatever of the other two looks at the same layer.
 
 Letters: P passes, B utterances, T frames, C classes, Q teachers (1 or P).
 """
@@ -9,6 +10,7 @@ Letters: P passes, B utterances, T frames, C classes, Q teachers (1 or P).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,15 +18,12 @@ from torch import Tensor
 from seqkd.ctc.arguments import shape_targets
 from seqkd.ctc.fused import choose_backend, fused_losses
 from seqkd.ctc.loss import finite_only
-from seqkd.losses.base import check_teacher
-from seqkd.losses.consistency import Consistency
-from seqkd.losses.ctc import Ctc, labelled_only
-from seqkd.losses.frame_kd import FrameKd
-from seqkd.losses.objective import Labels, Outputs, Term, labels_of
+from seqkd.losses.base import check_teacher, labelled_only
+from seqkd.losses.outputs import Labels, Outputs, labels_of
 
 
 def native_values(
-    terms: Mapping[str, tuple[Term, float]], student: Outputs, others: Mapping[str, Outputs], labels: Labels
+    terms: Mapping[str, tuple[Any, float]], student: Outputs, others: Mapping[str, Outputs], labels: Labels
 ) -> dict[str, Tensor]:
     """(B,) of those of the terms, by name, that a kernel computes; the others are left to themselves.
 
@@ -32,8 +31,7 @@ def native_values(
     """
     values: dict[str, Tensor] = {}
     for anchor, (ctc, ctc_weight) in terms.items():
-        # Subclasses may compute something else.
-        if type(ctc) is not Ctc:
+        if kernel_of(ctc) != "ctc":
             continue
         layer = student.at(ctc.layer)
         if not isinstance(layer, Outputs) or choose_backend(ctc.backend, layer.logits) in ("torch", "reference"):
@@ -41,9 +39,10 @@ def native_values(
         group = {"ctc": anchor} if ctc_weight else {}
         for name, (term, weight) in terms.items():
             if weight and term.layer == ctc.layer and name not in values:
-                if type(term) is Consistency and len(layer.logits) > 1:
+                kernel = kernel_of(term)
+                if kernel == "consistency" and len(layer.logits) > 1:
                     group.setdefault("consistency", name)
-                elif type(term) is FrameKd and not term.per_class and term.source in others:
+                elif kernel == "kd" and not term.per_class and term.source in others:
                     group.setdefault("kd", name)
         if not group:
             continue
@@ -54,16 +53,23 @@ def native_values(
     return values
 
 
+def kernel_of(term: Any) -> str | None:
+    """The part of the kernels that computes a term of this very class; a class that derives from it may do
+    otherwise.
+    """
+    return vars(type(term)).get("kernel")
+
+
 def native_terms(
     student: Outputs,
     teacher: Outputs | None,
     labels: Labels,
     *,
-    ctc: Ctc | None = None,
-    kd: FrameKd | None = None,
-    consistency: Consistency | None = None,
+    ctc: Any = None,
+    kd: Any = None,
+    consistency: Any = None,
 ) -> dict[str, Tensor]:
-    """(B,) each, averaged over passes or pairs of them, by one call of the kernel of the logits' device."""
+    """(B,) of each term given, averaged over passes or pairs of them, by one call of the logits' device's kernel."""
     if kd is not None:
         check_teacher(teacher.logits, student.logits)
     losses = fused_losses(

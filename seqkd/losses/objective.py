@@ -13,99 +13,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 from seqkd.ctc.arguments import REDUCTIONS, check_choice
-from seqkd.ctc.frames import at_least_float32, frame_mask, masked_log_softmax
 from seqkd.errors import ConfigError
 from seqkd.losses.base import DistillationLoss
-from seqkd.settings import at_least, did_you_mean, share
-
-IGNORE = -100  # the target of a position that is not valid, as in torch
-FINAL = "output"  # the name of a network's last layer
-
-
-@dataclass
-class Labels:
-    """What the items are to be: transcripts for CTC, a class for each position otherwise.
-
-    Attributes:
-        targets: (B, S) classes, padded with anything; S = T where there is one a position.
-        lengths: (B,) labels of each item.
-        labelled: (B,) bool, False for an item without labels; None for all.
-        blank: class of CTC's blank.
-    """
-
-    targets: Tensor
-    lengths: Tensor
-    labelled: Tensor | None = None
-    blank: int = 0
-
-    def positions(self, positions: int) -> Tensor:
-        """(B, T) targets, -100 where there is none."""
-        valid = frame_mask(self.lengths, positions, self.targets.device)
-        if self.labelled is not None:
-            valid = valid & self.labelled.to(valid.device)[:, None]
-        return self.targets[:, :positions].masked_fill(~valid, IGNORE)
-
-
-@dataclass
-class Outputs:
-    """What a network gives for a batch.
-
-    Attributes:
-        logits: (P, B, T, C).
-        lengths: (B,) valid frames or positions; what stands in the others, NaN too, changes nothing.
-        layers: other layers that an objective asked for, by name: outputs too, or features (P, B, T, D).
-        labels: of a layer whose labels are not the objective's, as those of an attention decoder beside CTC.
-    """
-
-    logits: Tensor
-    lengths: Tensor
-    layers: Mapping[str, Outputs | Tensor] = field(default_factory=dict)
-    labels: Labels | None = None
-
-    @cached_property
-    def mask(self) -> Tensor:
-        """(B, T) bool, True for a valid frame."""
-        return frame_mask(self.lengths, self.logits.shape[2], self.logits.device)
-
-    @cached_property
-    def log_probs(self) -> Tensor:
-        """(P, B, T, C) in float32 at least, uniform on padded frames; computed once for all terms."""
-        return masked_log_softmax(self.logits, self.mask)
-
-    def tempered(self, temperature: float) -> Tensor:
-        """(P, B, T, C) log softmax(z / τ), uniform on padded frames."""
-        if temperature == 1:
-            return self.log_probs
-        return masked_log_softmax(at_least_float32(self.logits) / temperature, self.mask)
-
-    def probs(self, temperature: float) -> Tensor:
-        """(P, B, T, C) softmax(z / τ), uniform on padded frames."""
-        tempered = at_least_float32(self.logits) / temperature
-        return tempered.masked_fill(~self.mask[..., None], 0.0).softmax(-1)
-
-    def at(self, layer: str) -> Outputs | Tensor:
-        """A layer by name; "output" is the last. Raises ConfigError if the network has not given it."""
-        if layer == FINAL:
-            return self
-        if layer not in self.layers:
-            near = did_you_mean(layer, self.layers)
-            raise ConfigError(f"layer is {layer!r}, but the network gives {', '.join([FINAL, *self.layers])}{near}")
-        return self.layers[layer]
-
-    def detached(self) -> Outputs:
-        """The same without gradient."""
-        layers = {
-            name: one.detached() if isinstance(one, Outputs) else one.detach() for name, one in self.layers.items()
-        }
-        return Outputs(self.logits.detach(), self.lengths, layers, self.labels)
+from seqkd.losses.native import native_values
+from seqkd.losses.outputs import FINAL, Features, Labels, Outputs, labels_of, layer_of
+from seqkd.settings import at_least, share
 
 
 class Term(nn.Module):
@@ -123,6 +41,7 @@ class Term(nn.Module):
 
     source: str | None = None
     optional = False
+    kernel: str | None = None  # its part in the native CTC kernels, of this very class: see `seqkd.losses.native`
 
     def __init__(
         self,
@@ -167,15 +86,6 @@ class Term(nn.Module):
         self.noted.update({name: value.detach() for name, value in values.items()})
 
 
-@dataclass
-class Features:
-    """A layer's features: ``values`` (P, B, T, D), 0 on padded frames; ``lengths`` (B,); ``mask`` (B, T)."""
-
-    values: Tensor
-    lengths: Tensor
-    mask: Tensor
-
-
 class Objective(nn.ModuleDict):
     """Terms by name.
 
@@ -204,7 +114,7 @@ class Objective(nn.ModuleDict):
         """Let every term make what depends on the sizes of these outputs."""
         for term in self.values():
             if not term.off:
-                term.setup(_layer(student, term.layer), _other(term, others))
+                term.setup(layer_of(student, term.layer), _other(term, others))
 
     def forward(
         self,
@@ -240,8 +150,6 @@ def weigh(
     Raises:
         ValueError: an unknown reduction, or a weight that is negative or not finite.
     """
-    from seqkd.losses.native import native_values
-
     check_choice("reduction", reduction, REDUCTIONS)
     for name, (_, weight) in terms.items():
         if not (math.isfinite(weight) and weight >= 0):
@@ -255,7 +163,7 @@ def weigh(
     values, notes = native_values(terms, student, others, labels), {}
     for name, (term, _) in active.items():
         if name not in values:
-            ours = _layer(student, term.layer)
+            ours = layer_of(student, term.layer)
             values[name] = term(ours, _other(term, others), labels_of(ours, labels))
             notes |= {f"{name}.{key}": value for key, value in term.noted.items()}
     found = {name: _reduced(values[name], reduction) for name in active}
@@ -271,22 +179,9 @@ def _reduced(losses: Tensor, reduction: str) -> Tensor:
     return losses.sum() / (max(len(losses), 1) if reduction == "mean" else 1)
 
 
-def labels_of(layer: Outputs | Features, labels: Labels) -> Labels:
-    """The labels of a layer: its own, if it has any, or the objective's."""
-    return layer.labels if isinstance(layer, Outputs) and layer.labels is not None else labels
-
-
-def _layer(outputs: Outputs, name: str) -> Outputs | Features:
-    layer = outputs.at(name)
-    if not isinstance(layer, Tensor):
-        return layer
-    mask = frame_mask(outputs.lengths, layer.shape[2], layer.device)
-    return Features(layer.masked_fill(~mask[..., None], 0.0), outputs.lengths, mask)
-
-
 def _other(term: Term, others: Mapping[str, Outputs]) -> Outputs | Features | None:
     outputs = others.get(term.source) if term.source else None
-    return None if outputs is None else _layer(outputs, term.other_layer)
+    return None if outputs is None else layer_of(outputs, term.other_layer)
 
 
 def _schedule(weight: float | Sequence[Sequence[float]]) -> float | list[tuple[float, float]]:

@@ -16,7 +16,8 @@ from seqkd.ctc.arguments import IntSequence, check_choice, check_logits, check_t
 from seqkd.ctc.frames import at_least_float32
 from seqkd.losses.base import DistillationLoss, check_distance
 from seqkd.losses.ctc import Ctc
-from seqkd.losses.objective import Labels, Outputs, Term, weigh
+from seqkd.losses.objective import Term, weigh
+from seqkd.losses.outputs import Labels, Outputs
 from seqkd.losses.tokens import Tokens, rows_of
 
 TAILS = ("spread", "ghost", "renormalise")

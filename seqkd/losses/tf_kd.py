@@ -12,7 +12,8 @@ from torch import Tensor
 from seqkd.ctc.arguments import check_choice
 from seqkd.errors import ConfigError
 from seqkd.losses.base import DistillationLoss, check_distance, kl_divergence
-from seqkd.losses.objective import IGNORE, Labels, Outputs, Term
+from seqkd.losses.objective import Term
+from seqkd.losses.outputs import IGNORE, Labels, Outputs
 from seqkd.losses.tokens import Tokens, check_share
 from seqkd.settings import more_than, one_of
 

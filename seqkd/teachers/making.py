@@ -15,9 +15,9 @@ from seqkd.data.tokens import Tokenizer
 from seqkd.errors import ConfigError
 from seqkd.teachers.ctc_book import FRAMES, Plan, book_directory, make_book, missing_pages, plans
 from seqkd.teachers.external.audio import SequenceTeacher
-from seqkd.teachers.external.transcript_targets import make_transcripts, missing_transcripts, transcripts_directory
 from seqkd.teachers.external.vocabulary import CannotMap
 from seqkd.teachers.listeners import Listener, listeners, transcriber
+from seqkd.teachers.transcript_targets import make_transcripts, missing_transcripts, transcripts_directory
 
 FORMS = (*FRAMES, "sequence", "live")
 

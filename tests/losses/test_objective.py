@@ -236,7 +236,7 @@ FAULTS = {
     "system.objective.kd.wieght; did you mean weight?": {"wieght": 2},
     "setting system.objective.kd.temperature is 0; expected more than 0": {"temperature": 0},
     "setting system.objective.kd.weight is -1; expected at least 0": {"weight": -1},
-    "setting system.objective.kd.weight is 'much'; expected a number of at least 0": {"weight": "much"},
+    "setting system.objective.kd.weight is 'much'; expected a number, at least 0": {"weight": "much"},
     "expected shares of the updates that rise": {"weight": [[0.5, 1], [0.2, 0]]},
     "expected a number, or \\[\\[share of the updates, weight\\], ...\\]": {"weight": [0.5, 1]},
     "setting system.objective.kd.distance is 'kll'; expected one of squared, kl; did you mean kl?": {"distance": "kll"},

@@ -17,10 +17,10 @@ from seqkd.knowledge import Book
 from seqkd.layout import run_directory
 from seqkd.tasks.asr import decode, make_tokens, train
 from seqkd.teachers.ctc_book import book_directory
-from seqkd.teachers.external.transcript_targets import open_transcripts, targets_of
 from seqkd.teachers.importing import import_teacher
 from seqkd.teachers.listeners import ElsewhereListener, Sets, listeners
 from seqkd.teachers.making import make, pages_to_make
+from seqkd.teachers.transcript_targets import open_transcripts, targets_of
 from seqkd.training.run import train as train_ctc
 from tests.runs import settings
 from tests.teachers.external import tiny_teachers

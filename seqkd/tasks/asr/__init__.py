@@ -172,8 +172,8 @@ def learned_from(cfg: DictConfig, objective: Objective) -> dict[str, Any]:
     """Of a run's description: whose outputs it is trained on, and in what form."""
     from seqkd.models.storage import model_hash
     from seqkd.teachers.ctc_book import book_id, reads
-    from seqkd.teachers.external.transcript_targets import learns_sequences, transcripts_id
     from seqkd.teachers.own import teacher_ids
+    from seqkd.teachers.transcript_targets import learns_sequences, transcripts_id
 
     if "teacher" not in objective.sources():
         return {"teacher": None}

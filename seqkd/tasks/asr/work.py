@@ -34,8 +34,8 @@ from seqkd.settings import build
 from seqkd.tasks.asr.settings import SpeechTraining
 from seqkd.teachers import CheckpointTeacher, Teacher, align_frames, check_compatible
 from seqkd.teachers.ctc_book import open_book, pages_of, reads, temperature_of
-from seqkd.teachers.external.transcript_targets import learns_sequences, targets_of
 from seqkd.teachers.own import live_teacher
+from seqkd.teachers.transcript_targets import learns_sequences, targets_of
 from seqkd.training.study import Study
 from seqkd.training.workload import Monitor
 from seqkd.translation.batches import bounded

@@ -43,7 +43,7 @@ class Translation:
 
         A book is in its teacher's run, and goes with it. One process: the pages of so little text are soon written.
         """
-        from seqkd.teachers import seq2seq_book
+        from seqkd.translation import book
 
         asked: dict[Run, list[DictConfig]] = {}
         for one in systems:
@@ -57,7 +57,7 @@ class Translation:
             if any(one.targets == "beam" for one in students):
                 self.decode(cfg, directory, cfg.sets.train)
             if any(one.knowledge == "book" for one in students):
-                seq2seq_book.make_book(cfg, directory)
+                book.make_book(cfg, directory)
 
     def pages_to_make(self, cfg: DictConfig, systems: Sequence[DictConfig]) -> int:
         """One for each system that learns from another: `make_book` skips what is there."""

@@ -23,10 +23,10 @@ from seqkd.losses import Labels, Outputs
 from seqkd.models.seq2seq import Seq2SeqModel, load_seq2seq, save_seq2seq
 from seqkd.settings import build
 from seqkd.tasks.translation.settings import TextTraining
-from seqkd.teachers import seq2seq_book
 from seqkd.training.order import teachers_by_name
 from seqkd.training.study import Study
 from seqkd.training.workload import Monitor
+from seqkd.translation import book
 from seqkd.translation.batches import IGNORE, TextBatch, encode_pairs, evaluation_text, training_text
 from seqkd.translation.decoding import read_written
 from seqkd.translation.pairs import filter_pairs, read_pairs
@@ -134,7 +134,7 @@ def finished_teacher(cfg: DictConfig) -> Path | None:
 def teacher_of(cfg: DictConfig, study: Study, directory: Path, tokenizer: Tokenizer) -> Callable[[TextBatch], Tensor]:
     """What gives the teacher's logits (B, S, C) of a batch: the model itself, or its book."""
     if cfg.system.knowledge == "book":
-        return seq2seq_book.open_book(cfg, directory, tokenizer, study.objective)
+        return book.open_book(cfg, directory, tokenizer, study.objective)
     model, units = load_seq2seq(directory / "model")
     if units.hash != tokenizer.hash:
         raise DataError(

@@ -1,0 +1,121 @@
+"""What a network gives for a batch, and what its items are to be.
+
+Letters: P passes, B items, T frames or target positions (1 for a classifier), C classes, S labels of the longest
+target, D features of a layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from torch import Tensor
+
+from seqkd.ctc.frames import at_least_float32, frame_mask, masked_log_softmax
+from seqkd.errors import ConfigError
+from seqkd.settings import did_you_mean
+
+IGNORE = -100  # the target of a position that is not valid, as in torch
+FINAL = "output"  # the name of a network's last layer
+
+
+@dataclass
+class Labels:
+    """What the items are to be: transcripts for CTC, a class for each position otherwise.
+
+    Attributes:
+        targets: (B, S) classes, padded with anything; S = T where there is one a position.
+        lengths: (B,) labels of each item.
+        labelled: (B,) bool, False for an item without labels; None for all.
+        blank: class of CTC's blank.
+    """
+
+    targets: Tensor
+    lengths: Tensor
+    labelled: Tensor | None = None
+    blank: int = 0
+
+    def positions(self, positions: int) -> Tensor:
+        """(B, T) targets, -100 where there is none."""
+        valid = frame_mask(self.lengths, positions, self.targets.device)
+        if self.labelled is not None:
+            valid = valid & self.labelled.to(valid.device)[:, None]
+        return self.targets[:, :positions].masked_fill(~valid, IGNORE)
+
+
+@dataclass
+class Outputs:
+    """What a network gives for a batch.
+
+    Attributes:
+        logits: (P, B, T, C).
+        lengths: (B,) valid frames or positions; what stands in the others, NaN too, changes nothing.
+        layers: other layers that an objective asked for, by name: outputs too, or features (P, B, T, D).
+        labels: of a layer whose labels are not the objective's, as those of an attention decoder beside CTC.
+    """
+
+    logits: Tensor
+    lengths: Tensor
+    layers: Mapping[str, Outputs | Tensor] = field(default_factory=dict)
+    labels: Labels | None = None
+
+    @cached_property
+    def mask(self) -> Tensor:
+        """(B, T) bool, True for a valid frame."""
+        return frame_mask(self.lengths, self.logits.shape[2], self.logits.device)
+
+    @cached_property
+    def log_probs(self) -> Tensor:
+        """(P, B, T, C) in float32 at least, uniform on padded frames; computed once for all terms."""
+        return masked_log_softmax(self.logits, self.mask)
+
+    def tempered(self, temperature: float) -> Tensor:
+        """(P, B, T, C) log softmax(z / τ), uniform on padded frames."""
+        if temperature == 1:
+            return self.log_probs
+        return masked_log_softmax(at_least_float32(self.logits) / temperature, self.mask)
+
+    def probs(self, temperature: float) -> Tensor:
+        """(P, B, T, C) softmax(z / τ), uniform on padded frames."""
+        tempered = at_least_float32(self.logits) / temperature
+        return tempered.masked_fill(~self.mask[..., None], 0.0).softmax(-1)
+
+    def at(self, layer: str) -> Outputs | Tensor:
+        """A layer by name; "output" is the last. Raises ConfigError if the network has not given it."""
+        if layer == FINAL:
+            return self
+        if layer not in self.layers:
+            near = did_you_mean(layer, self.layers)
+            raise ConfigError(f"layer is {layer!r}, but the network gives {', '.join([FINAL, *self.layers])}{near}")
+        return self.layers[layer]
+
+    def detached(self) -> Outputs:
+        """The same without gradient."""
+        layers = {
+            name: one.detached() if isinstance(one, Outputs) else one.detach() for name, one in self.layers.items()
+        }
+        return Outputs(self.logits.detach(), self.lengths, layers, self.labels)
+
+
+@dataclass
+class Features:
+    """A layer's features: ``values`` (P, B, T, D), 0 on padded frames; ``lengths`` (B,); ``mask`` (B, T)."""
+
+    values: Tensor
+    lengths: Tensor
+    mask: Tensor
+
+
+def labels_of(layer: Outputs | Features, labels: Labels) -> Labels:
+    """The labels of a layer: its own, if it has any, or the objective's."""
+    return layer.labels if isinstance(layer, Outputs) and layer.labels is not None else labels
+
+
+def layer_of(outputs: Outputs, name: str) -> Outputs | Features:
+    """A layer by name: outputs, or features with their mask."""
+    layer = outputs.at(name)
+    if not isinstance(layer, Tensor):
+        return layer
+    mask = frame_mask(outputs.lengths, layer.shape[2], layer.device)
+    return Features(layer.masked_fill(~mask[..., None], 0.0), outputs.lengths, mask)
