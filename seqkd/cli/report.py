@@ -25,5 +25,5 @@ def main(argv: list[str]) -> int:
     task = task_of(cfg)
     task.report(cfg, systems, command)
     print(f"wrote {cfg.report.out}")
-    task.check(cfg)
+    task.check(cfg, list(systems))
     return 0

@@ -11,7 +11,8 @@ of that name here, which has
 - ``make_book(cfg, systems, shard, shards)``: write what teachers know (ctc_kd and seq2seq_ls), or a share of it, for
   ``systems``, the settings of each; and ``pages_to_make(cfg, systems)``, how much is missing (ctc_kd);
 - ``export(cfg)``: files to deploy, of every trained student (ctc_kd);
-- ``check(cfg)``: raise SeqkdError if a number that the preset promises was not reached.
+- ``check(cfg, chosen)``: raise SeqkdError if a number that the preset promises was not reached by one of the systems
+  ``chosen``.
 """
 
 from __future__ import annotations

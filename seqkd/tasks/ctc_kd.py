@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from seqkd.cli.settings import student_runs
-from seqkd.errors import ConfigError, DataError, SeqkdError
+from seqkd.errors import DataError
+from seqkd.experiment import scores
 from seqkd.layout import run_directory, teacher_runs
+from seqkd.tasks.asr_scores import AsrScores
 
 
 def make_features(cfg: DictConfig) -> None:
@@ -100,59 +101,22 @@ def pages_to_make(cfg: DictConfig, systems: Sequence[DictConfig]) -> int:
 
 
 def score(cfg: DictConfig, system: str, seed: int, name: str) -> None:
-    """``decode_<set>/score.json`` and ``score.html``."""
-    from seqkd.scoring.evaluate import Options, score_files
-
-    decoded, data = run_directory(cfg, system, seed) / f"decode_{name}", Path(cfg.data) / name
-    text, reference = decoded / "text", data / "text"
-    if not text.is_file():
-        raise ConfigError(f"{decoded} has no text; run stage 7 (decode) first")
-    if not reference.is_file():
-        raise ConfigError(f"{reference} is missing: a test set needs transcripts; name another set in sets.test")
-    outputs = decoded / "score.json", decoded / "score.html"
-    newest = max(text.stat().st_mtime, reference.stat().st_mtime)
-    if all(result.is_file() and result.stat().st_mtime > newest for result in outputs):
-        return
-    surer = decoded / "hyp.jsonl"  # the same words, with confidences
-    hypotheses = surer if surer.is_file() and surer.stat().st_mtime >= text.stat().st_mtime else text
-    speakers = data / "utt2spk"
-    options = Options(utt2spk=speakers if speakers.is_file() else None)
-    print(f"{name}\n{score_files(reference, {f'{system} seed {seed}': hypotheses}, *outputs, options=options)}")
+    """``decode_<set>/score.json``, ``counts.npz`` and ``score.html``."""
+    scores.score(AsrScores(), cfg, system, seed, name)
 
 
 def report(cfg: DictConfig, systems: Mapping[str, Mapping[str, Any]], command: str) -> None:
     """RESULTS.md and its figures."""
     from seqkd.experiment.report import write_report
 
-    write_report(
-        Path(cfg.exp),
-        Path(cfg.data),
-        Path(cfg.report.out),
-        test_sets=list(cfg.sets.test),
-        systems=systems,
-        title=cfg.title,
-        command=command,
-        notes=list(cfg.report.notes),
-        paired_replicates=cfg.report.replicates,
-    )
+    write_report(AsrScores(), cfg, systems, command)
 
 
-def check(cfg: DictConfig) -> None:
-    """Raise SeqkdError when a system misses the error rate its preset says it must reach (report.expect)."""
-    metric = cfg.report.expect_metric
-    if metric not in ("wer", "cer"):
-        raise ConfigError(f"report.expect_metric is {metric!r}; expected one of wer, cer")
-    for system, limit in cfg.report.expect.items():
-        for name in cfg.sets.test:
-            path = run_directory(cfg, system, 0) / f"decode_{name}" / "score.json"
-            if not path.is_file():
-                raise SeqkdError(f"{path} is missing; run stage 8 (score) first")
-            (scored,) = json.loads(path.read_text(encoding="utf-8"))["systems"].values()
-            rate = 100 * scored[metric]["rate"]
-            found = f"{rate:.2f} % {metric.upper()}"
-            if rate > limit:
-                raise SeqkdError(f"{system} has {found} on {name}; this preset must reach {limit:g} %")
-            print(f"{system} on {name}: {found}, must be at most {limit:g} %: reached")
+def check(cfg: DictConfig, chosen: Sequence[str]) -> None:
+    """Raise SeqkdError when a system misses a number that its preset promises (report.expect)."""
+    from seqkd.experiment import check
+
+    check.check(AsrScores(), cfg, chosen)
 
 
 def export(cfg: DictConfig) -> None:

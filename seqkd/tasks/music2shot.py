@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
 from seqkd.cli.settings import student_runs
+from seqkd.experiment import scores
+from seqkd.tasks.shots_scores import ShotsScores
 
 ASSISTANTS = ("assistant_1s", "assistant_2s", "assistant_4s")
 TEACHERS = (*ASSISTANTS, "teacher")
@@ -83,21 +85,19 @@ def decode(cfg: DictConfig, system: str, seed: int, name: str) -> None:
 
 
 def score(cfg: DictConfig, system: str, seed: int, name: str) -> None:
-    """``decode_<set>/score.json``."""
-    from seqkd.shots import scoring
-
-    scoring.score_run(cfg, system, seed, name)
+    """``decode_<set>/score.json`` and ``counts.npz``."""
+    scores.score(ShotsScores(), cfg, system, seed, name)
 
 
 def report(cfg: DictConfig, systems: Mapping[str, Mapping[str, Any]], command: str) -> None:
     """RESULTS.md and its figures."""
-    from seqkd.shots import report
+    from seqkd.experiment.report import write_report
 
-    report.write_report(cfg, systems, command)
+    write_report(ShotsScores(), cfg, systems, command)
 
 
-def check(cfg: DictConfig) -> None:
-    """Raise SeqkdError when a system misses the accuracy its preset says it must reach (report.expect)."""
-    from seqkd.shots import scoring
+def check(cfg: DictConfig, chosen: Sequence[str]) -> None:
+    """Raise SeqkdError when a system misses a number that its preset promises (report.expect)."""
+    from seqkd.experiment import check
 
-    scoring.check_expected(cfg)
+    check.check(ShotsScores(), cfg, chosen)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from seqkd.cli.settings import CONF, student_runs
-from seqkd.errors import ConfigError, DataError, SeqkdError
+from seqkd.errors import DataError
+from seqkd.experiment import scores
 from seqkd.layout import run_directory, teacher_run
+from seqkd.tasks.translation_scores import TranslationScores
 
 
 def check_pairs(cfg: DictConfig) -> None:
@@ -97,69 +97,23 @@ def decode(cfg: DictConfig, system: str, seed: int, name: str) -> None:
 
 
 def score(cfg: DictConfig, system: str, seed: int, name: str) -> None:
-    """``decode_<set>/score.json``: BLEU, chrF, likelihood and calibration, each with its interval."""
-    from seqkd.translation.scores import score_decoding
-
-    decoded, reference = run_directory(cfg, system, seed) / f"decode_{name}", Path(cfg.data) / name / "tgt"
-    if not (decoded / "hyp.jsonl").is_file():
-        raise ConfigError(f"{decoded} has no hyp.jsonl; run stage 6 (decode) first")
-    written, made = decoded / "score.json", (decoded / "decode.json", reference)
-    if written.is_file() and written.stat().st_mtime > max(path.stat().st_mtime for path in made):
-        return
-    replicates = cfg.report.replicates
-    print(f"{system} seed {seed}, {name}\n{score_decoding(reference, decoded, encoder(cfg), replicates=replicates)}")
+    """``decode_<set>/score.json`` and ``counts.npz``: BLEU, chrF, likelihood and calibration."""
+    scores.score(TranslationScores(), cfg, system, seed, name)
 
 
 def report(cfg: DictConfig, systems: Mapping[str, Mapping[str, Any]], command: str) -> None:
     """RESULTS.md and its figures."""
-    from seqkd.translation.report import write_translation_report
+    from seqkd.experiment.report import write_report
 
-    write_translation_report(
-        Path(cfg.exp),
-        Path(cfg.data),
-        Path(cfg.report.out),
-        encoder(cfg),
-        test_sets=list(cfg.sets.test),
-        systems=systems,
-        title=cfg.title,
-        command=command,
-        notes=list(cfg.report.notes),
-        baseline=cfg.report.baseline,
-        replicates=cfg.report.replicates,
-    )
+    write_report(TranslationScores(), cfg, systems, command)
 
 
-def encoder(cfg: DictConfig) -> Callable[[str], list[int]]:
-    """What turns a reference into the tokens that models are asked for."""
-    from seqkd.data.tokens import Tokenizer
+def check(cfg: DictConfig, chosen: Sequence[str]) -> None:
+    """Raise SeqkdError when a system misses a number that its preset promises (report.expect)."""
+    from seqkd.experiment import check
 
-    tokenizer = Tokenizer.load(Path(cfg.tokens.directory))
-    return lambda text: tokenizer.encode(text, unknown=True)
-
-
-def check(cfg: DictConfig) -> None:
-    """Raise SeqkdError when a system misses the number its preset says it must reach (report.expect)."""
-    metric = cfg.report.expect_metric
-    if metric not in EXPECTED:
-        raise ConfigError(f"report.expect_metric is {metric!r}; expected one of {', '.join(EXPECTED)}")
-    unit, bound, reached = EXPECTED[metric]
-    for system, limit in cfg.report.expect.items():
-        for name in cfg.sets.test:
-            path = run_directory(cfg, system, 0) / f"decode_{name}" / "score.json"
-            if not path.is_file():
-                raise SeqkdError(f"{path} is missing; run stage 7 (score) first")
-            value = json.loads(path.read_text(encoding="utf-8"))["scores"][metric]["value"]
-            found = f"{value:.2f} {unit}"
-            if not reached(value, limit):
-                raise SeqkdError(f"{system} has {found} on {name}; this preset must reach {bound} {limit:g}")
-            print(f"{system} on {name}: {found}, must be {bound} {limit:g}: reached")
+    check.check(TranslationScores(), cfg, chosen)
 
 
-# What report.expect can be about: its unit, the side of the limit to be on, and whether a value is.
-EXPECTED = {
-    "bleu": ("BLEU", "at least", operator.ge),
-    "chrf": ("chrF", "at least", operator.ge),
-    "nll": ("nats a token", "at most", operator.le),
-}
 PREPARE = {"pairs": check_pairs, "tokens": make_tokens}
 GROUPS = {"alone": alone_runs, "taught": taught_runs}
