@@ -166,8 +166,8 @@ def _legend(experiment: Experiment, comparisons: Comparisons) -> list[str]:
         *(f"{measure.name}: {measure.about}" for measure in task.measures if measure.about),
         f"Intervals: 95 %, bootstrap over {task.items} and seeds ({experiment.replicates:,} replicates, seed "
         f"{experiment.seed}). Each replicate draws {task.items}, the same ones for every system and seed, and, where a "
-        "system has several seeds, one seed fewer than there are, with replacement. With two or three seeds intervals "
-        "are still too narrow where seeds matter as much as test items."
+        "system has several seeds, one seed fewer than there are, with replacement. With two or three seeds, intervals "
+        "are somewhat too narrow where seeds matter much more than test items; where seeds make no difference, too wide."
         + (
             f" Of a system with one seed they are over {task.items} only, marked *items only*: they say nothing about "
             "another training."
