@@ -118,8 +118,8 @@ def _lead(experiment: Experiment) -> list[str]:
     values = {name: experiment.estimates[name][measure.key].value for name in (task.teacher, task.student)}
     teacher, student = (f"**{finished[name].label}**" for name in values)
     start = (
-        f"{measure.name} of {teacher}: {measure.say(values[task.teacher])}; "
-        f"of {student}: {measure.say(values[task.student])}"
+        f"{teacher} has {measure.say(values[task.teacher])} {measure.name}, "
+        f"{student} {measure.say(values[task.student])}"
     )
     lead = measure.gain(values[task.teacher] - values[task.student])
     if lead > 0:

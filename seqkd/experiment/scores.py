@@ -137,7 +137,7 @@ def score(task: Scores, cfg: DictConfig, system: str, seed: int, name: str) -> d
     table.save(decoded / COUNTS)
     files.write_json(decoded / SCORE, found)  # last: it vouches for the others
     print(f"{system} seed {seed}, {name}: {line(task, estimates)}")
-    return found
+    return _read(decoded / SCORE)
 
 
 def is_scored(run: Path, name: str) -> bool:

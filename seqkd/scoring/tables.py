@@ -95,7 +95,7 @@ def calibrate(utterances: Utterances, confidences: Mapping[str, Sequence[float]]
     Those are left out that lack a confidence for each word that was scored.
     """
     values, correct, _ = confident_words(utterances, confidences)
-    scored = np.diff(utterances.alignments.hypothesis.offsets)
+    scored = np.diff(utterances.alignments.hypothesis.offsets).tolist()
     left_out = sum(
         own is None or len(own) != words
         for own, words in zip(map(confidences.get, utterances.ids), scored, strict=True)
