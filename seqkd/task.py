@@ -9,6 +9,7 @@ Letters: P passes, B items, T frames, target positions or seconds (1 for a class
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -22,7 +23,35 @@ if TYPE_CHECKING:
     from seqkd.training.study import Study
     from seqkd.training.workload import Workload
 
-Run = tuple[str, int]  # a system and a seed
+RunName = tuple[str, int]  # a system and a seed
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """What training watches on dev, the lower the better, and how it is shown.
+
+    Attributes:
+        key: its name in a row of history.json.
+        name: its name for people.
+        unit: of the value as it is shown, such as "%".
+        scale: what it is multiplied by for people.
+        decimals: to show.
+    """
+
+    key: str
+    name: str
+    unit: str = ""
+    scale: float = 1.0
+    decimals: int = 2
+
+    @property
+    def label(self) -> str:
+        """Name and unit, for a column or an axis."""
+        return f"{self.name} {self.unit}".rstrip()
+
+    def say(self, value: float) -> str:
+        """As in ``dev WER 3.21 %``."""
+        return f"{self.name} {self.scale * value:.{self.decimals}f} {self.unit}".rstrip()
 
 
 class Task(Protocol):
@@ -39,7 +68,7 @@ class Task(Protocol):
     def prepare(self, cfg: DictConfig) -> None:
         """Validate every set the recipe uses, make features and units; what is done and unchanged is skipped."""
 
-    def teachers_of(self, cfg: DictConfig, system: DictConfig, seed: int) -> list[Run]:
+    def teachers_of(self, cfg: DictConfig, system: DictConfig, seed: int) -> list[RunName]:
         """The runs that must be finished before this one: whose outputs it is trained on, if any."""
 
     def check_teachers(self, cfg: DictConfig) -> str:

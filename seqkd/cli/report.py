@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shlex
+from functools import partial
 
-from seqkd.cli.settings import compose, parse, parser
+from seqkd.cli.settings import parse, parser
+from seqkd.config import compose, system_settings
 
 
 def main(argv: list[str]) -> int:
@@ -13,17 +15,18 @@ def main(argv: list[str]) -> int:
     made = parser("report", "Write RESULTS.md and figures from the trained, decoded and scored systems.")
     args = parse(made, argv)
     cfg = compose(args)
-    from seqkd.tasks import all_runs, task_of
+    from seqkd.experiment.check import check
+    from seqkd.experiment.report import write_report
+    from seqkd.tasks import task_of
+    from seqkd.training.order import all_runs
 
-    names = dict.fromkeys([*(system for system, _ in all_runs(cfg)), *cfg.systems])
-    systems = {}
-    for name in names:
-        chosen = compose(args, f"system={name}").system
-        systems[name] = {key: chosen.get(key) for key in ("label", "control", "isolates")}
+    task, systems = task_of(cfg), {}
+    for name in dict.fromkeys(system for system, _ in all_runs(task, cfg, partial(system_settings, cfg))):
+        about = compose(args, f"system={name}").system
+        systems[name] = {key: about.get(key) for key in ("label", "control", "isolates")}
     # The recipe's own command line, when the recipe calls us.
     command = os.environ.get("SEQKD_COMMAND") or shlex.join(["seqkd", "report", *argv])
-    task = task_of(cfg)
-    task.report(cfg, systems, command)
+    write_report(task, cfg, systems, command)
     print(f"wrote {cfg.report.out}")
-    task.check(cfg)
+    check(task, cfg, list(systems))
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from seqkd.errors import ConfigError
@@ -98,13 +99,17 @@ def named(option: str, items: list[str], form: str) -> dict[str, Path]:
 
 def score_recipe(argv: list[str]) -> int:
     """``decode_<set>/score.json`` for every system, seed and test set of a recipe."""
-    from seqkd.cli.settings import compose, parse, parser
+    from seqkd.cli.settings import parse, parser
+    from seqkd.config import compose, system_settings
 
     args = parse(parser("score --recipe", "Score the decodings of every trained system."), argv)
     cfg = compose(args)
-    from seqkd.tasks import all_runs, task_of
+    from seqkd.experiment.scores import score
+    from seqkd.tasks import task_of
+    from seqkd.training.order import all_runs
 
-    for system, seed in all_runs(cfg):
+    task = task_of(cfg)
+    for system, seed in all_runs(task, cfg, partial(system_settings, cfg)):
         for name in cfg.sets.test:
-            task_of(cfg).score(cfg, system, seed, name)
+            score(task, cfg, system, seed, name)
     return 0

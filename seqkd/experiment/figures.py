@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seqkd import files
-from seqkd.experiment.parts import AnyExperiment, AnySystem
-from seqkd.experiment.speech import Experiment
+from seqkd.experiment.read import Experiment, System
+from seqkd.statistics.bootstrap import Estimate
+from seqkd.statistics.measures import Measure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours, which colour-blind readers can tell apart, without yellow (faint on white).
 _COLOURS = ("#000000", "#E69F00", "#0072B2", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#7F7F7F")
 _DASHES = ("-", "--", ":")
-_TERMS = ("total", "ctc", "kd", "consistency")
+_GREY = "#7F7F7F"
 _STYLE = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -28,46 +29,71 @@ _STYLE = {
 }
 
 
-def draw_wer(experiment: Experiment, intervals: Mapping[str, tuple[float, float]]) -> Figure:
-    """Draw a bar a system: WER pooled over seeds and test sets, 95 % interval, and a dot a seed."""
+def draw_estimates(
+    experiment: Experiment, measures: Sequence[Measure], lines: Mapping[str, float] | None = None
+) -> Figure:
+    """Draw a panel a measure and a row a system: the value, its 95 % interval, and a small dot a seed.
+
+    Args:
+        experiment: with its estimates.
+        measures: one or a few.
+        lines: values of the first measure to draw across all systems, by their labels.
+    """
     finished = experiment.finished
-    figure, axes = new_figure(1, 7.5, 0.8 + 0.42 * len(finished))
-    words = experiment.all_words().sum()
-    right = 0.0
-    for row, (name, system) in enumerate(finished.items()):
-        rate, (low, high) = 100 * experiment.wer(name), (100 * end for end in intervals[name])
-        seeds = 100 * system.errors(experiment.test_sets).sum(axis=1) / words  # (S,)
-        colour = colour_of(experiment, name)
-        axes[0].barh(row, rate, height=0.62, color=colour, alpha=0.35, linewidth=0)
-        axes[0].plot([low, high], [row, row], color=colour, linewidth=2, solid_capstyle="butt")
-        offsets = np.linspace(-0.14, 0.14, len(seeds)) if len(seeds) > 1 else np.zeros(1)
-        axes[0].plot(seeds, row + offsets, "o", color=colour, markersize=4, markeredgecolor="white")
-        end = max(high, seeds.max())
-        right = max(right, end)
-        axes[0].annotate(f"{rate:.2f}", (end, row), (5, 0), textcoords="offset points", va="center", fontweight="bold")
-    axes[0].set_yticks(range(len(finished)), [system.label for system in finished.values()])
-    axes[0].tick_params(axis="y", length=0)
-    axes[0].invert_yaxis()
-    axes[0].set_xlim(0, 1.1 * right or 1)
-    axes[0].set_xlabel("WER %; line: 95 % interval, dots: seeds")
+    width = 7.5 if len(measures) == 1 else 0.5 + 3 * len(measures)
+    figure, axes = new_figure(len(measures), width, 1.1 + 0.42 * len(finished), columns=len(measures))
+    for column, (panel, measure) in enumerate(zip(axes, measures, strict=True)):
+        for row, name in enumerate(finished):
+            one = experiment.estimates[name][measure.key]
+            if one.ci95 is not None:
+                _draw_estimate(panel, row, one, colour_of(experiment, name))
+        panel.set_yticks(range(len(finished)), [s.label if not column else "" for s in finished.values()])
+        panel.tick_params(axis="y", length=0)
+        panel.set_ylim(len(finished) - 0.5, -0.5)
+        if measure.higher_is_better is False:
+            panel.set_xlim(left=0)  # an error's size is its distance from none; a score's zero says nothing
+        panel.set_title(measure.label, loc="left", fontsize=10)
+        better = {True: "higher is better", False: "lower is better", None: ""}
+        panel.set_xlabel(better[measure.higher_is_better])
+        panel.grid(axis="x", color=_GREY, alpha=0.25, linewidth=0.6)
+    for (label, value), dash in zip((lines or {}).items(), ("-", "--", ":"), strict=False):
+        axes[0].axvline(measures[0].scale * value, color="black", linewidth=1, linestyle=dash, label=label)
+    if lines:
+        figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    figure.supxlabel("large dot: mean of the seeds, line: its 95 % interval, small dots: seeds", fontsize=9)
     return figure
 
 
+def _draw_estimate(axes: Axes, row: int, one: Estimate, colour: str) -> None:
+    scale = one.measure.scale
+    axes.plot([scale * end for end in one.ci95], [row, row], color=colour, linewidth=2.5, solid_capstyle="butt")
+    axes.plot(scale * one.value, row, "o", color=colour, markersize=7, markeredgecolor="white")
+    seeds = [scale * value for value in one.seeds.values()]
+    if len(seeds) > 1:
+        axes.plot(seeds, np.full(len(seeds), row + 0.24), "o", color=colour, markersize=2.5)
+    place = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 9}
+    axes.annotate(one.measure.show(one.value), (1.02, row), **place)
+
+
 def draw_training(experiment: Experiment) -> Figure | None:
-    """Draw dev WER over steps, one line a system: mean and range over seeds; None if nothing was recorded."""
-    curves = curves_of(experiment, lambda row: row.get("dev_wer"))
+    """Draw what is watched on dev over steps: mean and range over seeds; None if nothing was recorded."""
+    monitor = experiment.task.monitor
+    curves = curves_of(experiment, lambda row: row.get(monitor.key))
     if not curves:
         return None
     figure, axes = new_figure(1, 7.5, 4.2)
-    draw_curves(experiment, axes[0], {name: _percent(curve) for name, curve in curves.items()}, labels=True)
-    axes[0].set_ylabel("dev WER %")
+    scaled = {name: (steps, monitor.scale * values) for name, (steps, values) in curves.items()}
+    draw_curves(experiment, axes[0], scaled, labels=True)
+    axes[0].set_ylabel(monitor.label)
     return figure
 
 
 def draw_losses(experiment: Experiment) -> Figure | None:
     """Draw the unweighted loss terms over steps, a panel a term; None if none was recorded."""
+    rows = (row for system in experiment.finished.values() for run in system.runs for row in run.history)
+    terms = dict.fromkeys(["total", *(term for row in rows for term in row.get("train", {}) if "." not in term)])
     panels = {}
-    for term in _TERMS:
+    for term in terms:
         if curves := curves_of(experiment, lambda row, term=term: row.get("train", {}).get(term)):
             panels[term] = curves
     if not panels:
@@ -99,6 +125,16 @@ def save(figure: Figure, path: Path) -> None:
         Image.open(drawn).convert("RGB").quantize(256).save(temporary, optimize=True)
 
 
+def save_all(drawn: Mapping[str, tuple[Figure | None, str]], directory: Path) -> list[str]:
+    """Write figures by file name, with their captions, and return the Markdown that shows them; None is left out."""
+    lines = []
+    for name, (figure, caption) in drawn.items():
+        if figure is not None:
+            save(figure, directory / name)
+            lines.append(f"![{caption}](figures/{name})")
+    return lines
+
+
 def new_figure(panels: int, width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
     """Return a figure, ``width`` by ``height`` inches, and its panels, row by row."""
     # Without pyplot there is no global state: no backend to choose, no window, nothing to close.
@@ -116,7 +152,7 @@ Value = Callable[[dict[str, Any]], float | None]  # what to take from a row of t
 Curve = tuple[np.ndarray, np.ndarray]  # steps (V,), values (S, V) with NaN where a seed has none
 
 
-def curves_of(experiment: AnyExperiment, value: Value) -> dict[str, Curve]:
+def curves_of(experiment: Experiment, value: Value) -> dict[str, Curve]:
     """Return the curve of each finished system that has one, by name; ``value`` takes it from a row of the history."""
     found = {}
     for name, system in experiment.finished.items():
@@ -126,7 +162,7 @@ def curves_of(experiment: AnyExperiment, value: Value) -> dict[str, Curve]:
     return found
 
 
-def _curve(system: AnySystem, value: Value) -> Curve | None:
+def _curve(system: System, value: Value) -> Curve | None:
     points = [{row["step"]: value(row) for row in run.history if value(row) is not None} for run in system.runs]
     steps = sorted({step for seed in points for step in seed})
     if not steps:
@@ -134,11 +170,7 @@ def _curve(system: AnySystem, value: Value) -> Curve | None:
     return np.array(steps), np.array([[seed.get(step, np.nan) for step in steps] for seed in points])
 
 
-def _percent(curve: Curve) -> Curve:
-    return curve[0], 100 * curve[1]
-
-
-def draw_curves(experiment: AnyExperiment, axes: Axes, curves: Mapping[str, Curve], *, labels: bool) -> None:
+def draw_curves(experiment: Experiment, axes: Axes, curves: Mapping[str, Curve], *, labels: bool) -> None:
     """Draw a line a system over steps: mean and range over seeds; with ``labels``, each named at its end."""
     ends = []
     for name, (steps, values) in curves.items():
@@ -216,13 +248,13 @@ def _high(group: Sequence[float], gap: float) -> float:
     return _low(group, gap) + gap * (len(group) - 1)
 
 
-def colour_of(experiment: AnyExperiment, name: str) -> str:
+def colour_of(experiment: Experiment, name: str) -> str:
     """Return a system's colour, which depends on its place in the experiment alone."""
     place = list(experiment.systems).index(name)
     return _COLOURS[place and 1 + (place - 1) % (len(_COLOURS) - 1)]  # black for the first one only
 
 
-def dash_of(experiment: AnyExperiment, name: str) -> str:
+def dash_of(experiment: Experiment, name: str) -> str:
     """Return a system's line style, which tells those apart that share a colour."""
     place = list(experiment.systems).index(name)
     return _DASHES[max(place - 1, 0) // (len(_COLOURS) - 1) % len(_DASHES)]

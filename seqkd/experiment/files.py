@@ -10,6 +10,8 @@ from typing import Any
 
 from seqkd.errors import DataError
 
+COUNTS, SCORE = "counts.npz", "score.json"  # what scoring leaves in a decoding
+
 
 def seed_directories(directory: Path) -> list[tuple[int, Path]]:
     """Return the seeds of a system, in order, and where each is."""
@@ -44,3 +46,8 @@ def _read(path: Path) -> str:
         return path.read_text("utf-8")
     except FileNotFoundError:
         raise DataError(f"{path}: no such file, although the run has a summary.") from None
+
+
+def is_scored(run: Path, name: str) -> bool:
+    """Whether a run has scores of the test set ``name``, of whatever age."""
+    return all((run / f"decode_{name}" / file).is_file() for file in (COUNTS, SCORE))

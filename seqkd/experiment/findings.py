@@ -2,163 +2,181 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from seqkd.experiment.parts import AnyExperiment, AnySystem
-from seqkd.experiment.speech import Experiment
-from seqkd.statistics.bootstrap import holm, paired_bootstrap
-from seqkd.statistics.mapsswe import matched_pairs
-
-LEVEL = 0.05
+from seqkd.experiment.read import Experiment, System
+from seqkd.statistics.bootstrap import LEVEL, Difference, difference, holm
+from seqkd.statistics.measures import Measure
 
 
 @dataclass(frozen=True)
-class Roles:
-    """Names of the systems that have a part of their own in a report."""
-
-    teacher: str = "teacher"
-    student: str = "student"
-    kd: str = "kd"
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One system against another, over all test utterances and seeds.
+class Compared:
+    """One system against another in one measure, over test items and seeds.
 
     Attributes:
-        fewer: relative reduction of errors, as a fraction; negative if there are more; None (infinitely many
-            more) against a system without errors.
-        p_value: two-sided, paired bootstrap, uncorrected.
-        p_mapsswe: two-sided, matched-pairs test, uncorrected; of the seeds' errors together.
-        survives: whether it is below .05 after Holm's correction for all comparisons of the report.
+        difference: the first less the second.
+        relative: that as a share of the second's value; None where that is 0, or where more is better.
+        survives: whether its p-value is below .05 after Holm's correction for all comparisons of the report.
     """
 
-    fewer: float | None
-    p_value: float
-    p_mapsswe: float
+    difference: Difference
+    relative: float | None
     survives: bool
 
     @property
     def significant(self) -> bool:
         """Whether the uncorrected p-value is below .05."""
-        return self.p_value < LEVEL
+        return self.difference.p_value < LEVEL
 
     def __str__(self) -> str:
-        """As in ``3.1 % fewer, p = .040 †, MAPSSWE .038``."""
-        mapsswe = p(self.p_mapsswe).removeprefix("p ").removeprefix("= ")
-        return f"{change(self.fewer)}, {p(self.p_value)}{' †' if self.survives else ''}, MAPSSWE {mapsswe}"
+        """As in ``+0.31, p = .012 †``."""
+        return f"{signed(self.difference)}, {p(self.difference.p_value)}{' †' if self.survives else ''}"
 
 
-def change(fewer: float | None) -> str:
-    """Say a relative reduction in words."""
-    if fewer is None:
-        return "more"
-    return f"{abs(fewer) * 100:.1f} % {'fewer' if fewer >= 0 else 'more'}"
+Comparisons = dict[tuple[str, str], dict[str, Compared]]  # by (system, against) and `Measure.key`
 
 
-def p(value: float) -> str:
-    """Say a p-value."""
-    return "p < .001" if value < 0.001 else f"p = {value:.3f}".replace("0.", ".")
+def tested(measures: Sequence[Measure]) -> list[Measure]:
+    """Return the measures that systems are compared in."""
+    return [measure for place, measure in enumerate(measures) if measure.tested or not place]
 
 
-def compare(experiment: Experiment, roles: Roles, *, replicates: int, seed: int) -> dict[tuple[str, str], Comparison]:
-    """Compare each student with plain KD, and each system with its control.
+def compare(experiment: Experiment) -> Comparisons:
+    """Compare each system with the baseline and with its control, in every tested measure.
 
-    Returns:
-        Comparisons by (system, against). Two systems that are each other's baseline are compared once, and
-        count once for the correction.
+    Two systems that are each other's baseline are compared once, and count once for Holm's correction.
     """
-    finished = experiment.finished
+    task, finished, estimates = experiment.task, experiment.finished, experiment.estimates
     wanted = []
     for name, system in finished.items():
-        baselines = [system.control] if name in (roles.teacher, roles.kd) else [roles.kd, system.control]
-        wanted += [(name, other) for other in dict.fromkeys(baselines) if other in finished and other != name]
-    tests, segments = {}, {}
-    for pair in dict.fromkeys(tuple(sorted(pair)) for pair in wanted):
-        both = [finished[name] for name in pair]
-        errors = (system.errors(experiment.test_sets) for system in both)
-        tests[pair] = paired_bootstrap(*errors, experiment.all_words(), replicates=replicates, seed=seed).p_value
-        # Where one has more seeds, the other's errors count so many times: the mean difference is that of the rates.
-        seeds = [len(system.runs) for system in both]
-        where = (both[0].positions(experiment.test_sets, seeds[1]), both[1].positions(experiment.test_sets, seeds[0]))
-        segments[pair] = matched_pairs(*where).p_value
-    survives = dict(zip(tests, holm(list(tests.values()), LEVEL), strict=True))
-    comparisons = {}
+        baseline = None if name == task.teacher else experiment.baseline
+        others = dict.fromkeys([baseline, system.control])
+        wanted += [(name, other) for other in others if other in finished and other != name]
+    keys = [measure.key for measure in tested(task.measures)]
+    tests = {
+        (*pair, key): difference(estimates[pair[0]][key], estimates[pair[1]][key]).p_value
+        for pair in dict.fromkeys(tuple(sorted(pair)) for pair in wanted)
+        for key in keys
+    }
+    survives = dict(zip(tests, holm(list(tests.values())), strict=True))
+    comparisons: Comparisons = {}
     for name, other in wanted:
-        pair = tuple(sorted((name, other)))
-        ours, theirs = experiment.wer(name), experiment.wer(other)
-        fewer = (theirs - ours) / theirs if theirs else (None if ours else 0.0)
-        comparisons[name, other] = Comparison(fewer, tests[pair], segments[pair], survives[pair])
+        comparisons[name, other] = {}
+        for key in keys:
+            ours, theirs = estimates[name][key], estimates[other][key]
+            one = difference(ours, theirs)
+            relative = None if one.measure.higher_is_better or not theirs.value > 0 else one.delta / theirs.value
+            comparisons[name, other][key] = Compared(one, relative, survives[(*sorted((name, other)), key)])
     return comparisons
 
 
-def count_tests(comparisons: Mapping[tuple[str, str], Comparison]) -> int:
-    """Return how many different pairs of systems are compared."""
-    return len({frozenset(pair) for pair in comparisons})
+def count_tests(comparisons: Comparisons) -> int:
+    """Return how many different comparisons there are."""
+    return len({(frozenset(pair), key) for pair, measures in comparisons.items() for key in measures})
 
 
-def share_kept(experiment: Experiment, roles: Roles, name: str) -> float | None:
-    """Return the share of the teacher's lead over the unaided student that a system keeps, if any."""
-    if not {roles.teacher, roles.student} <= experiment.finished.keys():
+def share_kept(experiment: Experiment, name: str) -> float | None:
+    """Return the share of the teacher's lead over the unaided student that a system keeps, if there is a lead."""
+    task, estimates = experiment.task, experiment.estimates
+    if not {task.teacher, task.student} <= estimates.keys():
         return None
-    teacher, student = experiment.wer(roles.teacher), experiment.wer(roles.student)
-    return (student - experiment.wer(name)) / (student - teacher) if student > teacher else None
+    measure = task.measures[0]
+    ours, teacher, student = (
+        measure.gain(estimates[one][measure.key].value) for one in (name, task.teacher, task.student)
+    )
+    return (ours - student) / (teacher - student) if teacher > student else None
 
 
-def findings(experiment: Experiment, roles: Roles, comparisons: Mapping[tuple[str, str], Comparison]) -> list[str]:
+def findings(experiment: Experiment, comparisons: Comparisons) -> list[str]:
     """Say in sentences what the numbers show and what they do not."""
-    finished = experiment.finished
-    sentences = _lead(experiment, roles)
-    for name, system in finished.items():
-        baselines = {other: comparison for (one, other), comparison in comparisons.items() if one == name}
-        if not baselines or (name == roles.student and (roles.kd, name) in comparisons):
-            continue  # plain KD's sentence says the same the other way round
-        parts = []
-        for other, comparison in baselines.items():
-            fair = "equal-budget " if equal_budgets(system, finished[other]) else ""
-            role = f"its {fair}control, " if other == system.control else ""
-            noun = "" if parts else " errors"
-            than = f"than {role}**{finished[other].label}** ({p(comparison.p_value)})"
-            parts.append(f"{change(comparison.fewer)}{noun} {than}")
+    task = experiment.task
+    sentences = _lead(experiment)
+    for name, system in experiment.finished.items():
+        others = [other for one, other in comparisons if one == name]
+        if not others or (name == task.student and (experiment.baseline, name) in comparisons):
+            continue  # the baseline's sentence says the same the other way round
         # The control decides, if there is one: it differs in nothing but the idea.
-        decisive = system.control if system.control in baselines else roles.kd
-        idea = f"from {system.isolates}" if decisive == system.control and system.isolates else ""
-        verdict = _verdict(baselines[decisive], idea or f"over **{finished[decisive].label}**")
-        kept = None if name == roles.student else share_kept(experiment, roles, name)
-        sentence = f"**{system.label}** makes {' and '.join(parts)}: {verdict}."
-        if kept is not None:
-            sentence += f" It keeps {f'{100 * kept:.0f} %' if kept > 0 else 'nothing'} of the teacher's lead."
-        sentences.append(sentence)
+        others.sort(key=lambda other: other != system.control)
+        sentences += [_against(experiment, system, other, comparisons) for other in others[:1]]
+        if more := [_briefly(experiment, other, comparisons[name, other]) for other in others[1:]]:
+            sentences[-1] += " " + " ".join(more)
+        kept = share_kept(experiment, name)
+        if kept is not None and name != task.student:
+            sentences[-1] += f" It keeps {f'{100 * kept:.0f} %' if kept > 0 else 'nothing'} of the teacher's lead."
+        if system.control and system.control not in others:
+            control = experiment.systems.get(system.control)
+            sentences[-1] += f" Its control, **{control.label if control else system.control}**, was not run."
     return sentences + caveats(experiment)
 
 
-def _lead(experiment: Experiment, roles: Roles) -> list[str]:
-    finished = experiment.finished
-    if not {roles.teacher, roles.student} <= finished.keys():
+def _lead(experiment: Experiment) -> list[str]:
+    task, finished = experiment.task, experiment.finished
+    if not {task.teacher, task.student} <= finished.keys():
         return []
-    teacher, student = (experiment.wer(name) for name in (roles.teacher, roles.student))
+    measure = task.measures[0]
+    values = {name: experiment.estimates[name][measure.key].value for name in (task.teacher, task.student)}
+    teacher, student = (f"**{finished[name].label}**" for name in values)
     start = (
-        f"**{finished[roles.teacher].label}** has a WER of {100 * teacher:.2f} %, "
-        f"**{finished[roles.student].label}** of {100 * student:.2f} %"
+        f"{teacher} has {measure.say(values[task.teacher])} {measure.name}, "
+        f"{student} {measure.say(values[task.student])}"
     )
-    if student > teacher:
-        return [f"{start}: a lead of {100 * (student - teacher):.2f} points."]
+    lead = measure.gain(values[task.teacher] - values[task.student])
+    if lead > 0:
+        return [f"{start}: a lead of {measure.amount(lead)}."]
     return [f"{start}: the teacher is not ahead, so there is no lead to keep."]
 
 
-def _verdict(comparison: Comparison, gain: str) -> str:
-    if not comparison.significant:
-        return f"no gain {gain} is shown here"
-    if comparison.fewer is None or comparison.fewer < 0:
-        verdict = f"this is a loss, not a gain {gain}"
-    else:
-        verdict = f"a gain {gain} is shown"
-    return verdict if comparison.survives else f"{verdict}, which does not survive Holm's correction"
+def _against(experiment: Experiment, system: System, other: str, comparisons: Comparisons) -> str:
+    """Say how a system does against its control or the baseline, and what that shows."""
+    measures = comparisons[system.name, other]
+    rival = experiment.finished[other]
+    is_control = other == system.control
+    fair = "equal-budget " if equal_budgets(system, rival) else ""
+    role = f"its {fair}control, " if is_control else "the baseline, " if other == experiment.baseline else ""
+    isolates = (is_control and system.isolates) or ""
+    first = next(iter(measures.values()))
+    start = f"**{system.label}** has {_amount(first)} than {role}**{rival.label}** ({_evidence(first)})"
+    if len(measures) == 1:
+        return f"{start}: {_verdict(first, isolates)}."
+    return f"{start}: {_verdicts(measures, isolates)}."
 
 
-def caveats(experiment: AnyExperiment) -> list[str]:
-    """Return what a reader must know before trusting the comparisons of an experiment of any task."""
+def _briefly(experiment: Experiment, other: str, measures: dict[str, Compared]) -> str:
+    first = next(iter(measures.values()))
+    return f"It has {_amount(first)} than **{experiment.finished[other].label}** ({_evidence(first)})."
+
+
+def _amount(one: Compared) -> str:
+    return f"{one.difference.measure.amount(one.difference.delta)} {'less' if one.difference.delta < 0 else 'more'}"
+
+
+def _evidence(one: Compared) -> str:
+    relative = f"{100 * abs(one.relative):.1f} % of it, " if one.relative is not None else ""
+    return relative + p(one.difference.p_value)
+
+
+def _verdict(one: Compared, isolates: str) -> str:
+    idea = f" from {isolates}" if isolates else ""
+    if not one.significant:
+        return f"no difference{idea} is shown"
+    verdict = f"a {'gain' if one.difference.better else 'loss'}{idea} is shown"
+    return verdict if one.survives else f"{verdict}, which does not survive Holm's correction"
+
+
+def _verdicts(measures: dict[str, Compared], isolates: str) -> str:
+    """Sort several measures by what is shown in each."""
+    shown: dict[str, list[str]] = {"a gain": [], "a loss": [], "no difference": []}
+    for one in measures.values():
+        kind = "no difference" if not one.significant else "a gain" if one.difference.better else "a loss"
+        fragile = " (not after Holm's correction)" if one.significant and not one.survives else ""
+        shown[kind].append(f"{one.difference.measure.name}{fragile}")
+    parts = [f"{kind} is shown in {listed(names)}" for kind, names in shown.items() if names]
+    return (f"from {isolates}, " if isolates else "") + "; ".join(parts)
+
+
+def caveats(experiment: Experiment) -> list[str]:
+    """Return what a reader must know before trusting the comparisons."""
     finished = experiment.finished
     sentences = []
     for system in finished.values():
@@ -172,24 +190,34 @@ def caveats(experiment: AnyExperiment) -> list[str]:
         if system.unfinished:
             seeds = ", ".join(map(str, system.unfinished))
             sentences.append(f"**{system.label}**: unfinished and left out: seed {seeds}.")
-    if single := [system.label for system in finished.values() if len(system.runs) == 1]:
-        sentences.append(f"From one seed only, so that another seed may change them: {listed(single)}.")
-    if absent := [system.label for name, system in experiment.systems.items() if name not in finished]:
-        sentences.append(f"Not run: {listed(absent)}.")
+    if single := [f"**{system.label}**" for system in finished.values() if len(system.runs) == 1]:
+        sentences.append(f"From one seed only, so that another seed may change them: {', '.join(single)}.")
+    if absent := [f"**{system.label}**" for name, system in experiment.systems.items() if name not in finished]:
+        sentences.append(f"Not run: {', '.join(absent)}.")
     return sentences
 
 
-def equal_budgets(system: AnySystem, other: AnySystem) -> bool:
+def equal_budgets(system: System, other: System) -> bool:
     """Whether two systems had as many passes over the data, to 2 %."""
     budgets = _budgets(system, other)
     return max(budgets) <= 1.02 * min(budgets)
 
 
-def _budgets(*systems: AnySystem) -> list[float]:
+def _budgets(*systems: System) -> list[float]:
     """Return each system's student passes over the data: steps × passes a step."""
     return [system.mean("steps") * system.mean("passes") for system in systems]
 
 
-def listed(labels: Sequence[str]) -> str:
-    """Say labels in a row."""
-    return ", ".join(f"**{label}**" for label in labels)
+def signed(one: Difference) -> str:
+    """Show a difference with its sign, in the unit of its measure."""
+    return "–" if one.ci95 is None else f"{'+' if one.delta >= 0 else '−'}{one.measure.show(abs(one.delta))}"
+
+
+def p(value: float) -> str:
+    """Show a p-value."""
+    return "p < .001" if value < 0.001 else f"p = {value:.3f}".replace("0.", ".")
+
+
+def listed(names: Sequence[str]) -> str:
+    """Say names in a row: ``a, b and c``."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

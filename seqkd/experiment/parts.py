@@ -6,45 +6,12 @@ import datetime
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from seqkd.experiment.provenance import describe_commit, describe_environment, without_paths
 
-
-class AnyRun(Protocol):
-    """One seed of a system, as far as the parts that all tasks share need it.
-
-    Attributes:
-        config: resolved settings.
-        history: a row a validation, with ``step``.
-        summary: at least ``steps``, ``passes`` and ``train_seconds``.
-    """
-
-    config: dict[str, Any]
-    history: list[dict[str, Any]]
-    summary: dict[str, Any]
-
-
-class AnySystem(Protocol):
-    """All finished seeds of a system; see `seqkd.experiment.speech.System`."""
-
-    label: str
-    control: str | None
-    runs: Sequence[AnyRun]
-    unfinished: list[int]
-
-    def mean(self, key: str) -> float:
-        """Return a number of the summaries, averaged over seeds."""
-
-
-class AnyExperiment(Protocol):
-    """Systems in display order, whatever their task."""
-
-    systems: Mapping[str, AnySystem]
-
-    @property
-    def finished(self) -> Mapping[str, AnySystem]:
-        """The systems with at least one finished seed."""
+if TYPE_CHECKING:
+    from seqkd.experiment.read import Experiment
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -58,12 +25,19 @@ def bullets(lines: Sequence[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
+def capital(sentence: str) -> str:
+    """Return a sentence with a capital first letter, the others as they are."""
+    return sentence[:1].upper() + sentence[1:]
+
+
 def thousands(parameters: float) -> str:
-    """Say how large a model is."""
+    """Say how large a model is; a dash for one without parameters."""
+    if not parameters:
+        return "–"
     return f"{parameters / 1e6:.2f} M" if parameters >= 1e6 else f"{parameters / 1e3:.0f} k"
 
 
-def settings(experiment: AnyExperiment) -> str:
+def settings(experiment: Experiment) -> str:
     """What most systems share in one block, and for each system what it sets differently."""
     configs = {name: _flatten(system.runs[0].config) for name, system in experiment.finished.items()}
     keys = sorted({key for config in configs.values() for key in config})
@@ -90,7 +64,7 @@ def _flatten(config: Any, prefix: str = "") -> dict[str, str]:
 
 
 def origin(
-    experiment: AnyExperiment,
+    experiment: Experiment,
     command: str,
     environment: Mapping[str, str] | None,
     out: Path,

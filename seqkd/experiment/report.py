@@ -1,83 +1,74 @@
-"""RESULTS.md: one row a system, what the numbers show, figures, settings and where all of it comes from."""
+"""RESULTS.md of any task: one row a system, what the numbers show, figures, settings and where all of it comes from."""
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from seqkd import files
-from seqkd.errors import DataError
-from seqkd.experiment.findings import Comparison, Roles, compare, count_tests, findings, share_kept
-from seqkd.experiment.parts import bullets, origin, settings, table, thousands
-from seqkd.experiment.speech import Experiment, System, read_experiment
-from seqkd.statistics.bootstrap import bootstrap_interval
+from seqkd.experiment.files import seed_directories
+from seqkd.experiment.findings import Comparisons, compare, count_tests, findings, share_kept, tested
+from seqkd.experiment.parts import bullets, capital, origin, settings, table, thousands
+from seqkd.experiment.read import Experiment, System, read_experiment
+from seqkd.experiment.scores import Scores, Undecoded, score
+from seqkd.statistics.bootstrap import Estimate
+from seqkd.statistics.measures import check_replicates
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 def write_report(
-    exp: Path,
-    data_dir: Path,
-    out: Path,
-    *,
-    test_sets: Sequence[str],
+    task: Scores,
+    cfg: DictConfig,
     systems: Mapping[str, Mapping[str, Any]],
-    title: str,
     command: str,
-    notes: Sequence[str] = (),
+    *,
     environment: Mapping[str, str] | None = None,
-    teacher: str = "teacher",
-    student: str = "student",
-    kd: str = "kd",
-    replicates: int = 1000,
-    paired_replicates: int = 10_000,
-    seed: int = 0,
     now: datetime.datetime | None = None,
 ) -> None:
-    """Write a report of an experiment directory (layout: see `seqkd.experiment.speech`) and its figures.
+    """Write ``cfg.report.out`` and its figures, in ``figures`` beside it; scores that are out of date are made anew.
 
     Args:
-        exp: experiment directory.
-        data_dir: holds the references, ``<set>/text``.
-        out: the Markdown file; figures go to ``figures/`` beside it.
-        test_sets: names of the test sets.
-        systems: what to show, in order, by name of the directory: ``label``, a name for people; ``control``,
-            the system with the same budget that lacks only the idea under test, or None; ``isolates``, that
-            idea in words, as in "the consistency term". All three may be left out.
-        title: heading.
+        task: what is measured, and what only this task's report shows.
+        cfg: of the recipe: ``exp``, ``data``, ``title``, ``sets.test``, and ``report`` with ``out``, ``notes``,
+            ``replicates`` and perhaps ``baseline``.
+        systems: what to show, in order, by name of the directory: ``label``, a name for people; ``control``, the system
+            with the same budget that lacks only the idea under test, or None; ``isolates``, that idea in words, as in
+            "the consistency term". All three may be left out.
         command: what a reader types to get this report.
-        notes: paragraphs to add, such as what was tried.
         environment: lines of the last section; by default this machine's software and processor.
-        teacher, student, kd: which systems are the teacher, the unaided student and plain distillation.
-        replicates: bootstrap replicates of the intervals.
-        paired_replicates: bootstrap replicates of the p-values.
-        seed: of all resampling.
         now: date of the report.
 
     Raises:
-        DataError: nothing was run, or see `read_experiment`.
+        DataError: nothing was run, or a file is missing, damaged or does not fit the others.
+        ConfigError: too few replicates.
     """
-    experiment = read_experiment(exp, data_dir, test_sets=test_sets, systems=systems)
-    if not experiment.finished:
-        raise DataError(f"{exp} holds no finished run of {', '.join(systems)}; nothing to report.")
-    roles = Roles(teacher, student, kd)
-    comparisons = compare(experiment, roles, replicates=paired_replicates, seed=seed)
-    intervals = {
-        name: bootstrap_interval(
-            system.errors(experiment.test_sets), experiment.all_words(), replicates=replicates, seed=seed
-        )
-        for name, system in experiment.finished.items()
-    }
-    shown = findings(experiment, roles, comparisons)
+    check_replicates(cfg.report.replicates, least=1)
+    refresh(task, cfg, systems)
+    experiment = read_experiment(
+        task,
+        Path(cfg.exp),
+        systems,
+        list(cfg.sets.test),
+        baseline=cfg.report.get("baseline"),
+        replicates=cfg.report.replicates,
+    )
+    comparisons = compare(experiment)
+    out = Path(cfg.report.out)
     sections = [
-        f"# {title}",
+        f"# {cfg.title}",
         "Generated by `seqkd report`.",
-        _results(experiment, roles, comparisons, intervals),
-        _legend(experiment, roles, comparisons, replicates, paired_replicates, seed),
-        "## What the table shows",
-        bullets(shown),
-        *_figures(experiment, intervals, out.parent / "figures"),
-        *(["## Notes", *notes] if notes else []),
+        _results(experiment),
+        *([_differences(experiment, comparisons)] if comparisons else []),
+        bullets([*_legend(experiment, comparisons), *task.legend(cfg, experiment)]),
+        "## What the tables show",
+        bullets(findings(experiment, comparisons)),
+        *_figures(experiment, out.parent / "figures"),
+        *task.sections(cfg, experiment),
+        *(["## Notes", *cfg.report.notes] if cfg.report.notes else []),
         "## Training",
         _training(experiment),
         "## Settings",
@@ -85,162 +76,145 @@ def write_report(
         "## Origin",
         origin(experiment, command, environment, out, now),
     ]
-    files.write_text(out, "\n\n".join(sections) + "\n")
+    files.write_text(out, "\n\n".join(section for section in sections if section) + "\n")
 
 
-def _results(
-    experiment: Experiment,
-    roles: Roles,
-    comparisons: Mapping[tuple[str, str], Comparison],
-    intervals: Mapping[str, tuple[float, float]],
-) -> str:
-    sets = experiment.test_sets
-    several = len(sets) > 1
-    kd = experiment.systems[roles.kd].label if roles.kd in experiment.systems else roles.kd
-    header = [
-        "System",
-        "Parameters",
-        "Seeds",
-        *([f"{name}, WER %" for name in sets] if several else []),
-        "All, WER % [95 %]" if several else f"{sets[0]}, WER % [95 %]",
-        "± seeds",
-        "S / D / I %",
-        "ECE % / NCE",
-        "Lead kept",
-        f"Errors against {kd}",
-        "Errors against its control",
-        "Minutes a seed",
-    ]
+def refresh(task: Scores, cfg: DictConfig, systems: Mapping[str, Any]) -> None:
+    """Score what is decoded of finished runs, unless that is done with the same evidence."""
+    for name in systems:
+        for seed, run in seed_directories(Path(cfg.exp) / name):
+            if not (run / "summary.json").is_file():
+                continue
+            for test_set in cfg.sets.test:
+                try:
+                    score(task, cfg, name, seed, test_set)
+                except Undecoded:
+                    continue  # the report names it as unfinished
+
+
+def _rows(experiment: Experiment, width: int) -> Iterator[tuple[System, list[str] | None]]:
+    """Yield each system, with the row of one that was not run."""
+    for system in experiment.systems.values():
+        yield system, None if system.runs else [system.label, "not run", *["–"] * (width - 2)]
+
+
+def _results(experiment: Experiment) -> str:
+    task = experiment.task
+    first = task.measures[0]
+    sets = experiment.test_sets if len(experiment.test_sets) > 1 else []
+    by_set = {name: experiment.measured([first], name) for name in sets}
+    header = ["System", "Parameters", "Seeds", *(f"{name}, {first.label}" for name in sets)]
+    header += [f"{measure.label} [95 %] ± seeds" for measure in task.measures]
+    has_lead = share_kept(experiment, task.teacher) is not None
+    header += [*(["Lead kept"] if has_lead else []), "Minutes a seed"]
     rows = []
-    for name, system in experiment.systems.items():
-        if not system.runs:
-            rows.append([system.label, "not run", *["–"] * (len(header) - 2)])
+    for system, absent in _rows(experiment, len(header)):
+        if absent:
+            rows.append(absent)
             continue
-        low, high = (100 * end for end in intervals[name])
-        kept = share_kept(experiment, roles, name)
+        kept = share_kept(experiment, system.name)
+        estimates = experiment.estimates[system.name]
         rows.append(
             [
                 system.label,
                 thousands(system.mean("parameters")),
-                str(len(system.runs)),
-                *([f"{100 * experiment.wer(name, [one]):.2f}" for one in sets] if several else []),
-                f"**{100 * experiment.wer(name):.2f}** [{low:.2f}, {high:.2f}]",
-                _spread(experiment, system),
-                _edits(experiment, system),
-                _calibration(system),
-                "–" if kept is None else f"{100 * kept:.0f} %",
-                str(comparisons.get((name, roles.kd), "–")),
-                _against_control(experiment, system, comparisons),
+                "1 (items only)" if len(system.runs) == 1 else str(len(system.runs)),
+                *(first.show(by_set[name][system.name][first.key].value) for name in sets),
+                *(cell(estimates[measure.key], bold=measure is first) for measure in task.measures),
+                *([f"{100 * kept:.0f} %"] if kept is not None else []),
                 f"{system.mean('train_seconds') / 60:.1f}",
             ]
         )
     return table(header, rows)
 
 
-def _against_control(experiment: Experiment, system: System, comparisons: Mapping[tuple[str, str], Comparison]) -> str:
-    if system.control is None:
+def cell(one: Estimate, *, bold: bool = False) -> str:
+    """Show an estimate as in ``**24.31** [23.10, 25.40] ± 0.21``."""
+    show, ends = one.measure.show, one.ci95
+    if ends is None:
         return "–"
-    if system.control not in experiment.systems:
-        return f"not in this report ({system.control})"
-    label = experiment.systems[system.control].label
-    comparison = comparisons.get((system.name, system.control))
-    return f"{comparison} ({label})" if comparison else f"not run ({label})"
+    value = f"**{show(one.value)}**" if bold else show(one.value)
+    return f"{value} [{show(ends[0])}, {show(ends[1])}]" + ("" if one.spread is None else f" ± {show(one.spread)}")
 
 
-def _spread(experiment: Experiment, system: System) -> str:
-    """Standard deviation of the WER over seeds, in points."""
-    if len(system.runs) < 2:
-        return "–"
-    rates = system.errors(experiment.test_sets).sum(axis=1) / experiment.all_words().sum()  # (S,)
-    return f"{100 * rates.std(ddof=1):.2f}"
+def _differences(experiment: Experiment, comparisons: Comparisons) -> str:
+    measures = tested(experiment.task.measures)
+    rows = []
+    for (name, other), compared in comparisons.items():
+        system = experiment.systems[name]
+        role = " (control)" if other == system.control else ""
+        cells = [str(compared[measure.key]) for measure in measures]
+        rows.append([system.label, f"{experiment.systems[other].label}{role}", *cells])
+    return table(["System", "Less", *(measure.label for measure in measures)], rows)
 
 
-def _calibration(system: System) -> str:
-    """How well the words' confidences are calibrated, as in ``2.10 / 0.31``."""
-    measured = system.calibration()
-    if measured is None:
-        return "–"
-    return f"{100 * measured.ece:.2f} / {'–' if measured.nce is None else f'{measured.nce:.2f}'}"
-
-
-def _edits(experiment: Experiment, system: System) -> str:
-    words = experiment.all_words().sum() * len(system.runs)
-    totals = [
-        sum(getattr(counts, kind).sum() for run in system.runs for counts in run.counts.values())
-        for kind in ("substitutions", "deletions", "insertions")
+def _legend(experiment: Experiment, comparisons: Comparisons) -> list[str]:
+    task = experiment.task
+    run, tests = experiment.some_run, count_tests(comparisons)
+    sizes = []
+    for name, part in run.tables.items():
+        counts = [f"{part.columns[column].sum():,.0f} {noun}" for column, noun in task.units]
+        sizes.append(f"{name} ({', '.join([f'{len(part):,} {task.items}', *counts])})")
+    together = f", all {task.items} together" if len(sizes) > 1 else ""
+    single = any(len(system.runs) == 1 for system in experiment.finished.values())
+    biased = [measure.name for measure in task.measures if measure.reflect]
+    better = {way: [m.name for m in task.measures if m.higher_is_better is way] for way in (True, False)}
+    ways = [f"{'higher' if way else 'lower'} is better in {', '.join(names)}" for way, names in better.items() if names]
+    lines = [
+        f"Test sets: {', '.join(sizes)}{together}. A system's number is the mean over its seeds; ± seeds is the "
+        f"standard deviation over them. {capital('; '.join(ways))}.",
+        *(f"{measure.name}: {measure.about}" for measure in task.measures if measure.about),
+        f"Intervals: 95 %, bootstrap over {task.items} and seeds ({experiment.replicates:,} replicates, seed "
+        f"{experiment.seed}). Each replicate draws {task.items}, the same ones for every system and seed, and, where a "
+        "system has several seeds, one seed fewer than there are, with replacement. With two or three seeds, intervals "
+        "are somewhat too narrow where seeds matter much more than test items; where seeds make no difference, too
+        wide." + (
+            f" Of a system with one seed they are over {task.items} only, marked *items only*: they say nothing about "
+            "another training."
+            if single
+            else ""
+        ),
     ]
-    return " / ".join(f"{100 * total / words:.2f}" for total in totals)
-
-
-def _legend(
-    experiment: Experiment,
-    roles: Roles,
-    comparisons: Mapping[tuple[str, str], Comparison],
-    replicates: int,
-    paired_replicates: int,
-    seed: int,
-) -> str:
-    sizes = ", ".join(
-        f"{name} ({len(words):,} utterances, {words.sum():,} words)" for name, words in experiment.words.items()
-    )
-    tests = count_tests(comparisons)
-    return bullets(
-        [
-            f"Test sets: {sizes}. WER and S / D / I (substitutions, deletions, insertions) are in % of the "
-            f"reference words, pooled over seeds{' and test sets' if len(experiment.words) > 1 else ''}.",
-            f"Intervals: bootstrap over utterances ({replicates:,} replicates, seed {seed}), each drawn with "
-            "all of its seeds. ± seeds: standard deviation over seeds, in points.",
-            "ECE / NCE: of the confidence of each decoded word, all seeds together: the expected calibration error in "
-            "%, that is the mean gap between confidence and accuracy over 15 bins, and NIST's normalised cross "
-            "entropy, where 1 is perfect and 0 no better than the same confidence for all.",
-            "Lead kept: how far the system has come from the unaided student, 0 %, to the teacher, 100 %.",
-            f"p-values: two-sided, by paired bootstrap over utterances ({paired_replicates:,} replicates), "
-            f"uncorrected for {tests} comparison{'s' * (tests != 1)}; † marks those below .05 after Holm's "
-            "correction. MAPSSWE: p-value of the matched-pairs test of sentence segments, likewise two-sided and "
-            "uncorrected. They say whether other test utterances could reverse the difference between these "
-            "trained models; they do not say what other seeds would do.",
-        ]
-    )
+    if biased:
+        lines.append(
+            f"The interval of {' and '.join(biased)} is turned about the value, because a replicate adds the bias once "
+            "more; it reaches from about the error without the bias to the value or above."
+        )
+    if comparisons:
+        lines.append(
+            "Differences: the system's value less the other's. p-values: two-sided, of the paired differences in the "
+            f"same replicates, in which systems share their {task.items}, and their seeds where both have them; "
+            f"uncorrected for {tests} comparison{'s' * (tests != 1)}. † marks those below .05 after Holm's correction."
+            + (f" Where both systems have one seed, p-values are over {task.items} only." if single else "")
+        )
+    if share_kept(experiment, task.teacher) is not None:
+        student, teacher = (experiment.systems[name].label for name in (task.student, task.teacher))
+        lines.append(f"Lead kept: how far {task.measures[0].name} has come from {student}, 0 %, to {teacher}, 100 %.")
+    return lines
 
 
 def _training(experiment: Experiment) -> str:
-    header = [
-        "System",
-        "Labelled h",
-        "Unlabelled h",
-        "Steps",
-        "Passes a step",
-        "Minutes a seed",
-        "Best dev WER %",
-        "Device",
-    ]
-    rows = [
-        [
-            system.label,
-            f"{system.mean('labelled_hours'):.2f}",
-            f"{system.mean('unlabelled_hours'):.2f}",
-            f"{system.mean('steps'):,.0f}",
-            f"{system.mean('passes'):.0f}",
-            f"{system.mean('train_seconds') / 60:.1f}",
-            f"{100 * system.mean('best_dev_wer'):.2f}",
-            ", ".join(dict.fromkeys(str(run.summary["device"]) for run in system.runs)),
-        ]
-        for system in experiment.finished.values()
-    ]
+    monitor = experiment.task.monitor
+    header = ["System", "Steps", "Passes a step", "Minutes a seed", f"Best {monitor.label}", "Device"]
+    rows = []
+    for system in experiment.finished.values():
+        best = [run.summary.get(f"best_{monitor.key}", run.summary.get(monitor.key)) for run in system.runs]
+        known = [value for value in best if isinstance(value, (int, float))]
+        mean = f"{monitor.scale * sum(known) / len(known):.{monitor.decimals}f}" if known else "–"
+        steps = f"{system.mean('steps'):,.0f}" if system.mean("steps") else "–"
+        devices = ", ".join(dict.fromkeys(str(run.summary["device"]) for run in system.runs))
+        passes, minutes = f"{system.mean('passes'):g}", f"{system.mean('train_seconds') / 60:.1f}"
+        rows.append([system.label, steps, passes, minutes, mean, devices])
     return table(header, rows)
 
 
-def _figures(experiment: Experiment, intervals: Mapping[str, tuple[float, float]], directory: Path) -> list[str]:
+def _figures(experiment: Experiment, directory: Path) -> list[str]:
     from seqkd.experiment import figures
 
+    first = experiment.task.measures[0]
     drawn = {
-        "wer.png": (figures.draw_wer(experiment, intervals), "WER on all test utterances"),
-        "training.png": (figures.draw_training(experiment), "Dev WER during training"),
+        "scores.png": (figures.draw_estimates(experiment, [first]), f"{first.name} of every system"),
+        "training.png": (figures.draw_training(experiment), f"{experiment.task.monitor.label} during training"),
         "losses.png": (figures.draw_losses(experiment), "Loss terms during training"),
     }
-    lines = ["## Figures"]
-    for name, (figure, caption) in drawn.items():
-        if figure is not None:
-            figures.save(figure, directory / name)
-            lines.append(f"![{caption}](figures/{name})")
-    return lines if len(lines) > 1 else []
+    return ["## Figures", *figures.save_all(drawn, directory)]

@@ -95,19 +95,36 @@ def calibrate(utterances: Utterances, confidences: Mapping[str, Sequence[float]]
 
     Those are left out that lack a confidence for each word that was scored.
     """
+    values, correct, _ = confident_words(utterances, confidences)
+    scored = np.diff(utterances.alignments.hypothesis.offsets).tolist()
+    left_out = sum(
+        own is None or len(own) != words
+        for own, words in zip(map(confidences.get, utterances.ids), scored, strict=True)
+    )
+    return Calibration().update(values, correct), left_out
+
+
+def confident_words(
+    utterances: Utterances, confidences: Mapping[str, Sequence[float]]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the words that have a confidence, one utterance after the other.
+
+    Returns:
+        (K,) confidences, (K,) whether each word is right, and (N,) how many words of each utterance there are: all that
+        were scored, or none where some lack a confidence.
+    """
     ops, offsets = utterances.alignments.alignments.ops, utterances.alignments.hypothesis.offsets
     correct = ops[(ops != DELETION) & (ops != LEFT_OUT)] == MATCH
     values: list[float] = []
     kept = np.zeros(len(correct), bool)
-    left_out = 0
+    lengths = np.zeros(len(utterances.ids), np.int64)
     for index, utterance in enumerate(utterances.ids):
         own = confidences.get(utterance)
         if own is not None and len(own) == offsets[index + 1] - offsets[index]:
             values += own
+            lengths[index] = len(own)
             kept[offsets[index] : offsets[index + 1]] = True
-        else:
-            left_out += 1
-    return Calibration().update(values, correct[kept]), left_out
+    return np.array(values, float), correct[kept], lengths
 
 
 def oracle(

@@ -1,8 +1,8 @@
 """How good is a shot sequence? The measures of deep interactive learning, and what an editor asks beside them.
 
-Every measure is computed from sums over songs, which `ShotScores` holds: those of several songs add up (``+`` or
-``sum``), and `interval` resamples songs for any measure at all. Neighbouring shots of one type count as one shot
-throughout, since a sequence of classes cannot tell them apart.
+Every measure is computed from sums over songs: `score_song` counts those of one song, `seqkd.shots.measures` says which
+there are and computes the measures, and `seqkd.statistics.bootstrap` their intervals. Neighbouring shots of one type
+count as one shot throughout, since a sequence of classes cannot tell them apart.
 
 The paper (ACM MM 2020, 10.1145/3394171.3413985) names ASC = (N − D − S − I) / N, "TSC-AC" (right trends of shot
 change), "DST-AC" (error of shot duration) and "DS" (mean shot length); only the first has a formula here. Chosen:
@@ -28,10 +28,7 @@ from numpy.typing import ArrayLike
 from seqkd.errors import DataError
 from seqkd.shots.classes import SHOTS, class_number
 from seqkd.shots.data import Shot, frame_classes, shots_of
-from seqkd.shots.measures import MEASURES, ShotScores, interval
-from seqkd.statistics.calibration import Calibration
-
-__all__ = ["MEASURES", "ShotScores", "interval", "match_cuts", "score_song"]
+from seqkd.statistics.calibration import bins_by_item
 
 S = len(SHOTS)
 LONGEST = 64  # seconds: the last bin of the histograms of shot lengths
@@ -47,8 +44,8 @@ def score_song(
     beats: ArrayLike = (),
     posteriors: ArrayLike | None = None,
     director: ArrayLike | None = None,
-) -> ShotScores:
-    """Score one song.
+) -> dict[str, np.ndarray]:
+    """Count one song.
 
     Args:
         reference: The true shots.
@@ -57,6 +54,9 @@ def score_song(
         beats: (K,) seconds; cuts match within the beat around the true one, or half a second where there is none.
         posteriors: (T, S), for NLL and calibration; rows sum to 1.
         director: (T, S), P(shot | song) of the true director, for KL.
+
+    Returns:
+        What one row of the table holds, by column; see `seqkd.shots.measures`.
 
     Raises:
         DataError: Shapes disagree.
@@ -72,40 +72,40 @@ def score_song(
     kinds = [[shot.kind for shot in shots] for shots in (true_list, said_list)]
     beats = np.asarray(beats, float)
     cuts = [np.array([shot.start for shot in shots[1:]]) for shots in (true_list, said_list)]
-    heard = [_classes_at(shots, beats) for shots in (true_list, said_list)]
-    nll, kl, calibration = 0.0, 0.0, Calibration()
+    at_beats = [_classes_at(shots, beats) for shots in (true_list, said_list)]
+    nll, kl, confidence, right = 0.0, 0.0, np.zeros(0), np.zeros(0)
     if posteriors is not None:
         posteriors = _distributions(posteriors, frames, "posteriors")
-        calibration.update_distribution(posteriors, true)
+        confidence, right = posteriors.max(axis=1), posteriors.argmax(axis=1) == true
         nll = float(-np.log(np.maximum(posteriors[np.arange(frames), true], _LEAST)).sum())
         if director is not None:
             p = _distributions(director, frames, "the director's distributions")
             kl = float((p * (np.log(np.maximum(p, _LEAST)) - np.log(np.maximum(posteriors, _LEAST)))).sum())
     trends = [_trends(classes) for classes in (true, said)]
-    return ShotScores(
-        songs=1,
-        frames=frames,
-        frames_right=int((true == said).sum()),
-        frame_edits=Levenshtein.distance(true.tolist(), said.tolist()),
-        trends=frames - 1,
-        trends_right=int((trends[0] == trends[1]).sum()),
-        changes_right=int(((np.diff(true) != 0) == (np.diff(said) != 0)).sum()),
-        duration_error=_duration_error(true_list, said_list),
-        seconds=said_list[-1].end - said_list[0].start,
-        shots=np.array([len(true_list), len(said_list)], float),
-        segment_edits=Levenshtein.distance(*kinds),
-        beats=len(beats),
-        beats_right=int((heard[0] == heard[1]).sum()),
-        cuts=np.array([len(cuts[0]), len(cuts[1]), match_cuts(cuts[0], cuts[1], beats)], float),
-        classes=np.stack([np.bincount(x, minlength=S) for x in (true[true == said], said, true)]).astype(float),
-        transitions=np.stack([_transitions(true), _transitions(said)]),
-        lengths=np.stack([_lengths(true_list), _lengths(said_list)]),
-        scored=0 if posteriors is None else frames,
-        nll=nll,
-        directed=0 if posteriors is None or director is None else frames,
-        kl=kl,
-        calibration=calibration.to_vector(),
-    )
+    counted = {
+        "frames": frames,
+        "frames_right": (true == said).sum(),
+        "frame_edits": Levenshtein.distance(true.tolist(), said.tolist()),
+        "trends": frames - 1,
+        "trends_right": (trends[0] == trends[1]).sum(),
+        "changes_right": ((np.diff(true) != 0) == (np.diff(said) != 0)).sum(),
+        "duration_error": _duration_error(true_list, said_list),
+        "seconds": said_list[-1].end - said_list[0].start,
+        "shots": [len(true_list), len(said_list)],
+        "segment_edits": Levenshtein.distance(*kinds),
+        "beats": len(beats),
+        "beats_right": (at_beats[0] == at_beats[1]).sum(),
+        "cuts": [len(cuts[0]), len(cuts[1]), match_cuts(cuts[0], cuts[1], beats)],
+        "classes": [np.bincount(x, minlength=S) for x in (true[true == said], said, true)],
+        "transitions": [_transitions(true), _transitions(said)],
+        "lengths": [_lengths(true_list), _lengths(said_list)],
+        "scored": len(confidence),
+        "nll": nll,
+        "directed": 0 if posteriors is None or director is None else frames,
+        "kl": kl,
+        "bins": bins_by_item(confidence, right, [len(confidence)])[0],
+    }
+    return {name: np.asarray(value, float) for name, value in counted.items()}
 
 
 def match_cuts(reference: ArrayLike, hypothesis: ArrayLike, beats: ArrayLike = ()) -> int:

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from seqkd.errors import DataError
+from seqkd.statistics.measures import ece_by_chance
 
 _FINE = 2048  # bins of the histogram behind the adaptive ECE, equal in log-odds from -_WIDEST to _WIDEST
 _WIDEST = 16.0
@@ -62,6 +63,35 @@ def _bounds(bins: int) -> np.ndarray:
 def bin_of(confidence: np.ndarray, bins: int) -> np.ndarray:
     """(K,) the bin of each confidence, from 0 to ``bins``: the equal ones, and the last for exactly 1."""
     return np.searchsorted(_bounds(bins), confidence, side="right") - 1
+
+
+def bins_by_item(confidence: ArrayLike, correct: ArrayLike, lengths: ArrayLike, bins: int = 15) -> np.ndarray:
+    """Return (N, 3, M + 1) predictions, sums of confidences, and right ones of each of N items, by bin of confidence.
+
+    Sums of them over items are what `seqkd.statistics.measures.ece` and `diagram_of` take.
+
+    Args:
+        confidence: (K,) probabilities, one item's predictions after the other's.
+        correct: (K,) whether each was right.
+        lengths: (N,) predictions of each item; they add up to K.
+        bins: M equal bins; one more is for exactly 1.
+    """
+    confidence = np.minimum(np.asarray(confidence, float), 1.0)
+    lengths = np.asarray(lengths, np.int64)
+    place = np.repeat(np.arange(len(lengths)), lengths) * (bins + 1) + bin_of(confidence, bins)
+    rows = (np.ones(len(confidence)), confidence, np.asarray(correct, float))
+    size = len(lengths) * (bins + 1)
+    return np.stack([np.bincount(place, row, minlength=size).reshape(-1, bins + 1) for row in rows], axis=1)
+
+
+def diagram_of(bins: np.ndarray) -> list[dict[str, float]]:
+    """Return the reliability diagram of sums by bin, (3, M + 1): each bin that is not empty, as in score.json."""
+    edges = np.append(_bounds(bins.shape[-1] - 1), 1.0)
+    return [
+        {"from": float(low), "to": float(high), "count": round(n), "confidence": float(c / n), "accuracy": float(r / n)}
+        for low, high, (n, c, r) in zip(edges[:-1], edges[1:], bins.T, strict=True)
+        if n
+    ]
 
 
 class Calibration:
@@ -164,30 +194,12 @@ class Calibration:
         )
 
     def ece_by_chance(self) -> float:
-        """About the ECE that a perfectly calibrated model with these confidences would show.
-
-        ECE adds absolute gaps, so that chance never cancels: of n predictions, right with probability c each, the
-        gap is on average sqrt(2 c (1 - c) / (pi n)), not 0. The predictions count as independent; those of one
-        sentence are not quite, which makes chance larger.
-        """
-        count, confidence, _ = self._equal[:, self._equal[0] > 0]
-        variance = np.maximum(confidence * (1 - confidence / count), 0)
-        return float(np.sqrt(2 / np.pi * variance).sum() / count.sum()) if len(count) else 0.0
+        """About the ECE that a perfectly calibrated model would show; see `seqkd.statistics.measures.ece_by_chance`."""
+        return float(ece_by_chance(self._equal)) if self.count else 0.0
 
     def diagram(self) -> list[dict[str, float]]:
         """Return the reliability diagram: each bin that is not empty, with its limits, confidence and accuracy."""
-        edges = np.append(_bounds(self.bins), 1.0)
-        return [
-            {
-                "from": float(low),
-                "to": float(high),
-                "count": round(n),
-                "confidence": float(c / n),
-                "accuracy": float(r / n),
-            }
-            for low, high, (n, c, r) in zip(edges[:-1], edges[1:], self._equal.T, strict=True)
-            if n
-        ]
+        return diagram_of(self._equal)
 
     def _add(self, confidence: np.ndarray, correct: np.ndarray, nll: np.ndarray, brier: np.ndarray) -> Calibration:
         if confidence.shape != correct.shape:

@@ -46,7 +46,7 @@ def fit(
     best = ModelCheckpoint(
         checkpoints,
         filename="best-{step}",
-        monitor=work.monitor.name,
+        monitor=work.monitor.key,
         save_top_k=settings.average,
         save_weights_only=True,
     )
@@ -164,8 +164,8 @@ class ProgressLines(Callback):
             return
         self.last = now
         left = (trainer.max_steps - step) * (now - self.began) / max(1, step - self.first_step)
-        measured = trainer.callback_metrics.get(self.monitor.name)
-        shown = f", {self.monitor.show(float(measured))}" if measured is not None else ""
+        measured = trainer.callback_metrics.get(self.monitor.key)
+        shown = f", {self.monitor.say(float(measured))}" if measured is not None else ""
         print(f"{self.name}: update {step}/{trainer.max_steps}{shown}, {left / 60:.1f} min left", flush=True)
 
 

@@ -118,7 +118,7 @@ class Distillation(lightning.LightningModule):
             name: float(self.over_processes(total) / self.over_processes(count))
             for name, (total, count) in self._measured.items()
         }
-        self.log(self.work.monitor.name, found[self.work.monitor.name], prog_bar=True)
+        self.log(self.work.monitor.key, found[self.work.monitor.key], prog_bar=True)
         if self.past is not None:
             found["prior_step"] = self.past.refreshed
         self.add_row(**found)
@@ -130,7 +130,7 @@ class Distillation(lightning.LightningModule):
         self.on_validation_epoch_start()
         for batch in batches:
             self.validation_step(move_data_to_device(batch, self.device), 0)
-        total, count = self._measured[self.work.monitor.name]
+        total, count = self._measured[self.work.monitor.key]
         return total / count
 
     def add_row(self, **measured: Any) -> None:

@@ -14,17 +14,17 @@ from seqkd.errors import ConfigError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from seqkd.task import Run, Task
+    from seqkd.task import RunName, Task
 
 GROUPS = ("teachers", "students")
 
 
-def all_runs(task: Task, cfg: DictConfig, system_of: Callable[[str], DictConfig]) -> list[Run]:
+def all_runs(task: Task, cfg: DictConfig, system_of: Callable[[str], DictConfig]) -> list[RunName]:
     """Every run of a recipe, in the order of training."""
     return [run for levels in levels_of(task, cfg, system_of).values() for level in levels for run in level]
 
 
-def levels_of(task: Task, cfg: DictConfig, system_of: Callable[[str], DictConfig]) -> dict[str, list[list[Run]]]:
+def levels_of(task: Task, cfg: DictConfig, system_of: Callable[[str], DictConfig]) -> dict[str, list[list[RunName]]]:
     """The runs of "teachers" and "students", each in levels: those of one level need none of the same.
 
     Args:
@@ -36,14 +36,14 @@ def levels_of(task: Task, cfg: DictConfig, system_of: Callable[[str], DictConfig
         ConfigError: systems that learn from each other in a circle.
     """
     wanted = [(system, seed) for system in cfg.systems for seed in range(cfg.seeds)]
-    needs: dict[Run, list[Run]] = {}
+    needs: dict[RunName, list[RunName]] = {}
     open_runs = list(wanted)
     while open_runs:
         run = open_runs.pop(0)
         if run not in needs:
             needs[run] = task.teachers_of(cfg, system_of(run[0]), run[1])
             open_runs += needs[run]
-    depths: dict[Run, int] = {}
+    depths: dict[RunName, int] = {}
     for run in needs:
         _depth(run, needs, depths, ())
     teaching = {teacher for teachers in needs.values() for teacher in teachers}
@@ -53,7 +53,7 @@ def levels_of(task: Task, cfg: DictConfig, system_of: Callable[[str], DictConfig
     }
 
 
-def teachers_by_name(system: DictConfig, seed: int) -> list[Run]:
+def teachers_by_name(system: DictConfig, seed: int) -> list[RunName]:
     """The runs that ``system.teacher`` names, a system or several: of the same seed, or of ``teacher_seed``."""
     if system.teacher is None:
         return []
@@ -62,7 +62,12 @@ def teachers_by_name(system: DictConfig, seed: int) -> list[Run]:
     return [(name, seed if fixed is None else fixed) for name in names]
 
 
-def _depth(run: Run, needs: dict[Run, list[Run]], depths: dict[Run, int], above: tuple[Run, ...]) -> int:
+def _depth(
+    run: RunName,
+    needs: dict[RunName, list[RunName]],
+    depths: dict[RunName, int],
+    above: tuple[RunName, ...],
+) -> int:
     if run in above:
         circle = " from ".join(name for name, _ in [*above[above.index(run) :], run])
         raise ConfigError(f"systems learn from each other in a circle: {circle}; change their teacher")
@@ -71,6 +76,6 @@ def _depth(run: Run, needs: dict[Run, list[Run]], depths: dict[Run, int], above:
     return depths[run]
 
 
-def _by_depth(runs: list[Run], depths: dict[Run, int]) -> list[list[Run]]:
+def _by_depth(runs: list[RunName], depths: dict[RunName, int]) -> list[list[RunName]]:
     levels = sorted({depths[run] for run in runs})
     return [[run for run in runs if depths[run] == level] for level in levels]

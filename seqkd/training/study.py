@@ -130,7 +130,7 @@ class Study:
         if phase and (place / "weights.safetensors").is_file():
             return _read_phase(place, work)
         objective = self.objective if objective is None else objective
-        past = past_self(objective, work.monitor.name)
+        past = past_self(objective, work.monitor.key)
         seed = self.seed if seed is None else seed
         prepare_terms(objective, work, self.cfg.system.passes, seed)
         module = Distillation(work, objective, seed=seed, passes=self.cfg.system.passes, past=past)
@@ -155,7 +155,7 @@ class Study:
         if rank() > 0:
             return
         work.save(self.directory / "model")
-        name = work.monitor.name
+        name = work.monitor.key
         self.conclude(
             fitted.history,
             parameters=sum(p.numel() for p in work.model.parameters() if p.requires_grad),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,16 +10,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from seqkd.losses import Hypotheses, Labels, Outputs
+from seqkd.task import Monitor
 from seqkd.training.settings import TrainingSettings
-
-
-@dataclass(frozen=True)
-class Monitor:
-    """What is measured on dev, the lower the better, and how a progress line shows it."""
-
-    name: str
-    show: Callable[[float], str]
-
 
 # What gives another model's outputs for what the student was given (see `Workload.views`) and its outputs.
 Source = Callable[[Any, Outputs], Outputs | Hypotheses]

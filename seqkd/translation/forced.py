@@ -3,14 +3,6 @@
 A decoder that is fed the reference predicts one token after another; of each prediction the probability of the best
 token is kept, whether that token was right, and the negative log-likelihood and Brier score of the distribution.
 
-ECE, the expected calibration error (Guo et al. 2017, arXiv:1706.04599), is the mean over predictions of the absolute
-gap between confidence and accuracy of their bin. It is a sum over bins of absolute sums over sentences, so that the
-gaps of each sentence by bin are all that a bootstrap over sentences needs.
-
-Beware: ECE is biased upwards, and the more so the fewer the predictions, for what chance adds to a bin's gap never
-cancels between bins. A perfectly calibrated model does not show 0 but `Calibration.ece_by_chance`. Compare systems on
-the same sentences and with the same bins only.
-
 Legend: N sentences, K tokens of all sentences (ends of sentences included), M bins.
 """
 
@@ -24,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from seqkd.errors import DataError
-from seqkd.statistics.calibration import Calibration, bin_of
+from seqkd.statistics.calibration import Calibration
 
 _ROUNDING = 1e-4  # sums in single precision may be so much beyond their bounds
 _FIELDS = ("ids", "lengths", "confidence", "correct", "nll", "brier")
@@ -115,26 +107,3 @@ def read_forced(path: Path | str) -> Forced:
         )
     except DataError as fault:
         raise DataError(f"{path}: {fault}") from None
-
-
-def gaps_by_sentence(
-    confidence: np.ndarray, correct: np.ndarray, lengths: np.ndarray, bins: int
-) -> np.ndarray:  # (N, M + 1)
-    """Return the correct predictions less the confidences of each sentence, by bin.
-
-    Args:
-        confidence: (K,), probabilities.
-        correct: (K,), whether each prediction was right.
-        lengths: (N,), predictions of each sentence; they add up to K.
-        bins: M equal bins; one more is for exactly 1.
-    """
-    confidence = np.minimum(np.asarray(confidence, float), 1.0)
-    place = np.repeat(np.arange(len(lengths)), lengths) * (bins + 1) + bin_of(confidence, bins)
-    size = len(lengths) * (bins + 1)
-    return np.bincount(place, correct - confidence, minlength=size).reshape(len(lengths), bins + 1)
-
-
-def ece_of_gaps(gaps: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """Return (...) ECEs of gaps summed over sentences, (..., M + 1), and numbers of predictions; NaN of none."""
-    with np.errstate(invalid="ignore"):
-        return np.abs(gaps).sum(axis=-1) / count

@@ -1,4 +1,4 @@
-"""Scores of translations: BLEU and chrF by sacreBLEU, and how well the model knows what it knows.
+"""Counts of translations, of which scores are made: BLEU and chrF as sacreBLEU, and calibration.
 
 - BLEU (Papineni et al. 2002) and chrF2 (Popović 2015) are sacreBLEU's (Post 2018), to be quoted with the signatures.
 - NLL, Brier score and token ECE: teacher-forced, of every reference token (`seqkd.translation.forced`).
@@ -12,35 +12,18 @@ Legend: N sentences, K tokens, M bins of confidence.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from seqkd.errors import ConfigError, DataError
-from seqkd.statistics.calibration import Calibration
-from seqkd.translation.bootstrap import Estimates, estimate
+from seqkd.statistics.calibration import Calibration, bins_by_item
+from seqkd.statistics.table import Table
 from seqkd.translation.files import Translation, check_ids
-from seqkd.translation.forced import Forced, gaps_by_sentence
+from seqkd.translation.forced import Forced
 from seqkd.translation.inference import EDIT, correct_tokens
-from seqkd.translation.measures import Sums
 
 Encode = Callable[[str], Sequence[int]]  # a tokenizer's encoding of a text, without the end of the sentence
-
-
-@dataclass(frozen=True)
-class Sentences:
-    """One decoding of a test set, measured sentence by sentence.
-
-    Attributes:
-        sums: N rows, in the order of `TranslationScorer.ids`.
-        forced: calibration of the reference tokens.
-        decoded: calibration of the decoded tokens.
-    """
-
-    sums: Sums
-    forced: Calibration
-    decoded: Calibration
 
 
 class TranslationScorer:
@@ -93,8 +76,35 @@ class TranslationScorer:
             name: str(metric.get_signature()) for name, metric in zip(("bleu", "chrf"), self._metrics, strict=True)
         }
 
-    def measure(self, translations: Mapping[str, Translation], forced: Forced) -> Sentences:
-        """Measure one decoding sentence by sentence; DataError, without a file's name, if its ids are others."""
+    def measure(self, translations: Mapping[str, Translation], forced: Forced) -> Table:
+        """Count one decoding, a row a sentence, in the columns of `seqkd.translation.measures`.
+
+        Raises:
+            DataError: its ids, or its numbers of tokens, are not those of the references; no file is named.
+        """
+        ours, forced = self._matched(translations, forced)
+        # sacreBLEU's numbers of each sentence, of which its own bootstrap computes scores.
+        texts = [one.text for one in ours]
+        bleu, chrf = (np.array(metric._extract_corpus_statistics(texts, None), float) for metric in self._metrics)
+        place = np.repeat(np.arange(len(ours)), forced.lengths)  # (K,) the sentence of each reference token
+        columns = {
+            "bleu": bleu,
+            "chrf": chrf,
+            "tokens": forced.lengths,
+            "nll": np.bincount(place, forced.nll, minlength=len(ours)),
+            "brier": np.bincount(place, forced.brier, minlength=len(ours)),
+            "forced": bins_by_item(forced.confidence, forced.correct, forced.lengths, self.bins),
+            "decoded": bins_by_item(*self._decoded(ours), [len(one.tokens) for one in ours], self.bins),
+        }
+        return Table(tuple(self.ids), columns)
+
+    def calibrations(self, translations: Mapping[str, Translation], forced: Forced) -> tuple[Calibration, Calibration]:
+        """Return the calibration of the reference tokens and of the decoded ones; faults as of `measure`."""
+        ours, forced = self._matched(translations, forced)
+        return forced.calibration(self.bins), Calibration(self.bins).update(*self._decoded(ours))
+
+    def _matched(self, translations: Mapping[str, Translation], forced: Forced) -> tuple[list[Translation], Forced]:
+        """Return both in the order of the references."""
         check_ids(dict.fromkeys(self.ids), translations)
         forced = forced.of(self.ids)
         for sentence, found, tokens in zip(self.ids, forced.lengths, self._tokens, strict=True):
@@ -103,28 +113,18 @@ class TranslationScorer:
                     f"there are {found} teacher-forced predictions for sentence {sentence}, but its reference has "
                     f"{len(tokens)} tokens and an end; decode again with the tokenizer and references of this scoring."
                 )
-        ours = [translations[sentence] for sentence in self.ids]
-        # sacreBLEU's numbers of each sentence, of which its own bootstrap computes scores.
-        texts = [one.text for one in ours]
-        bleu, chrf = (np.array(metric._extract_corpus_statistics(texts, None), float) for metric in self._metrics)
-        correct = correct_tokens([one.tokens for one in ours], self._tokens, self.alignment)
-        confidence = np.fromiter((value for one in ours for value in one.confidences), float)
-        lengths = np.array([len(one.tokens) for one in ours])
-        place = np.repeat(np.arange(len(ours)), forced.lengths)  # (K,) the sentence of each reference token
-        of_forced = [forced.lengths, np.bincount(place, forced.nll), np.bincount(place, forced.brier)]
-        gaps = gaps_by_sentence(forced.confidence, forced.correct, forced.lengths, self.bins)
-        of_decoded = gaps_by_sentence(confidence, correct, lengths, self.bins)
-        return Sentences(
-            Sums(bleu, chrf, np.column_stack([*of_forced, gaps]), np.column_stack([lengths, of_decoded])),
-            forced.calibration(self.bins),
-            Calibration(self.bins).update(confidence, correct),
-        )
+        return [translations[sentence] for sentence in self.ids], forced
 
-    def describe(self, sums: Sums) -> dict[str, Any]:
-        """Say what sacreBLEU's BLEU is made of, and score exactly as it does; ``sums`` as `Sentences.sums`."""
+    def _decoded(self, ours: Sequence[Translation]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the confidence of each decoded token, and whether it is right."""
+        correct = correct_tokens([one.tokens for one in ours], self._tokens, self.alignment)
+        return np.fromiter((value for one in ours for value in one.confidences), float), correct
+
+    def describe(self, table: Table) -> dict[str, Any]:
+        """Return what sacreBLEU's BLEU is made of, and its own scores to the last digit, from a table of `measure`."""
         bleu, chrf = (
-            metric._compute_score_from_stats([int(value) for value in part.sum(axis=0)])
-            for metric, part in zip(self._metrics, (sums.bleu, sums.chrf), strict=True)
+            metric._compute_score_from_stats([int(value) for value in table.columns[name].sum(axis=0)])
+            for metric, name in zip(self._metrics, ("bleu", "chrf"), strict=True)
         )
         return {
             "bleu": bleu.score,
@@ -134,66 +134,3 @@ class TranslationScorer:
             "hypothesis_words": bleu.sys_len,
             "reference_words": bleu.ref_len,
         }
-
-
-@dataclass(frozen=True)
-class TranslationScore:
-    """All scores of one decoding.
-
-    Attributes:
-        estimates: value and interval of each measure, by `Measure.key`.
-        sacrebleu: see `TranslationScorer.describe`.
-        signatures: of BLEU and chrF.
-        sentences: how many there are.
-        forced: calibration of the reference tokens.
-        decoded: calibration of the decoded tokens.
-    """
-
-    estimates: Estimates
-    sacrebleu: dict[str, Any]
-    signatures: dict[str, str]
-    sentences: int
-    forced: Calibration
-    decoded: Calibration
-
-
-def score_translations(
-    references: Mapping[str, str],
-    translations: Mapping[str, Translation],
-    forced: Forced,
-    encode: Encode,
-    *,
-    bins: int = 15,
-    alignment: str = EDIT,
-    tokenize: str = "13a",
-    replicates: int = 1000,
-    seed: int = 0,
-) -> TranslationScore:
-    """Score one decoding of a test set.
-
-    Args:
-        references: texts by sentence id.
-        translations: what was decoded, by sentence id; see `read_translations`.
-        forced: teacher-forced predictions of the references; see `read_forced`.
-        encode: the tokenizer that the model was trained with.
-        bins: of the calibration errors.
-        alignment: ``edit`` or ``ter``; see `seqkd.translation.inference`.
-        tokenize: sacreBLEU's tokenizer for BLEU.
-        replicates: bootstrap replicates of the intervals.
-        seed: of the resampling.
-
-    Raises:
-        DataError: ids or lengths differ.
-        ConfigError: a setting is none that there is.
-    """
-    scorer = TranslationScorer(references, encode, bins=bins, alignment=alignment, tokenize=tokenize)
-    measured = scorer.measure(translations, forced)
-    (estimates,) = estimate({"system": [measured.sums]}, replicates=replicates, seed=seed).values()
-    return TranslationScore(
-        estimates,
-        scorer.describe(measured.sums),
-        scorer.signatures,
-        len(scorer.ids),
-        measured.forced,
-        measured.decoded,
-    )

@@ -4,10 +4,26 @@ import json
 import random
 
 import yaml
+from omegaconf import DictConfig, OmegaConf
 
 from seqkd.scoring import write_text
 
 WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven"]
+
+
+def settings(root, test_sets, **report) -> DictConfig:
+    """The part of a recipe's settings that scoring and reporting look at; ``report`` are settings of that name."""
+    about = {"out": str(root / "RESULTS.md"), "notes": [], "replicates": 500, "expect": {}, **report}
+    return OmegaConf.create(
+        {
+            "exp": str(root / "exp"),
+            "data": str(root / "data"),
+            "title": "A title",
+            "seed": 0,
+            "sets": {"test": list(test_sets)},
+            "report": about,
+        }
+    )
 
 
 def make_references(directory, test_sets, utterances=200, seed=0):

@@ -1,5 +1,6 @@
 import datetime
 import json
+import os
 import re
 import subprocess
 
@@ -7,14 +8,15 @@ import jiwer
 import numpy as np
 import pytest
 
-from seqkd.errors import DataError
+from seqkd.errors import ConfigError, DataError
 from seqkd.experiment.figures import _spread
 from seqkd.experiment.provenance import describe_commit, describe_environment, without_paths
 from seqkd.experiment.report import write_report
 from seqkd.scoring import count, paired_bootstrap, read_text, write_text
 from seqkd.statistics.calibration import Calibration
 from seqkd.statistics.mapsswe import Errors, matched_pairs
-from tests.experiment.report_experiment import make_references, make_run
+from seqkd.tasks.asr.scores import AsrScores
+from tests.experiment.report_experiment import make_references, make_run, settings
 
 pytestmark = pytest.mark.filterwarnings("error")  # matplotlib warns about figures that it cannot draw well
 
@@ -48,19 +50,25 @@ def finished(tmp_path_factory):
     return root
 
 
-def report(root, systems=SYSTEMS, out="RESULTS.md", test_sets=SETS, **options):
-    write_report(
-        root / "exp", root / "data", root / out, test_sets=test_sets, systems=systems, title="A title",
-        command="/home/somebody/run.sh --preset smoke", now=NOW, **options,
-    )  # fmt: skip
+def report(root, systems=SYSTEMS, out="RESULTS.md", test_sets=SETS, environment=None, **about):
+    cfg = settings(root, test_sets, **{"out": str(root / out), "replicates": 2000, **about})
+    write_report(AsrScores(), cfg, systems, "/home/somebody/run.sh --preset smoke", now=NOW, environment=environment)
     return (root / out).read_text()
 
 
-def rows(text):
-    """The first table, by label."""
-    table = re.search(r"\| System.*?\n\n", text, re.S)[0].strip().splitlines()
-    header, *body = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
-    return {cells[0]: dict(zip(header, cells, strict=True)) for cells in body[1:]}
+def tables(text):
+    """Every table of the report, as lists of dictionaries."""
+    found = []
+    for block in re.findall(r"(?:^\|.*\|\n)+", text, re.M):
+        header, _, *body = [[cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines()]
+        found.append([dict(zip(header, cells, strict=True)) for cells in body])
+    return found
+
+
+def table_with(text, column):
+    """The first table that has a column, by system."""
+    found = next(table for table in tables(text) if column in table[0])
+    return {row["System"]: row for row in found}
 
 
 def errors(root, name, test_sets=SETS):
@@ -79,7 +87,8 @@ def errors(root, name, test_sets=SETS):
 
 
 def test_rates_of_the_table(finished):
-    table = rows((finished / "RESULTS.md").read_text())
+    text = (finished / "RESULTS.md").read_text()
+    table, kinds = table_with(text, "Parameters"), table_with(text, "S %")
     pooled = {}
     for name in RATES:
         row = table[SYSTEMS[name]["label"]]
@@ -88,44 +97,43 @@ def test_rates_of_the_table(finished):
             assert row[f"{test_set}, WER %"] == f"{100 * wrong.sum() / words.sum() / len(wrong):.2f}"
         wrong, words = errors(finished, name)
         pooled[name] = wrong.sum() / words.sum() / len(wrong)
-        rate, low, high = map(float, re.fullmatch(r"\*\*(.*)\*\* \[(.*), (.*)\]", row["All, WER % [95 %]"]).groups())
+        cell = re.fullmatch(r"\*\*(.*)\*\* \[(.*), (.*)\](?: ± (.*))?", row["WER % [95 %] ± seeds"])
+        rate, low, high = map(float, cell.groups()[:3])
         assert rate == pytest.approx(100 * pooled[name], abs=0.005)
         assert low < rate < high
-        spread = "–" if name == "teacher" else f"{100 * (wrong.sum(1) / words.sum()).std(ddof=1):.2f}"
-        assert row["± seeds"] == spread
-        assert sum(map(float, row["S / D / I %"].split(" / "))) == pytest.approx(rate, abs=0.02)
-        assert (row["Parameters"], row["Seeds"], row["Minutes a seed"]) == ("78 k", str(len(wrong)), "2.0")
+        single = name == "teacher"
+        assert cell[4] == (None if single else f"{100 * (wrong.sum(1) / words.sum()).std(ddof=1):.2f}")
+        assert sum(float(kinds[row["System"]][f"{kind} %"]) for kind in "SDI") == pytest.approx(rate, abs=0.02)
+        assert row["Seeds"] == ("1 (items only)" if single else str(len(wrong)))
+        assert (row["Parameters"], row["Minutes a seed"]) == ("78 k", "2.0")
     for name in RATES:
         kept = (pooled["student"] - pooled[name]) / (pooled["student"] - pooled["teacher"])
         assert table[SYSTEMS[name]["label"]]["Lead kept"] == f"{100 * kept:.0f} %"
+    assert set(table["CR-CTC"].values()) == {"CR-CTC", "not run", "–"}
 
 
 def test_comparisons_of_the_table(finished):
-    table = rows((finished / "RESULTS.md").read_text())
-
-    def expected(name, other):
-        (ours, words), (theirs, _) = errors(finished, name), errors(finished, other)
+    """As many seeds: differences are those of the pooled errors, and p-values are of items and seeds."""
+    text = (finished / "RESULTS.md").read_text()
+    compared = next(table for table in tables(text) if "Less" in table[0])
+    found = {(row["System"], row["Less"]): row["WER %"] for row in compared}
+    names = {about["label"]: name for name, about in SYSTEMS.items()}
+    assert list(found) == [
+        ("Student", "KD"),
+        ("KD", "Student (control)"),
+        ("KD twice", "KD"),
+        ("Cons-KD", "KD"),
+        ("Cons-KD", "KD twice (control)"),
+    ]
+    for (one, other), cell in found.items():
+        (ours, words), (theirs, _) = (errors(finished, names[each.removesuffix(" (control)")]) for each in (one, other))
+        delta = 100 * (ours.sum() - theirs.sum()) / words.sum() / len(ours)
+        assert cell.startswith(f"{delta:+.2f}".replace("-", "−"))
         value = paired_bootstrap(ours, theirs, words, seed=5).p_value
-        fewer = (theirs.sum() - ours.sum()) / theirs.sum()  # as many seeds
-        return f"{100 * abs(fewer):.1f} % {'fewer' if fewer >= 0 else 'more'}", value
-
-    for label, name, other, column in [
-        ("Student", "student", "kd", "Errors against KD"),
-        ("KD twice", "kd_2", "kd", "Errors against KD"),
-        ("Cons-KD", "cons_kd", "kd", "Errors against KD"),
-        ("Cons-KD", "cons_kd", "kd_2", "Errors against its control"),
-        ("KD", "kd", "student", "Errors against its control"),
-    ]:
-        cell = table[label][column]
-        change, value = expected(name, other)
-        assert cell.startswith(change)
-        if value < 0.001:
-            assert ", p < .001 †" in cell
-        else:
-            assert float(re.search(r"p = ([\d.]+)", cell)[1]) == pytest.approx(value, abs=0.03)
-    assert table["Cons-KD"]["Errors against its control"].endswith("(KD twice)")
-    assert table["Teacher"]["Errors against KD"] == table["KD"]["Errors against KD"] == "–"
-    assert set(table["CR-CTC"].values()) == {"CR-CTC", "not run", "–"}
+        assert ("†" in cell) == (value < 0.001)
+        if value > 0.2:  # seeds make the comparison more cautious, never less
+            assert float(re.search(r"p = ([\d.]+)", cell)[1]) > value - 0.1
+    assert "uncorrected for 4 comparisons." in text
 
 
 def test_matched_pairs_of_the_table(finished):
@@ -143,32 +151,42 @@ def test_matched_pairs_of_the_table(finished):
         first = runs[0]
         return Errors(sum(run.at for run in runs), sum(run.before for run in runs), first.words, first.positions)
 
-    table = rows((finished / "RESULTS.md").read_text())
-    for label, name, other, column in [
-        ("Cons-KD", "cons_kd", "kd_2", "Errors against its control"),
-        ("KD twice", "kd_2", "kd", "Errors against KD"),
-    ]:
-        expected = matched_pairs(where(name), where(other)).p_value
-        assert float(re.search(r"MAPSSWE (\.\d+|1\.000)", table[label][column])[1]) == pytest.approx(expected, abs=6e-4)
+    rows = next(table for table in tables((finished / "RESULTS.md").read_text()) if "Segments" in table[0])
+    found = {row["Systems"]: row for row in rows}
+    assert found.keys() == {"KD – Student", "KD – KD twice", "Cons-KD – KD", "Cons-KD – KD twice"}
+    for label, name, other in (("Cons-KD – KD twice", "cons_kd", "kd_2"), ("KD – KD twice", "kd", "kd_2")):
+        expected = matched_pairs(where(name), where(other))
+        assert float(found[label]["p"].removesuffix(" †")) == pytest.approx(expected.p_value, abs=6e-4)
+        assert int(found[label]["Segments"]) == expected.segments
+        assert found[label]["Z"] == f"{expected.z:+.2f}".replace("-", "−")
 
 
 def test_sentences(finished):
     text = (finished / "RESULTS.md").read_text()
-    shown = text.partition("## What the table shows")[2].partition("## Figures")[0]
-    assert re.search(r"\*\*Teacher\*\* has a WER of [\d.]+ %, \*\*Student\*\* of [\d.]+ %: a lead of", shown)
+    shown = text.partition("## What the tables show")[2].partition("## Figures")[0]
     assert re.search(
-        r"\*\*KD\*\* makes [\d.]+ % fewer errors than its equal-budget control, \*\*Student\*\* "
-        r"\(p < .001\): a gain over \*\*Student\*\* is shown. It keeps \d+ % of the teacher's lead.",
+        r"\*\*Teacher\*\* has [\d.]+ % WER, \*\*Student\*\* [\d.]+ %: a lead of [\d.]+ points of WER", shown
+    )
+    assert re.search(
+        r"\*\*KD\*\* has [\d.]+ points of WER less than its equal-budget control, \*\*Student\*\* "
+        r"\([\d.]+ % of it, p [<=] \.00\d\): a gain is shown. It keeps \d+ % of the teacher's lead.",
         shown,
     )
     assert re.search(
-        r"\*\*Cons-KD\*\* makes .* errors than \*\*KD\*\* \(p = .*\) and .* than its equal-budget control, "
-        r"\*\*KD twice\*\* \(p = .*\): no gain from the consistency term is shown here.",
+        r"\*\*Cons-KD\*\* has .* than its equal-budget control, \*\*KD twice\*\* \(.*, p = .*\): no difference from the "
+        r"consistency term is shown. It has .* than \*\*KD\*\* \(.*, p = .*\). It keeps",
         shown,
     )
     assert "- From one seed only, so that another seed may change them: **Teacher**.\n" in shown
     assert "- Not run: **CR-CTC**.\n" in shown
-    assert "uncorrected for 4 comparisons" in text
+
+
+def test_the_legend_says_what_is_drawn(finished):
+    text = (finished / "RESULTS.md").read_text()
+    assert "bootstrap over utterances and seeds (2,000 replicates, seed 0)" in text
+    assert "Of a system with one seed they are over utterances only, marked *items only*" in text
+    several = report(finished, {"kd": {}, "kd_2": {}}, out="several/RESULTS.md")
+    assert "items only" not in several
 
 
 def test_origin_and_settings(finished):
@@ -191,7 +209,7 @@ def test_figures(finished):
     from PIL import Image
 
     text = (finished / "RESULTS.md").read_text()
-    for name in "wer", "training", "losses":
+    for name in "scores", "training", "losses":
         assert f"(figures/{name}.png)" in text
         path = finished / "figures" / f"{name}.png"
         assert path.stat().st_size < 100_000
@@ -215,20 +233,19 @@ def test_one_test_set_notes_and_environment(finished):
         notes=["Tried and dropped: X."],
         environment={"GPU": "a GPU"},
     )
-    assert "clean, WER % [95 %]" in rows(text)["KD"]
-    assert "All, WER" not in text
+    assert not any("clean, WER" in column for column in tables(text)[0][0])
     assert "## Notes\n\nTried and dropped: X.\n" in text
     assert "- GPU: a GPU\n" in text
     assert "CPU:" not in text
 
 
-def test_without_teacher_student_and_kd(finished):
+def test_without_teacher_student_and_baseline(finished):
     text = report(finished, {"kd_2": {}, "cons_kd": {"control": "kd_2"}}, out="two/RESULTS.md")
-    table = rows(text)
-    assert table["cons_kd"]["Lead kept"] == table["cons_kd"]["Errors against kd"] == "–"
+    assert "Lead kept" not in text
     assert "than its equal-budget control, **kd_2**" in text
-    assert "uncorrected for 1 comparison;" in text
-    assert "the teacher's lead" not in text.partition("## What the table shows")[2]
+    assert "uncorrected for 1 comparison." in text
+    alone = report(finished, {"kd_2": {}}, out="alone/RESULTS.md")
+    assert "p-values" not in alone and "Matched pairs" not in alone
 
 
 @pytest.fixture
@@ -244,51 +261,61 @@ def test_no_errors_and_no_lead(small):
     history = small / "exp" / "kd" / "seed1" / "history.json"
     history.write_text(json.dumps({"rows": [{"step": 1, "dev_wer": 0.0, "train": {"ctc": 0.0}}]}))
     text = report(small, {name: SYSTEMS[name] for name in ("teacher", "student", "kd")}, test_sets=["test"])
-    assert "**Student** of 0.00 %: the teacher is not ahead, so there is no lead to keep." in text
-    assert rows(text)["KD"]["Errors against its control"] == "0.0 % fewer, p = 1.000, MAPSSWE 1.000 (Student)"
-    assert "no gain over **Student** is shown here." in text
+    assert "**Student** 0.00 %: the teacher is not ahead, so there is no lead to keep." in text
+    compared = {(row["System"], row["Less"]): row["WER %"] for row in tables(text)[1]}
+    assert compared["KD", "Student (control)"] == "+0.00, p = 1.000"
+    assert "no difference is shown." in text
     assert "did not have equal budgets: 4,000 against 2,000 passes" in text
 
 
-def test_calibration_column(small):
-    assert rows(report(small, {"kd": {"label": "KD"}}, test_sets=["test"]))["KD"]["ECE % / NCE"] == "–"
+def with_confidences(decoded, confidence):
+    """Write hyp.jsonl, whose words have a confidence each: a function of the word."""
+    lines = [
+        {"id": utterance, "text": text, "confidences": [confidence(word) for word in text.split()]}
+        for utterance, text in read_text(decoded / "text").items()
+    ]
+    (decoded / "hyp.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_calibration_columns(small):
+    def cells():
+        return table_with(report(small, {"kd": {"label": "KD"}}, test_sets=["test"]), "S %")["KD"]
+
+    assert cells()["ECE % [95 %] ± seeds"] == cells()["NCE [95 %] ± seeds"] == "–"
     decoded = small / "exp" / "kd" / "seed1" / "decode_test"
-    for confidence, cell in ((0.9, "10.00 / –"), (1.0, "0.00 / –")):  # every word is right
-        lines = [
-            {"id": utterance, "text": text, "confidences": [confidence] * len(text.split())}
-            for utterance, text in read_text(decoded / "text").items()
-        ]
-        (decoded / "hyp.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-        assert rows(report(small, {"kd": {"label": "KD"}}, test_sets=["test"]))["KD"]["ECE % / NCE"] == cell
+    for confidence, cell in ((0.9, "10.00 [10.00, 10.00]"), (1.0, "0.00 [0.00, 0.00]")):  # every word is right
+        with_confidences(decoded, lambda _, value=confidence: value)
+        assert cells()["ECE % [95 %] ± seeds"] == cell
+        assert cells()["NCE [95 %] ± seeds"] == "–"
 
 
-def test_calibration_is_pooled_over_seeds(small):
+def test_calibration_is_the_mean_over_seeds(small):
     make_run(small / "exp" / "kd" / "seed2", {"test": read_text(small / "data" / "test" / "text")}, 0.2, seed=2)
-    pooled = Calibration()
+    measured = []
     for seed in (1, 2):
         decoded = small / "exp" / "kd" / f"seed{seed}" / "decode_test"
-        lines, correct, confidences = [], [], []
+        with_confidences(decoded, lambda word: 0.95 if word != "eight" else 0.4)
+        correct, confidences = [], []
         for utterance, reference in read_text(small / "data" / "test" / "text").items():
             text = read_text(decoded / "text")[utterance]
             sure = [0.95 if word != "eight" else 0.4 for word in text.split()]
-            lines.append({"id": utterance, "text": text, "confidences": sure})
             for chunk in jiwer.process_words(reference, text).alignments[0]:
                 right = [chunk.type == "equal"] * (chunk.hyp_end_idx - chunk.hyp_start_idx)
                 correct += right
                 confidences += sure[chunk.hyp_start_idx : chunk.hyp_end_idx]
-        pooled.update(confidences, correct)
-        (decoded / "hyp.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    summary = pooled.summary()
-    ece, nce = rows(report(small, {"kd": {}}, test_sets=["test"]))["kd"]["ECE % / NCE"].split(" / ")
-    assert float(ece) == pytest.approx(100 * summary.ece, abs=1)  # jiwer breaks a tie or two otherwise
-    assert float(nce) == pytest.approx(summary.nce, abs=0.1)
+        measured.append(Calibration().update(confidences, correct).summary().ece)
+    cell = table_with(report(small, {"kd": {}}, test_sets=["test"]), "S %")["kd"]["ECE % [95 %] ± seeds"]
+    assert float(cell.split()[0]) == pytest.approx(
+        100 * np.mean(measured), abs=1
+    )  # jiwer breaks a tie or two otherwise
+    assert "±" in cell
 
 
 def test_unfinished_seeds_are_named(small):
     make_run(small / "exp" / "kd" / "seed2", {}, 0.1, seed=2)  # trained, never decoded
     (small / "exp" / "kd" / "seed7").mkdir()
     text = report(small, {"kd": {"label": "KD"}}, test_sets=["test"])
-    assert rows(text)["KD"]["Seeds"] == "1"
+    assert table_with(text, "Parameters")["KD"]["Seeds"] == "1 (items only)"
     assert "**KD**: unfinished and left out: seed 2, 7." in text
 
 
@@ -307,7 +334,7 @@ def test_unfinished_seeds_are_named(small):
         (lambda run: (run / "config.yaml").write_text("a: ["), "config.yaml is not YAML"),
         (
             lambda run: write_text(run / "decode_test" / "text", {"test-0001": "x"}),
-            "decode_test/text: 19 utterances (test-0000, test-0002, test-0003, ...) are without a hypothesis",
+            "text: 19 utterances (test-0000, test-0002, test-0003, ...) are without a hypothesis",
         ),
     ],
 )
@@ -325,7 +352,23 @@ def test_nothing_to_report(small):
 
 def test_control_outside_the_report(small):
     text = report(small, {"kd": {"control": "other"}}, test_sets=["test"])
-    assert rows(text)["kd"]["Errors against its control"] == "not in this report (other)"
+    assert "p-values" not in text  # nothing is compared
+
+
+def test_a_changed_reference_is_counted_anew(small):
+    before = table_with(report(small, {"kd": {}}, test_sets=["test"]), "Parameters")["kd"]["WER % [95 %] ± seeds"]
+    path = small / "data" / "test" / "text"
+    path.write_text(path.read_text().replace(" zero", " nought"))
+    os.utime(path, (1, 1))
+    after = table_with(report(small, {"kd": {}}, test_sets=["test"]), "Parameters")["kd"]["WER % [95 %] ± seeds"]
+    assert before.startswith("**0.00**") and not after.startswith("**0.00**")
+
+
+def test_arguments(small):
+    with pytest.raises(ConfigError, match="0 replicates of the bootstrap; expected at least 1"):
+        report(small, test_sets=["test"], replicates=0)
+    with pytest.raises(DataError, match="There are no test sets"):
+        report(small, test_sets=[])
 
 
 def test_commit(tmp_path):

@@ -5,6 +5,8 @@ import json
 import numpy as np
 import yaml
 
+from seqkd.tasks.translation.scores import TranslationScores
+
 WORDS = [f"{start}{vowel}{end}" for start in "bdfgklmn" for vowel in "aeiou" for end in ("", "r", "st")]
 NUMBERS = {word: number for number, word in enumerate(WORDS, start=2)}
 
@@ -12,6 +14,16 @@ NUMBERS = {word: number for number, word in enumerate(WORDS, start=2)}
 def encode(text):
     """Text to tokens: a word each."""
     return [NUMBERS[word] for word in text.split()]
+
+
+class Scores(TranslationScores):
+    """The task's scores, of a tokenizer that needs no file."""
+
+    def tokens(self, cfg):
+        return "words"
+
+    def encoder(self, cfg):
+        return encode
 
 
 def make_references(directory, test_sets, sentences=150, seed=0):

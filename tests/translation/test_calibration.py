@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from sacrebleu.metrics import lib_ter
 
-from seqkd.scoring.tables import aligned_tokens
-from seqkd.statistics.calibration import Calibration
-from seqkd.translation.forced import Forced, ece_of_gaps, gaps_by_sentence
+from seqkd.statistics.calibration import Calibration, aligned_tokens, bins_by_item, diagram_of
+from seqkd.statistics.measures import ece
+from seqkd.translation.forced import Forced
 from seqkd.translation.inference import correct_tokens
 
 
@@ -86,18 +86,23 @@ def test_tokens_are_those_of_the_other_function():
 
 
 @pytest.mark.parametrize("bins", [1, 15])
-def test_gaps_add_up_to_the_error(bins):
+def test_bins_add_up_to_the_error(bins):
     generator = np.random.default_rng(2)
     lengths = np.array([3, 0, 7, 40, 1])
     confidence = generator.random(51).astype(np.float32)
     confidence[:2] = 1
     correct = generator.random(51) < 0.5
-    gaps = gaps_by_sentence(confidence, correct, lengths, bins)
-    assert gaps.shape == (5, bins + 1)
-    assert gaps[1].tolist() == [0] * (bins + 1)
-    assert gaps.sum(axis=1)[2] == pytest.approx(correct[3:10].sum() - confidence[3:10].sum())
-    expected = Calibration(bins).update(confidence, correct).summary().ece
-    assert ece_of_gaps(gaps.sum(axis=0), lengths.sum()) == pytest.approx(expected, rel=1e-9)
+    table = bins_by_item(confidence, correct, lengths, bins)
+    assert table.shape == (5, 3, bins + 1)
+    assert not table[1].any()
+    count, sure, right = table.sum(axis=2)[2]
+    assert (count, right) == (7, correct[3:10].sum())
+    assert sure == pytest.approx(confidence[3:10].sum())
+    expected = Calibration(bins).update(confidence, correct)
+    assert ece(table.sum(axis=0)) == pytest.approx(expected.summary().ece, rel=1e-9)
+    assert diagram_of(table.sum(axis=0)) == [
+        {**one, "confidence": pytest.approx(one["confidence"])} for one in expected.diagram()
+    ]
 
 
 def test_error_by_chance():

@@ -1,4 +1,4 @@
-"""Damaged decodings of every kind: one sentence that names the file, and nothing written."""
+"""Damaged decodings of every kind: one sentence that names the file."""
 
 import json
 
@@ -7,19 +7,19 @@ import pytest
 
 from seqkd.errors import DataError
 from seqkd.translation.forced import read_forced
-from seqkd.translation.scores import score_decoding
-from tests.translation.made_translations import encode, make_decoding, make_references
+from tests.experiment.report_experiment import settings
+from tests.translation.made_translations import Scores, make_decoding, make_references
 
 
 @pytest.fixture
 def decoding(tmp_path):
-    references = make_references(tmp_path, ["test"], sentences=4)["test"]
+    references = make_references(tmp_path / "data", ["test"], sentences=4)["test"]
     make_decoding(tmp_path / "decode_test", references, 2.0)
     return tmp_path
 
 
-def scores(root):
-    return score_decoding(root / "test" / "tgt", root / "decode_test", encode, replicates=2)
+def count(root):
+    return Scores().count(settings(root, ["test"]), root, "test")
 
 
 def change_line(number, **fields):
@@ -180,19 +180,18 @@ def test_one_sentence(name, decoding):
     places = {
         "hyp": decoding / "decode_test" / "hyp.jsonl",
         "npz": decoding / "decode_test" / "forced.npz",
-        "ref": decoding / "test" / "tgt",
+        "ref": decoding / "data" / "test" / "tgt",
     }
     with pytest.raises(DataError) as caught:
-        scores(decoding)
+        count(decoding)
     said = str(caught.value)
     parts = says.format(**places).split("*")
     assert said.startswith(parts[0])
     assert said.endswith(parts[-1])
     assert len(parts) > 1 or said == parts[0]
     assert "\n" not in said
-    assert not (decoding / "decode_test" / "score.json").exists()
 
 
 def test_nothing_wrong(decoding):
-    assert "BLEU" in scores(decoding)
+    assert len(count(decoding)) == 4
     assert read_forced(decoding / "decode_test" / "forced.npz").ids[0] == "test-0000"

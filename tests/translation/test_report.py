@@ -11,12 +11,17 @@ import torch
 from sacrebleu.metrics import BLEU, CHRF
 from torchmetrics.classification import BinaryCalibrationError
 
-from seqkd.errors import ConfigError, DataError
+from seqkd.errors import SeqkdError
+from seqkd.experiment.report import write_report
 from seqkd.scoring.formats import read_text
+from seqkd.tasks.translation.sections import reached
 from seqkd.translation.files import read_translations
 from seqkd.translation.forced import read_forced
-from seqkd.translation.report import write_translation_report
-from tests.translation.made_translations import encode, make_references, make_run
+from seqkd.translation.measures import BLEU as BLEU_MEASURE
+from seqkd.translation.measures import ECE, INFERENCE_ECE
+from tests.experiment.report_experiment import settings
+from tests.experiment.test_findings import experiment
+from tests.translation.made_translations import Scores, make_references, make_run
 
 pytestmark = pytest.mark.filterwarnings("error")  # matplotlib warns about figures that it cannot draw well
 
@@ -50,11 +55,9 @@ def finished(tmp_path_factory):
     return root
 
 
-def report(root, systems=SYSTEMS, out="RESULTS.md", test_sets=SETS, **options):
-    write_translation_report(
-        root / "exp", root / "data", root / out, encode, test_sets=test_sets, systems=systems, title="A title",
-        command="/home/somebody/run.sh --preset smoke", **{"now": NOW, "replicates": 1000, **options},
-    )  # fmt: skip
+def report(root, systems=SYSTEMS, out="RESULTS.md", test_sets=SETS, task=Scores(), **about):
+    cfg = settings(root, test_sets, **{"out": str(root / out), "replicates": 1000, **about})
+    write_report(task, cfg, systems, "/home/somebody/run.sh --preset smoke", now=NOW)
     return (root / out).read_text()
 
 
@@ -127,18 +130,17 @@ def test_differences(finished):
     for row in differences:
         ours, theirs = values[names[row["System"]]], values[names[row["Less"].removesuffix(" (control)")]]
         for column, delta in zip(("BLEU", "chrF", "NLL", "ECE %", "Brier"), ours - theirs, strict=True):
-            said = float(row[column].partition(",")[0].replace("−", "-"))
-            assert said == pytest.approx(delta, abs=0.0051)
+            shown = float(row[column].partition(",")[0].replace("−", "-"))
+            assert shown == pytest.approx(delta, abs=0.0051)
     assert differences[1]["ECE %"].endswith("†")
     assert "uncorrected for 18 comparisons" in (finished / "RESULTS.md").read_text()
 
 
 def test_training_settings_and_origin(finished):
     text = (finished / "RESULTS.md").read_text()
-    training = {row["System"]: row for row in tables(text)[2]}
-    assert training["Adaptive"]["New priors a seed"] == "2.0"  # at steps 500 and 1,200
-    assert training["Adaptive"]["Smoothing at the end"].startswith("0.")
-    assert training["No smoothing"]["Smoothing at the end"] == training["No smoothing"]["New priors a seed"] == "–"
+    (smoothing,) = next(table for table in tables(text) if "New priors a seed" in table[0])
+    assert (smoothing["System"], smoothing["New priors a seed"]) == ("Adaptive", "2.0")  # at steps 500 and 1,200
+    assert smoothing["Smoothing at the end"].startswith("0.")
     for line in (
         "# A title\n",
         "- Command: `run.sh --preset smoke`",
@@ -149,7 +151,9 @@ def test_training_settings_and_origin(finished):
         "- Not run: **EMA prior**.",
         "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:",
         "(chosen; the paper aligns by translation edit rate",
-        "books (90 sentences), pages (90 sentences), all sentences together",
+        "all sentences together. A system's number is the mean over its seeds",
+        "Higher is better in BLEU, chrF; lower is better in NLL, ECE, Inference ECE, Brier.",
+        "- **Adaptive** has ",
     ):
         assert line in text
     for revealing in str(finished), "/somewhere", "/home":
@@ -160,7 +164,7 @@ def test_figures(finished):
     from PIL import Image
 
     text = (finished / "RESULTS.md").read_text()
-    for name in "scores", "reliability", "inference_reliability", "alpha", "training":
+    for name in "scores", "calibration", "reliability", "inference_reliability", "alpha", "training", "losses":
         assert f"(figures/{name}.png)" in text
         path = finished / "figures" / f"{name}.png"
         assert path.stat().st_size < 100_000
@@ -176,15 +180,21 @@ def test_deterministic(finished):
         assert (finished / "again" / "figures" / drawn.name).read_bytes() == drawn.read_bytes()
 
 
-def test_alignment_by_translation_edit_rate(finished):
-    text = report(finished, {"none": {}}, out="ter/RESULTS.md", test_sets=["books"], alignment="ter", replicates=5)
+class ByEditRate(Scores):
+    alignment = "ter"
+
+
+def test_alignment_by_translation_edit_rate(finished, tmp_path):
+    root = tmp_path / "root"
+    shutil.copytree(finished, root)
+    text = report(root, {"none": {}}, out="ter/RESULTS.md", test_sets=["books"], task=ByEditRate(), replicates=5)
     results = tables(text)[0]
-    usual = tables(report(finished, {"none": {}}, out="edit/RESULTS.md", test_sets=["books"], replicates=5))[0]
+    # Another setting is other evidence: counts are made anew, and back again.
+    usual = tables(report(root, {"none": {}}, out="edit/RESULTS.md", test_sets=["books"], replicates=5))[0]
     assert results[0]["System"] == "none"
     assert results[0]["Inference ECE % [95 %] ± seeds"] != usual[0]["Inference ECE % [95 %] ± seeds"]
     assert results[0]["ECE % [95 %] ± seeds"] == usual[0]["ECE % [95 %] ± seeds"]
     assert "as the paper's released code reads it" in text
-    assert "## What the tables show" in text
     assert "books, BLEU" not in results[0]
     assert "(figures/alpha.png)" not in text
 
@@ -206,27 +216,90 @@ def small(tmp_path):
     return tmp_path
 
 
-def test_caveats(small):
-    shutil.copytree(small / "exp" / "none" / "seed1", small / "exp" / "none" / "seed2")
-    (small / "exp" / "none" / "seed2" / "summary.json").unlink()
-    text = report(small, test_sets=["test"])
-    assert "**Adaptive** and its control, **Uniform .1**, did not have equal budgets: 1,000 against 2,000" in text
-    assert "**No smoothing**: unfinished and left out: seed 2." in text
-    assert "From one seed only, so that another seed may change them: **No smoothing**, **Uniform .1**" in text
-    assert "±" not in tables(text)[0][0]["BLEU [95 %] ± seeds"]
-
-
 def test_without_baseline_and_subject(small):
     text = report(small, {"uniform": SYSTEMS["uniform"], "ema": SYSTEMS["ema"]}, test_sets=["test"])
-    assert "**Uniform .1** has neither" not in text
-    assert "The aim" not in text
-    assert len(tables(text)) == 2  # results and training: nothing is compared
+    assert "The aim" not in text and "p-values" not in text
+    assert "Less" not in tables(text)[1][0]  # nothing is compared
+
+
+def test_another_baseline(small):
+    text = report(small, test_sets=["test"], baseline="uniform")
+    pairs = {(row["System"], row["Less"]) for row in tables(text)[1]}
+    assert pairs == {
+        ("No smoothing", "Uniform .1"),
+        ("Uniform .1", "No smoothing (control)"),
+        ("Adaptive", "Uniform .1 (control)"),
+    }
 
 
 def test_history_without_anything(small):
     (small / "exp" / "none" / "seed1" / "history.json").write_text('{"rows": []}')
     text = report(small, {"none": {}}, test_sets=["test"])
     assert "(figures/training.png)" not in text
+
+
+# ---- the aim
+
+
+def aim(clear=True, **values):
+    """What is said of systems of given (BLEU, ECE %, inference ECE %); differences are clear or drown in noise."""
+    values = {name: (bleu, ece / 100, inference / 100) for name, (bleu, ece, inference) in values.items()}
+    measures = (BLEU_MEASURE, ECE, INFERENCE_ECE)
+    return " ".join(reached(experiment(measures, values, clear=clear, baseline="none"), "adaptive"))
+
+
+@pytest.mark.parametrize(
+    ("clear", "values", "says"),
+    [
+        (True, {"none": (20, 8, 9), "uniform": (21, 4, 5), "adaptive": (22, 3, 4)}, "p = .005: best. "),
+        (
+            False,
+            {"none": (20, 8, 9), "uniform": (21, 4, 5), "adaptive": (22, 3, 4)},
+            ": best, though not shown to be better than **Uniform**. ",
+        ),
+        (
+            False,
+            {"none": (20, 8, 9), "uniform": (22, 4, 5), "adaptive": (21.9, 3, 4)},
+            "**Uniform** has the highest BLEU, 22.00; **Adaptive** has 21.90, a difference of −0.10",
+        ),
+        (
+            False,
+            {"none": (20, 8, 9), "uniform": (22, 4, 5), "adaptive": (21.9, 3, 4)},
+            "tied, for no difference from **Uniform** is shown. ",
+        ),
+        (True, {"none": (20, 8, 9), "uniform": (22, 4, 5), "adaptive": (21, 3, 4)}, "p = .005: worse. "),
+        (
+            True,
+            {"none": (20, 8, 9), "adaptive": (22, 3, 4)},
+            "Teacher-forced ECE of **Adaptive**: 3.00 %, of **None**: 8.00 %; that is 38 % of it, halved. ",
+        ),
+        (
+            True,
+            {"none": (20, 8, 9), "adaptive": (22, 3, 6)},
+            "Inference ECE of **Adaptive**: 6.00 %, of **None**: 9.00 %; that is 67 % of it, lower but not halved. ",
+        ),
+        (
+            False,
+            {"none": (20, 8, 9), "adaptive": (22, 3.9, 6)},
+            " 49 % of it, halved, though not clearly below one half. ",
+        ),
+        (True, {"none": (20, 8, 9), "adaptive": (22, 8.5, 6)}, " 106 % of it, not lower. "),
+        (True, {"none": (20, 8, 9), "adaptive": (22, 2, 6)}, "ECE of **None**, is met in both. "),
+        (True, {"none": (23, 8, 9), "adaptive": (22, 2, 6)}, "ECE of **None**, is met in ECE only. "),
+        (True, {"none": (20, 8, 9), "adaptive": (22, 6, 6)}, "ECE of **None**, is met in BLEU only. "),
+        (True, {"none": (23, 8, 9), "adaptive": (22, 6, 6)}, "ECE of **None**, is not met. "),
+        (True, {"none": (23, 0, 9), "adaptive": (22, 6, 6)}, "**Adaptive** or **None** has no teacher-forced ECE"),
+    ],
+)
+def test_the_aim(clear, values, says):
+    assert says in aim(clear, **values) + " "
+
+
+def test_no_aim_without_a_subject_or_rival():
+    assert aim(none=(20, 8, 9), uniform=(22, 4, 5)) == aim(adaptive=(20, 8, 9)) == ""
+
+
+# ---- faults
 
 
 def lines_of(path, keep):
@@ -236,7 +309,10 @@ def lines_of(path, keep):
 
 FAULTS = {
     "nothing run": (lambda root: shutil.rmtree(root / "exp"), "{exp} holds no finished run of none, uniform*report."),
-    "no references": (lambda root: (root / "data/test/tgt").unlink(), "{tgt}: no such file."),
+    "no references": (
+        lambda root: (root / "data/test/tgt").unlink(),
+        "{tgt} is missing: a test set needs references; name another set in sets.test",
+    ),
     "fewer sentences": (
         lambda root: lines_of(root / "exp/none/seed1/decode_test/hyp.jsonl", 5),
         "{run}/decode_test/hyp.jsonl against {tgt}: 7 sentences are without a translation, such as test-0005; "
@@ -253,7 +329,7 @@ FAULTS = {
     ),
     "summary that lacks a number": (
         lambda root: (root / "exp/none/seed1/summary.json").write_text(json.dumps({"steps": 1})),
-        "{run}/summary.json lacks parameters, passes, train_seconds, device, best_dev_nll.",
+        "{run}/summary.json lacks parameters, passes, train_seconds, device.",
     ),
 }
 
@@ -262,17 +338,10 @@ FAULTS = {
 def test_one_sentence(name, small):
     breaks, says = FAULTS[name]
     breaks(small)
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(SeqkdError) as caught:
         report(small, test_sets=["test"])
     says = says.format(exp=small / "exp", run=small / "exp" / "none" / "seed1", tgt=small / "data" / "test" / "tgt")
     start, _, end = says.partition("*")
     assert str(caught.value).startswith(start)
     assert str(caught.value).endswith(end)
     assert not (small / "RESULTS.md").exists()
-
-
-def test_arguments(small):
-    with pytest.raises(ConfigError, match="at least 1 replicate"):
-        report(small, test_sets=["test"], replicates=0)
-    with pytest.raises(DataError, match="There are no test sets"):
-        report(small, test_sets=[])

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 
 import numpy as np
 import pytest
@@ -10,14 +11,16 @@ from sacrebleu.metrics import BLEU, CHRF
 from torchmetrics.classification import BinaryCalibrationError
 
 from seqkd.errors import ConfigError, DataError
+from seqkd.experiment.scores import score
 from seqkd.scoring.formats import read_text
+from seqkd.statistics.table import Table
 from seqkd.translation.files import Translation, read_translations
 from seqkd.translation.forced import Forced, read_forced
 from seqkd.translation.inference import correct_tokens
-from seqkd.translation.measures import MEASURES, Sums
-from seqkd.translation.scorer import TranslationScorer, score_translations
-from seqkd.translation.scores import score_decoding
-from tests.translation.made_translations import encode, make_decoding, make_references
+from seqkd.translation.measures import MEASURES
+from seqkd.translation.scorer import TranslationScorer
+from tests.experiment.report_experiment import settings
+from tests.translation.made_translations import Scores, encode, make_decoding, make_references
 
 REFERENCES = [
     'Die Option "-v" gibt, wie gesagt, mehr Meldungen aus.',
@@ -59,6 +62,10 @@ def some_forced(references, encode=letters, seed=0):
     return Forced(tuple(references), lengths, confidence, generator.random(lengths.sum()) < confidence**2, nll, nll / 9)
 
 
+def values(table):
+    return {measure.key: float(measure.value(table.total())) for measure in MEASURES}
+
+
 def translations(texts):
     return {
         sentence: Translation(text, tuple(letters(text)), (0.5,) * len(text)) for sentence, text in ids(texts).items()
@@ -68,13 +75,15 @@ def translations(texts):
 @pytest.mark.parametrize("name", HYPOTHESES)
 def test_bleu_and_chrf_are_sacrebleus(name):
     references = ids(REFERENCES)
-    score = score_translations(references, translations(HYPOTHESES[name]), some_forced(references), letters)
+    scorer = TranslationScorer(references, letters)
+    table = scorer.measure(translations(HYPOTHESES[name]), some_forced(references))
+    described = scorer.describe(table)
     for metric, key in ((BLEU(), "bleu"), (CHRF(), "chrf")):
         theirs = metric.corpus_score(HYPOTHESES[name], [REFERENCES])
-        assert score.sacrebleu[key] == theirs.score  # to the last digit
-        assert score.estimates[key].value == pytest.approx(theirs.score, rel=1e-12)
-        assert score.signatures[key] == str(metric.get_signature())
-    assert score.sacrebleu["brevity_penalty"] == BLEU().corpus_score(HYPOTHESES[name], [REFERENCES]).bp
+        assert described[key] == theirs.score  # to the last digit
+        assert values(table)[key] == pytest.approx(theirs.score, rel=1e-12)
+        assert scorer.signatures[key] == str(metric.get_signature())
+    assert described["brevity_penalty"] == BLEU().corpus_score(HYPOTHESES[name], [REFERENCES]).bp
 
 
 def test_every_draw_is_scored_as_sacrebleu_would():
@@ -84,27 +93,27 @@ def test_every_draw_is_scored_as_sacrebleu_would():
     generator = np.random.default_rng(1)
     metrics = {"bleu": BLEU(), "chrf": CHRF()}
     for texts in HYPOTHESES.values():
-        sums = scorer.measure(translations(texts), some_forced(references)).sums
+        table = scorer.measure(translations(texts), some_forced(references))
         weights = generator.multinomial(3, np.full(5, 0.2), size=40)
         for measure in MEASURES[:2]:
-            rows = getattr(sums.drawn(weights), measure.key)
+            rows = table.drawn(weights)[measure.key]
             theirs = [metrics[measure.key]._compute_score_from_stats([int(v) for v in row]).score for row in rows]
-            assert measure.value(sums.drawn(weights)) == pytest.approx(theirs, rel=1e-12)
+            assert measure.value(table.drawn(weights)) == pytest.approx(theirs, rel=1e-12)
 
 
 @pytest.fixture(scope="module")
 def decoding(tmp_path_factory):
     """A made-up decoding and the files of it."""
     root = tmp_path_factory.mktemp("decoding")
-    references = make_references(root, ["test"])["test"]
-    make_decoding(root / "decode_test", references, 2.0, sharpness=1.8)
+    references = make_references(root / "data", ["test"])["test"]
+    make_decoding(root / "exp" / "none" / "seed0" / "decode_test", references, 2.0, sharpness=1.8)
     return root
 
 
 def read(root):
-    decoded = root / "decode_test"
+    decoded = root / "exp" / "none" / "seed0" / "decode_test"
     return (
-        read_text(root / "test" / "tgt"),
+        read_text(root / "data" / "test" / "tgt"),
         read_translations(decoded / "hyp.jsonl"),
         read_forced(decoded / "forced.npz"),
     )
@@ -112,61 +121,61 @@ def read(root):
 
 def test_calibration_against_torchmetrics_and_definitions(decoding):
     references, hypotheses, forced = read(decoding)
-    score = score_translations(references, hypotheses, forced, encode, replicates=0)
-    values = {key: one.value for key, one in score.estimates.items()}
-    assert values["nll"] == pytest.approx(forced.nll.mean(), rel=1e-9)
-    assert values["brier"] == pytest.approx(forced.brier.mean(), rel=1e-9)
+    scorer = TranslationScorer(references, encode)
+    found = values(scorer.measure(hypotheses, forced))
+    of_forced, of_decoded = scorer.calibrations(hypotheses, forced)
+    assert found["nll"] == pytest.approx(forced.nll.mean(), rel=1e-9)
+    assert found["brier"] == pytest.approx(forced.brier.mean(), rel=1e-9)
     confidence = np.concatenate([one.confidences for one in hypotheses.values()])
     correct = np.concatenate(
         [np.array(hypotheses[one].tokens) == np.array(encode(text)) for one, text in references.items()]
     )
     assert 0.7 < correct.mean() < 0.95
     # No word is dropped in the made-up decoding, and hardly one moves: place by place is nearly the alignment.
-    assert score.decoded.summary().accuracy == pytest.approx(correct.mean(), abs=0.005)
+    assert of_decoded.summary().accuracy == pytest.approx(correct.mean(), abs=0.005)
     aligned = correct_tokens([one.tokens for one in hypotheses.values()], [encode(t) for t in references.values()])
     for key, sure, right in (
         ("ece", forced.confidence, forced.correct),
         ("inference_ece", confidence, aligned),
     ):
         theirs = BinaryCalibrationError(n_bins=15)(torch.tensor(sure).float(), torch.tensor(right).long())
-        assert values[key] == pytest.approx(float(theirs), abs=2e-6)
-    for state, key in ((score.forced, "ece"), (score.decoded, "inference_ece")):
-        assert state.summary().ece == pytest.approx(values[key], rel=1e-9)
-    assert score.forced.summary().nll == pytest.approx(values["nll"])
-    assert score.forced.summary().brier == pytest.approx(values["brier"])
+        assert found[key] == pytest.approx(float(theirs), abs=2e-6)
+    for state, key in ((of_forced, "ece"), (of_decoded, "inference_ece")):
+        assert state.summary().ece == pytest.approx(found[key], rel=1e-9)
+    assert of_forced.summary().nll == pytest.approx(found["nll"])
+    assert of_forced.summary().brier == pytest.approx(found["brier"])
 
 
 def test_order_of_files_is_of_no_matter(decoding):
     references, hypotheses, forced = read(decoding)
-    expected = score_translations(references, hypotheses, forced, encode, replicates=50)
+    expected = TranslationScorer(references, encode).measure(hypotheses, forced)
     order = list(references)
     random.Random(0).shuffle(order)
     shuffled = [{one: part[one] for one in order} for part in (references, hypotheses)]
-    found = score_translations(*shuffled, forced.of(order), encode, replicates=50)
-    for key, one in expected.estimates.items():
-        assert found.estimates[key].value == pytest.approx(one.value, rel=1e-9)
-        assert found.estimates[key].ci95 == pytest.approx(one.ci95, rel=1e-9)
+    found = TranslationScorer(shuffled[0], encode).measure(shuffled[1], forced.of(order))
+    assert found.ids == expected.ids
+    for name, column in expected.columns.items():
+        assert found.columns[name] == pytest.approx(column, rel=1e-9), name
 
 
 def test_joined_test_sets_are_one(decoding):
     references, hypotheses, forced = read(decoding)
-    sums = TranslationScorer(references, encode).measure(hypotheses, forced).sums
-    halves = [Sums(*(part[rows] for part in vars(sums).values())) for rows in (slice(60), slice(60, None))]
-    for measure in MEASURES:
-        assert measure.value(Sums.joined(halves).total()) == pytest.approx(measure.value(sums.total()), rel=1e-12)
+    table = TranslationScorer(references, encode).measure(hypotheses, forced)
+    halves = {"a": table.part(slice(60)), "b": table.part(slice(60, None))}
+    joined = values(Table.joined(halves))
+    assert joined == {key: pytest.approx(value, rel=1e-12) for key, value in values(table).items()}
 
 
-def test_score_file_and_table(decoding, tmp_path):
-    printed = score_decoding(
-        decoding / "test" / "tgt", decoding / "decode_test", encode, json=tmp_path / "score.json", replicates=200
-    )
-    written = json.loads((tmp_path / "score.json").read_text())
-    assert not (decoding / "decode_test" / "score.json").exists()
+def test_score_file(decoding, capsys):
+    written = score(Scores(), settings(decoding, ["test"]), "none", 0, "test")
+    decoded = decoding / "exp" / "none" / "seed0" / "decode_test"
+    assert json.loads((decoded / "score.json").read_text()) == written
     references, hypotheses, _ = read(decoding)
     texts = [hypotheses[one].text for one in references]
     exact = BLEU().corpus_score(texts, [list(references.values())]).score
-    assert written["scores"]["bleu"]["value"] == written["sacrebleu"]["bleu"] == exact
-    assert (written["schema"], written["task"], written["sentences"]) == (1, "translation", 150)
+    assert written["sacrebleu"]["bleu"] == exact
+    assert written["scores"]["bleu"]["value"] == pytest.approx(exact, rel=1e-12)
+    assert (written["schema"], written["task"], written["items"]) == (2, "translation", 150)
     assert set(written["scores"]) == {"bleu", "chrf", "nll", "ece", "inference_ece", "brier"}
     for one in written["scores"].values():
         assert one["ci95"][0] <= one["value"] <= one["ci95"][1]
@@ -174,23 +183,24 @@ def test_score_file_and_table(decoding, tmp_path):
     assert 0 < written["teacher_forced"]["ece_by_chance"] < written["teacher_forced"]["ece"]
     assert sum(one["count"] for one in written["inference"]["diagram"]) == written["inference"]["count"]
     assert written["options"]["reference"] == "tgt"
+    assert written["options"]["signatures"]["chrf"].startswith("nrefs:1|")
     assert str(decoding) not in json.dumps(written)
-    assert printed.splitlines()[0].split()[:2] == ["BLEU", f"{exact:.2f}"]
-    assert written["options"]["signatures"]["chrf"] in printed
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"none seed 0, test: BLEU {exact:.2f} [") and printed.count("\n") == 1
 
 
 def test_nothing_decoded(decoding, tmp_path):
     """A model that writes nothing has scores, but no inference ECE."""
     _, hypotheses, _ = read(decoding)
+    decoded = tmp_path / "exp" / "none" / "seed0" / "decode_test"
+    shutil.copytree(decoding / "exp" / "none" / "seed0" / "decode_test", decoded)
+    shutil.copytree(decoding / "data", tmp_path / "data")
     lines = [{"id": one, "text": "", "tokens": [], "confidences": []} for one in hypotheses]
-    (tmp_path / "hyp.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    (tmp_path / "forced.npz").write_bytes((decoding / "decode_test" / "forced.npz").read_bytes())
-    printed = score_decoding(decoding / "test" / "tgt", tmp_path, encode, replicates=20)
-    written = json.loads((tmp_path / "score.json").read_text())
+    (decoded / "hyp.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    written = score(Scores(), settings(tmp_path, ["test"]), "none", 0, "test")
     assert written["scores"]["bleu"] == {"value": 0.0, "ci95": [0.0, 0.0]}
     assert written["scores"]["inference_ece"] == {"value": None, "ci95": None}
     assert written["inference"] is None
-    assert "Inference ECE % –" in " ".join(printed.split())
 
 
 def test_settings_that_there_are_not():

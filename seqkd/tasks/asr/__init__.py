@@ -11,28 +11,26 @@ from omegaconf import DictConfig, OmegaConf
 from seqkd.errors import DataError
 from seqkd.layout import plain, run_directory, teacher_runs, trained_teacher
 from seqkd.stages import again
+from seqkd.tasks.asr.scores import AsrScores
 from seqkd.tasks.asr.settings import VIEWS
 from seqkd.training.order import teachers_by_name
 
 if TYPE_CHECKING:
     from seqkd.losses import Objective
-    from seqkd.task import Run
+    from seqkd.task import RunName
     from seqkd.tasks.asr.work import SpeechWork
     from seqkd.training.study import Study
 
 
-class Asr:
+class Asr(AsrScores):
     """See `seqkd.task.Task`."""
-
-    name = "asr"
-    teacher, student, baseline = "teacher", "student", "kd"
 
     def prepare(self, cfg: DictConfig) -> None:
         """Features of every set that is used, and the tokenizer."""
         make_features(cfg)
         make_tokens(cfg)
 
-    def teachers_of(self, cfg: DictConfig, system: DictConfig, seed: int) -> list[Run]:
+    def teachers_of(self, cfg: DictConfig, system: DictConfig, seed: int) -> list[RunName]:
         """All trained teachers of the settings, or the imported one; none here if another experiment's teach."""
         if system.teacher != "teacher" or system.role == "teacher":
             return teachers_by_name(system, 0 if system.role == "teacher" else seed)

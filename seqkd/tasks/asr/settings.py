@@ -14,9 +14,12 @@ from seqkd.data.tokens import TokenSettings
 from seqkd.decoding.settings import DecodeSettings
 from seqkd.models.ctc import ENCODERS
 from seqkd.settings import at_least, build, more_than, one_of
+from seqkd.task import Monitor
 from seqkd.tasks.settings import built_on_nothing, check_common, check_system, plain
 from seqkd.teachers.settings import SpeechBookSettings, TeacherSettings
 from seqkd.training.settings import TrainingSettings
+
+MONITOR = Monitor("dev_wer", "dev WER", "%", scale=100)
 
 
 @dataclass(frozen=True)

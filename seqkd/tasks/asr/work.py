@@ -31,13 +31,12 @@ from seqkd.layout import plain, trained_teacher
 from seqkd.losses import BestPath, FrameKd, Hypotheses, Labels, NBest, Objective, Outputs
 from seqkd.models.ctc import CtcModel, save_model
 from seqkd.settings import build
-from seqkd.tasks.asr.settings import SpeechTraining
+from seqkd.tasks.asr.settings import MONITOR, SpeechTraining
 from seqkd.teachers import CheckpointTeacher, Teacher, align_frames, check_compatible
 from seqkd.teachers.ctc_book import open_book, pages_of, reads, temperature_of
 from seqkd.teachers.own import live_teacher
 from seqkd.teachers.transcript_targets import learns_sequences, targets_of
 from seqkd.training.study import Study
-from seqkd.training.workload import Monitor
 from seqkd.translation.batches import bounded
 
 log = logging.getLogger("seqkd")
@@ -57,7 +56,7 @@ class Seen:
 class SpeechWork:
     """See `seqkd.training.workload.Workload`."""
 
-    monitor = Monitor("dev_wer", lambda wer: f"dev WER {100 * wer:.2f} %")
+    monitor = MONITOR
 
     def __init__(self, study: Study) -> None:
         cfg, objective = study.cfg, study.objective

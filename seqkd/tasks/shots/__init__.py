@@ -13,22 +13,20 @@ from omegaconf import DictConfig
 from seqkd.errors import ConfigError
 from seqkd.layout import plain, run_directory
 from seqkd.stages import again
+from seqkd.tasks.shots.scores import ShotsScores
 from seqkd.training.order import teachers_by_name
 
 if TYPE_CHECKING:
     from seqkd.losses import Objective
-    from seqkd.task import Run
+    from seqkd.task import RunName
     from seqkd.tasks.shots.work import SongWork
     from seqkd.training.study import Study
 
 STUDENTS = ("dil", "student_kd", "student")  # the best kind first
 
 
-class Shots:
+class Shots(ShotsScores):
     """See `seqkd.task.Task`."""
-
-    name = "shots"
-    teacher, student, baseline = "teacher", "student", None
 
     def prepare(self, cfg: DictConfig) -> None:
         """Features of every set that is used."""
@@ -39,7 +37,7 @@ class Shots:
             count = features.make_features(Path(cfg.data) / name, settings, cfg.nj)
             print(f"{name}: {count} songs")
 
-    def teachers_of(self, cfg: DictConfig, system: DictConfig, seed: int) -> list[Run]:
+    def teachers_of(self, cfg: DictConfig, system: DictConfig, seed: int) -> list[RunName]:
         """The runs of the same seed that ``system.teacher`` names."""
         return teachers_by_name(system, seed)
 

@@ -13,8 +13,11 @@ from seqkd.shots.listening.features import FeatureSettings
 from seqkd.shots.model import Architecture
 from seqkd.shots.rates import RATES
 from seqkd.shots.settings import FusionSettings, InteractionSettings, LanguageSettings
+from seqkd.task import Monitor
 from seqkd.tasks.settings import check_common, check_system, plain
 from seqkd.training.settings import TrainingSettings
+
+MONITOR = Monitor("dev_error", "dev error", "%", scale=100)
 
 
 @dataclass(frozen=True, kw_only=True)

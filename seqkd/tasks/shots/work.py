@@ -24,8 +24,7 @@ from seqkd.shots.lessons import Lesson, SongSet, draw, lessons, load_songs
 from seqkd.shots.listening.features import FeatureSettings
 from seqkd.shots.model import Architecture, ShotModel, ShotNetwork, save_shot_model
 from seqkd.shots.rates import averaged
-from seqkd.tasks.shots.settings import SongTraining
-from seqkd.training.workload import Monitor
+from seqkd.tasks.shots.settings import MONITOR, SongTraining
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -89,7 +88,7 @@ class SongWork:
         seed: of the batches.
     """
 
-    monitor = Monitor("dev_error", lambda error: f"dev error {100 * error:.2f} %")
+    monitor = MONITOR
 
     def __init__(
         self, data: ShotData, model: ShotModel, soft: Mapping[str, np.ndarray] | None = None, *, seed: int

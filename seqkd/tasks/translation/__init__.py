@@ -10,27 +10,25 @@ from omegaconf import DictConfig
 
 from seqkd.errors import DataError
 from seqkd.layout import plain, run_directory
+from seqkd.tasks.translation.scores import TranslationScores
 from seqkd.training.order import teachers_by_name
 
 if TYPE_CHECKING:
     from seqkd.losses import Objective
-    from seqkd.task import Run
+    from seqkd.task import RunName
     from seqkd.tasks.translation.work import TextWork
     from seqkd.training.study import Study
 
 
-class Translation:
+class Translation(TranslationScores):
     """See `seqkd.task.Task`."""
-
-    name = "translation"
-    teacher, student, baseline = "teacher", "none", "none"
 
     def prepare(self, cfg: DictConfig) -> None:
         """Validate the pairs of every set; one tokenizer for both sides."""
         check_pairs(cfg)
         make_tokens(cfg)
 
-    def teachers_of(self, cfg: DictConfig, system: DictConfig, seed: int) -> list[Run]:
+    def teachers_of(self, cfg: DictConfig, system: DictConfig, seed: int) -> list[RunName]:
         """The run that ``system.teacher`` names."""
         return teachers_by_name(system, seed)
 
@@ -45,7 +43,7 @@ class Translation:
         """
         from seqkd.translation import book
 
-        asked: dict[Run, list[DictConfig]] = {}
+        asked: dict[RunName, list[DictConfig]] = {}
         for one in systems:
             for seed in range(cfg.seeds):
                 for run in teachers_by_name(one.system, seed):

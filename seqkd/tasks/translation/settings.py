@@ -13,10 +13,13 @@ from seqkd.decoding.settings import BeamSettings
 from seqkd.errors import ConfigError
 from seqkd.models.seq2seq import KINDS
 from seqkd.settings import at_least, build, more_than, one_of
+from seqkd.task import Monitor
 from seqkd.tasks.settings import built_on_nothing, check_common, check_system, plain
 from seqkd.teachers.settings import BookSettings
 from seqkd.training.settings import TrainingSettings
 from seqkd.translation.pairs import TextSettings
+
+MONITOR = Monitor("dev_nll", "dev NLL", "nats a token", decimals=3)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,10 +22,9 @@ from seqkd.layout import plain, run_directory
 from seqkd.losses import Labels, Outputs
 from seqkd.models.seq2seq import Seq2SeqModel, load_seq2seq, save_seq2seq
 from seqkd.settings import build
-from seqkd.tasks.translation.settings import TextTraining
+from seqkd.tasks.translation.settings import MONITOR, TextTraining
 from seqkd.training.order import teachers_by_name
 from seqkd.training.study import Study
-from seqkd.training.workload import Monitor
 from seqkd.translation import book
 from seqkd.translation.batches import IGNORE, TextBatch, encode_pairs, evaluation_text, training_text
 from seqkd.translation.decoding import read_written
@@ -35,7 +34,7 @@ from seqkd.translation.pairs import filter_pairs, read_pairs
 class TextWork:
     """See `seqkd.training.workload.Workload`."""
 
-    monitor = Monitor("dev_nll", lambda nll: f"dev NLL {nll:.3f} nats a token")
+    monitor = MONITOR
 
     def __init__(self, study: Study) -> None:
         cfg, role = study.cfg, study.cfg[study.role]

@@ -1,4 +1,4 @@
-"""Figures of the music2shot report, by matplotlib, which is imported only inside functions.
+"""Figures that only the report of shots has, by matplotlib, which is imported only inside functions.
 
 Legend: T seconds, C shot classes.
 """
@@ -20,45 +20,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from omegaconf import DictConfig
 
-    from seqkd.shots.experiment import Experiment
-    from seqkd.shots.truth import Bound
+    from seqkd.experiment.read import Experiment
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; a shot each.
 COLOURS = ("#D55E00", "#E69F00", "#F0E442", "#009E73", "#56B4E9", "#0072B2", "#CC79A7", "#4D4D4D")
 _STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
-_GROUPS = {"student": "#0072B2", "student_kd": "#0072B2", "dil": "#0072B2", "teacher": "#D55E00"}
-_GROUPS |= {"teacher_dil": "#D55E00"}
-
-
-def draw_accuracy(experiment: Experiment, bound: Bound | None) -> Figure:
-    """Draw a bar a system: ASC over songs and seeds, 95 % interval, a dot a seed; lines for what is attainable."""
-    finished = experiment.finished
-    figure, (axes,) = _new(7.5, 1.1 + 0.4 * len(finished))
-    right = 0.0
-    for row, (name, system) in enumerate(finished.items()):
-        asc, seeds = 100 * system.pooled.asc, 100 * system.by_seed()
-        low, high = (100 * end for end in system.interval("asc", replicates=1000, seed=0))
-        colour = _GROUPS.get(name, "#7F7F7F")
-        axes.barh(row, asc, height=0.62, color=colour, alpha=0.35, linewidth=0)
-        axes.plot([low, high], [row, row], color=colour, linewidth=2, solid_capstyle="butt")
-        offsets = np.linspace(-0.14, 0.14, len(seeds)) if len(seeds) > 1 else np.zeros(1)
-        axes.plot(seeds, row + offsets, "o", color=colour, markersize=4, markeredgecolor="white")
-        end = max(high, seeds.max())
-        right = max(right, end)
-        axes.annotate(f"{asc:.2f}", (end, row), (6, 0), textcoords="offset points", va="center", fontweight="bold",
-                      bbox={"color": "white", "pad": 1})  # fmt: skip
-    if bound:
-        lines = {"song known": bound.drawn_accuracy, "previous shot known too": bound.drawn_accuracy_given_previous}
-        for (label, value), style in zip(lines.items(), ("-", "--"), strict=True):
-            axes.axvline(100 * value, color="black", linewidth=1, linestyle=style, label=f"attainable, {label}")
-            right = max(right, 100 * value)
-        figure.legend(loc="outside lower center", ncols=2, frameon=False)
-    axes.set_yticks(range(len(finished)), [system.label for system in finished.values()])
-    axes.tick_params(axis="y", length=0)
-    axes.invert_yaxis()
-    axes.set_xlim(0, 1.08 * right)
-    axes.set_xlabel("ASC %; line: 95 % interval, dots: seeds")
-    return figure
 
 
 def draw_rounds(experiment: Experiment) -> Figure | None:
@@ -100,7 +66,7 @@ def draw_song(cfg: DictConfig, experiment: Experiment) -> Figure | None:
     else:
         return None
     system, test = experiment.finished[name], cfg.sets.test[0]
-    decoded = read_decoded(Path(cfg.exp) / name / f"seed{system.runs[0].seed}" / f"decode_{test}")
+    decoded = read_decoded(system.runs[0].directory / f"decode_{test}")
     song = next(song for song in read_songs(Path(cfg.data) / test) if song.id in decoded)
     said = decoded[song.id]
     figure, (truth, shots, probabilities) = _new(9.0, 3.8, rows=(1, 1, 4))
