@@ -11,6 +11,7 @@ import numpy as np
 from seqkd.errors import ConfigError, DataError, SeqkdError
 from seqkd.experiment.files import SCORE, seed_directories
 from seqkd.experiment.scores import Scores, read_scores
+from seqkd.stages import again
 from seqkd.statistics.measures import Measure, measure_of
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def _value(system: Path, name: str, measure: Measure) -> float:
         if path.is_file():
             values.append(read_scores(path).get(measure.key, {}).get("value"))
     if not values:
-        raise SeqkdError(f"{system} has no scored decoding of {name}; run stage score first")
+        raise SeqkdError(f"{system} has no scored decoding of {name}; {again('score')}")
     if None in values:
         raise DataError(f"{system} has no {measure.name} on {name}, which report.expect names: it is undefined there")
     return float(np.mean(values))

@@ -167,8 +167,9 @@ def _legend(experiment: Experiment, comparisons: Comparisons) -> list[str]:
         f"Intervals: 95 %, bootstrap over {task.items} and seeds ({experiment.replicates:,} replicates, seed "
         f"{experiment.seed}). Each replicate draws {task.items}, the same ones for every system and seed, and, where a "
         "system has several seeds, one seed fewer than there are, with replacement. With two or three seeds, intervals "
-        "are somewhat too narrow where seeds matter much more than test items; where seeds make no difference, too
-        wide." + (
+        "are somewhat too narrow where seeds matter much more than test items; where seeds make no difference, "
+        "too wide."
+        + (
             f" Of a system with one seed they are over {task.items} only, marked *items only*: they say nothing about "
             "another training."
             if single

@@ -23,6 +23,7 @@ from seqkd import files
 from seqkd.errors import ConfigError, DataError
 from seqkd.experiment.files import COUNTS, SCORE
 from seqkd.layout import run_directory
+from seqkd.stages import again
 from seqkd.statistics.bootstrap import Estimates, estimate
 from seqkd.statistics.measures import Measure
 from seqkd.statistics.table import Table
@@ -176,5 +177,5 @@ def read_scores(path: Path) -> dict[str, Any]:
     """Read the ``scores`` of a score.json; DataError if it has none."""
     scores = _read(path).get("scores")
     if not isinstance(scores, dict):
-        raise DataError(f"{path} is missing, damaged or of an older release; run stage score first")
+        raise DataError(f"{path} is missing, damaged or of an older release; {again('score')}")
     return scores

@@ -173,8 +173,8 @@ def test_sentences(finished):
         shown,
     )
     assert re.search(
-        r"\*\*Cons-KD\*\* has .* than its equal-budget control, \*\*KD twice\*\* \(.*, p = .*\): no difference from the "
-        r"consistency term is shown. It has .* than \*\*KD\*\* \(.*, p = .*\). It keeps",
+        r"\*\*Cons-KD\*\* has .* than its equal-budget control, \*\*KD twice\*\* \(.*, p = .*\): no difference from "
+        r"the consistency term is shown. It has .* than \*\*KD\*\* \(.*, p = .*\). It keeps",
         shown,
     )
     assert "- From one seed only, so that another seed may change them: **Teacher**.\n" in shown

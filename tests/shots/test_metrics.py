@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,14 +13,24 @@ from hypothesis import strategies as st
 
 from seqkd.errors import DataError
 from seqkd.shots.data import Shot, shots_of
-from seqkd.shots.metrics import MEASURES, ShotScores, interval, match_cuts, score_song
+from seqkd.shots.measures import ASC, DS, MEASURES, summary
+from seqkd.shots.metrics import match_cuts, score_song
+from seqkd.statistics.bootstrap import estimate
+from seqkd.statistics.calibration import Calibration
+from seqkd.statistics.table import Table
 
 CU, MCU, MS, MLS, LS, XLS, ADS, MIS = range(8)
 SEQUENCE = st.lists(st.integers(0, 7), min_size=1, max_size=14)
 
 
-def score(true: list[int], said: list[int], **more: object) -> ShotScores:
-    return score_song(shots_of(true), np.array(said), frames=len(true), **more)
+def count(true: list[int], found: list[int], **more: object) -> dict[str, np.ndarray]:
+    """What one song adds to the sums."""
+    return score_song(shots_of(true), np.array(found), frames=len(true), **more)
+
+
+def score(true: list[int], found: list[int], **more: object) -> SimpleNamespace:
+    """Every measure of one song."""
+    return SimpleNamespace(**summary(count(true, found, **more)))
 
 
 def test_a_song_by_hand() -> None:
@@ -126,7 +137,7 @@ def test_cuts_match_within_their_beat() -> None:
 def test_beats_see_what_is_shown_then() -> None:
     true = [Shot(0, 1.5, "CU"), Shot(1.5, 4, "LS")]
     said = [Shot(0, 2.0, "CU"), Shot(2.0, 4, "LS")]
-    found = score_song(true, said, frames=4, beats=[0.5, 1.0, 1.5, 2.0])
+    found = SimpleNamespace(**summary(score_song(true, said, frames=4, beats=[0.5, 1.0, 1.5, 2.0])))
     assert found.beat_accuracy == 3 / 4
     assert found.cut_f1 == 1
 
@@ -154,17 +165,26 @@ def test_posteriors() -> None:
 @given(st.lists(st.tuples(SEQUENCE, st.integers(0, 2**32 - 1)), min_size=2, max_size=4))
 @settings(max_examples=25, deadline=None)
 def test_songs_add_up(songs: list[tuple[list[int], int]]) -> None:
-    scores, right, frames = [], 0, 0
-    for true, seed in songs:
+    """Of the sums of all songs, measures are those of all their frames; and so of many draws at once."""
+    rows, right, frames, calibration = {}, 0, 0, Calibration()
+    for number, (true, seed) in enumerate(songs):
         rng = np.random.default_rng(seed)
-        said = rng.integers(0, 8, len(true))
-        scores.append(score(true, said.tolist(), posteriors=rng.dirichlet(np.ones(8), len(true))))
-        right, frames = right + (said == true).sum(), frames + len(true)
-    pooled, backwards = sum(scores), sum(reversed(scores))
-    assert pooled.asc == pytest.approx(right / frames)
-    assert pooled.songs == len(songs)
-    for name in MEASURES:
-        assert getattr(pooled, name) == pytest.approx(getattr(backwards, name), nan_ok=True), name
+        found, posteriors = rng.integers(0, 8, len(true)), rng.dirichlet(np.ones(8), len(true))
+        rows[str(number)] = count(true, found.tolist(), posteriors=posteriors)
+        right, frames = right + (found == true).sum(), frames + len(true)
+        calibration.update_distribution(posteriors, true)
+    table = Table.of_rows(rows)
+    pooled = summary(table.total())
+    assert pooled["asc"] == pytest.approx(right / frames)
+    assert pooled["ece"] == pytest.approx(calibration.summary().ece)
+    assert pooled["mean_nll"] == pytest.approx(calibration.summary().nll)
+    weights = np.array([[1] * len(songs), [2] + [0] * (len(songs) - 1)], float)
+    for measure in MEASURES:
+        expected = pooled[measure.key], summary(rows["0"])[measure.key]
+        if measure.key == "transition_kl":  # its smoothing is not scaled with the counts
+            twice = {name: 2 * value for name, value in rows["0"].items()}
+            expected = expected[0], summary(twice)[measure.key]
+        assert measure.value(table.drawn(weights)).tolist() == pytest.approx(expected, nan_ok=True), measure.key
 
 
 def test_the_interval_covers_and_is_of_any_measure() -> None:
@@ -172,19 +192,19 @@ def test_the_interval_covers_and_is_of_any_measure() -> None:
     rng = np.random.default_rng(0)
     held, runs = 0, 40
     for run in range(runs):
-        scores = []
-        for rate in rng.beta(7, 3, 12):
+        rows = {}
+        for song, rate in enumerate(rng.beta(7, 3, 12)):
             true = rng.integers(0, 8, 30)
-            said = np.where(rng.random(30) < rate, true, (true + 1) % 8)
-            scores.append(score(true.tolist(), said.tolist()))
-        low, high = interval(scores, "asc", replicates=200, seed=run)
-        held += low <= 0.7 <= high
-        assert low < sum(scores).asc < high
+            found = np.where(rng.random(30) < rate, true, (true + 1) % 8)
+            rows[str(song)] = count(true.tolist(), found.tolist())
+        table = Table.of_rows(rows)
+        found = estimate({"": {0: table}}, [ASC], replicates=200, seed=run)[""]["asc"]
+        held += found.ci95[0] <= 0.7 <= found.ci95[1]
+        assert found.ci95[0] < ASC.value(table.total()) < found.ci95[1]
     assert held >= 0.85 * runs
-    assert interval(scores, lambda pooled: pooled.ds - 1, replicates=50) == pytest.approx(
-        tuple(value - 1 for value in interval(scores, "ds", replicates=50))
-    )
-    assert all(math.isnan(value) for value in interval(scores, "mean_nll", replicates=5))
+    others = estimate({"": {0: table}}, MEASURES, replicates=50)[""]
+    assert others["ds"].ci95[0] < DS.value(table.total()) < others["ds"].ci95[1]
+    assert others["mean_nll"].ci95 is None  # there are no posteriors
 
 
 @pytest.mark.parametrize(
@@ -204,6 +224,6 @@ def test_what_does_not_fit(said: list[int], more: dict[str, object], sentence: s
 
 
 def test_summaries_name_every_measure() -> None:
-    found = score([CU, LS], [CU, CU]).summary()
-    assert tuple(found) == MEASURES
-    assert found["asc"] == 0.5 == score([CU, LS], [CU, CU]).frame_accuracy
+    found = summary(count([CU, LS], [CU, CU]))
+    assert tuple(found) == tuple(measure.key for measure in MEASURES)
+    assert found["asc"] == 0.5

@@ -10,6 +10,7 @@ from seqkd.experiment.files import COUNTS, SCORE
 from seqkd.experiment.read import Experiment
 from seqkd.experiment.scores import Scores, Undecoded, hash_of
 from seqkd.scoring.measures import ECE, MEASURES, NCE, tabulate
+from seqkd.stages import again
 from seqkd.statistics.table import Table
 from seqkd.tasks.asr.settings import MONITOR
 
@@ -38,7 +39,7 @@ class AsrScores(Scores):
         """Hashes of the transcripts of both sides and of ``utt2spk``."""
         decoded, data = run / f"decode_{name}", Path(cfg.data) / name
         if not (decoded / "text").is_file():
-            raise Undecoded(f"{decoded} has no text; run stage decode first")
+            raise Undecoded(f"{decoded} has no text; {again('decode')}")
         if not (data / "text").is_file():
             raise ConfigError(
                 f"{data / 'text'} is missing: a test set needs transcripts; name another set in sets.test"

@@ -9,6 +9,7 @@ from seqkd.errors import DataError
 from seqkd.experiment.read import Experiment
 from seqkd.experiment.scores import Scores, Undecoded, hash_of
 from seqkd.shots.measures import MEASURES, REPORTED
+from seqkd.stages import again
 from seqkd.statistics.table import Table
 from seqkd.tasks.shots.settings import MONITOR
 
@@ -30,7 +31,7 @@ class ShotsScores(Scores):
         """Hashes of the decoding, of the shot list, of the beats, and of the director where there is one."""
         decoded, data = run / f"decode_{name}", Path(cfg.data) / name
         if not (decoded / "decode.json").is_file():
-            raise Undecoded(f"{decoded} has nothing decoded; run stage decode first")
+            raise Undecoded(f"{decoded} has nothing decoded; {again('decode')}")
         return {
             "decoding": {"decoded.safetensors": hash_of(decoded / "decoded.safetensors")},
             "references": {file: hash_of(data / file) for file in ("wav.scp", "shots.csv", "director.safetensors")},

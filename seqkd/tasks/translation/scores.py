@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from seqkd.errors import ConfigError, DataError
 from seqkd.experiment.read import Experiment
 from seqkd.experiment.scores import Scores, Undecoded, hash_of
+from seqkd.stages import again
 from seqkd.statistics.table import Table
 from seqkd.tasks.translation.settings import MONITOR
 from seqkd.translation.inference import EDIT
@@ -39,7 +40,7 @@ class TranslationScores(Scores):
         decoded, reference = run / f"decode_{name}", Path(cfg.data) / name / "tgt"
         for file in INPUTS:
             if not (decoded / file).is_file():
-                raise Undecoded(f"{decoded} has no {file}; run stage decode first")
+                raise Undecoded(f"{decoded} has no {file}; {again('decode')}")
         if not reference.is_file():
             raise ConfigError(f"{reference} is missing: a test set needs references; name another set in sets.test")
         return {
@@ -85,9 +86,9 @@ class TranslationScores(Scores):
 
     def legend(self, cfg: DictConfig, experiment: Experiment) -> list[str]:
         """Signatures, how decoded tokens are judged, and what ECE chance alone makes."""
-        from seqkd.tasks.sections import translation
+        from seqkd.tasks.translation import sections
 
-        return translation.legend(self.scorer(cfg, experiment.test_sets[0]), experiment)
+        return sections.legend(self.scorer(cfg, experiment.test_sets[0]), experiment)
 
     def sections(self, cfg: DictConfig, experiment: Experiment) -> list[str]:
         """The aim, reliability diagrams, and the amount of smoothing over time."""
