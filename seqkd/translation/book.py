@@ -23,8 +23,8 @@ from seqkd.translation.batches import IGNORE, TextBatch, encode_pairs, evaluatio
 from seqkd.translation.pairs import read_pairs
 
 
-def make_book(cfg: DictConfig, run: Path) -> None:
-    """Write ``<run>/book``: what the model of ``run`` gives to the references of the training set."""
+def make_book(cfg: DictConfig, run: Path, shard: int = 0, shards: int = 1) -> None:
+    """Write ``<run>/book``, or a share of it: what the model of ``run`` gives to the references of the training set."""
     model, tokenizer = load_seq2seq(run / "model")
     model.to("cuda" if cfg.ngpu else "cpu")
     pairs = {pair.id: pair for pair in read_pairs(Path(cfg.data) / cfg.sets.train)}
@@ -46,7 +46,7 @@ def make_book(cfg: DictConfig, run: Path) -> None:
             for key, row, targets in zip(batch.ids, log_probs, batch.targets, strict=True):
                 yield Answer(key, row[targets != IGNORE].cpu())
 
-    made = write_book(run / "book", manifest, list(pairs), answers)
+    made = write_book(run / "book", manifest, list(pairs), answers, shard=shard, shards=shards)
     print(f"{run / 'book'}: {made} pages written, {len(pairs)} in all")
 
 

@@ -135,7 +135,7 @@ def test_what_comes_first_is_asked_for(songs_data, done, tmp_path):
         decode_run(cfg, "student", 0, "test")
     with pytest.raises(ConfigError, match="has nothing decoded; run stage decode first"):
         score(ShotsScores(), cfg, "student", 0, "test")
-    with pytest.raises(ConfigError, match="no finished student to export; run .*--stage students"):
+    with pytest.raises(ConfigError, match=r"no finished student to export; run .*--stage students"):
         TASK.export(cfg, [])
     assert main(["report", *arguments(tmp_path / "nothing", songs_data)]) == 1
     exp = copied(done, tmp_path / "exp")

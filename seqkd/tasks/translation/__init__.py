@@ -39,7 +39,7 @@ class Translation(TranslationScores):
     def make_book(self, cfg: DictConfig, systems: Sequence[DictConfig], shard: int, shards: int) -> None:
         """What teachers give to the training set, for the systems that ask for it: distributions, or translations.
 
-        A book is in its teacher's run, and goes with it. One process: the pages of so little text are soon written.
+        A book is in its teacher's run, and goes with it. Translations are the first shard's.
         """
         from seqkd.translation import book
 
@@ -52,13 +52,13 @@ class Translation(TranslationScores):
             print("no system learns from another: there is no book to make")
         for run, students in asked.items():
             directory = run_directory(cfg, *run)
-            if any(one.targets == "beam" for one in students):
+            if shard == 0 and any(one.targets == "beam" for one in students):
                 self.decode(cfg, directory, cfg.sets.train)
             if any(one.knowledge == "book" for one in students):
-                book.make_book(cfg, directory)
+                book.make_book(cfg, directory, shard, shards)
 
     def pages_to_make(self, cfg: DictConfig, systems: Sequence[DictConfig]) -> int:
-        """One for each system that learns from another: `make_book` skips what is there."""
+        """At least one for each system that learns from another: `make_book` skips what is there."""
         return sum(one.system.teacher is not None for one in systems)
 
     def describe(self, cfg: DictConfig, objective: Objective) -> dict[str, Any]:
