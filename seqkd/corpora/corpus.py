@@ -61,7 +61,8 @@ def check_sets(sets: Mapping[str, dict[str, Any]], base_keys: Iterable[str]) -> 
     """Check names and keys of all sets; returns the names, every set after those that it is made of.
 
     Raises:
-        ConfigError: No sets, an unknown key, a subset of less than one, a set made of one that is not there or, in the end, of itself.
+        ConfigError: No sets, an unknown key, a subset of less than one, a set made of one that is not there or, in
+            the end, of itself.
     """
     if not sets:
         raise ConfigError("The corpus has no sets; name at least one under `sets`.")

@@ -69,8 +69,8 @@ def test_word_boundary_settings_that_cannot_be() -> None:
     with pytest.raises(ConfigError) as caught:
         train_tokenizer(TEXTS, type="bpe", vocab_size=60, word_boundary="between")
     assert str(caught.value) == (
-        "setting tokens.word_boundary is 'between' with tokens.type 'bpe'; only characters can do without a boundary before "
-        "the first word, set tokens.type=char or tokens.word_boundary=before"
+        "setting tokens.word_boundary is 'between' with tokens.type 'bpe'; only characters can do without a boundary "
+        "before the first word, set tokens.type=char or tokens.word_boundary=before"
     )
 
 
