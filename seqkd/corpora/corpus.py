@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +15,6 @@ from typing import Any
 from seqkd.data.kaldi import Utterance, write_data_dir
 from seqkd.errors import ConfigError
 from seqkd.files import write_json
-from seqkd.settings import number
-from seqkd.uptodate import fingerprint
 
 DERIVED_KEYS = ("subset_of", "without", "utterances", "transcripts")
 
@@ -35,6 +35,13 @@ def check_keys(what: str, given: Iterable[str], known: Iterable[str]) -> None:
         raise ConfigError(f"{what} has unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}.")
 
 
+def number(what: str, value: Any, low: float, high: float) -> float:
+    """Return ``value`` if it is a number from ``low`` to ``high``; else raise ConfigError about ``what``."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise ConfigError(f"{what} is {value!r}, expected a number from {low:g} to {high:g}.")
+    return value
+
+
 def interval(what: str, value: Any, low: float, high: float) -> tuple[float, float]:
     """Return ``value`` as (least, most) within ``low`` to ``high``; else raise ConfigError about ``what``."""
     if not isinstance(value, list) or len(value) != 2:
@@ -45,12 +52,17 @@ def interval(what: str, value: Any, low: float, high: float) -> tuple[float, flo
     return least, most
 
 
+def fingerprint(*settings: Any) -> str:
+    """Return a short digest of settings that JSON can hold."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def check_sets(sets: Mapping[str, dict[str, Any]], base_keys: Iterable[str]) -> list[str]:
     """Check names and keys of all sets; returns the names, every set after those that it is made of.
 
     Raises:
-        ConfigError: No sets, an unknown key, a subset of less than one, a set made of one that is not there or, in the
-            end, of itself.
+        ConfigError: No sets, an unknown key, a subset of less than one, a set made of one that is not there or, in
+            the end, of itself.
     """
     if not sets:
         raise ConfigError("The corpus has no sets; name at least one under `sets`.")
@@ -109,6 +121,11 @@ def derive(
         )
     chosen = set(groups)
     return [utterance for utterance in base if group(utterance) in chosen]
+
+
+def bar_interval() -> float:
+    """Return the seconds between two updates of a progress bar: few in a log file."""
+    return 0.2 if sys.stderr.isatty() else 30.0
 
 
 class Ledger:

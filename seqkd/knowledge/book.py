@@ -244,7 +244,7 @@ class Book:
         pages = ((utterance, seed) for utterance in utterances for seed in range(self.manifest.seeds))
         missing = [page for page in pages if page not in self._where]
         if missing:
-            raise DataError(f"{self._unknown(*missing[0])} ({len(missing)} such pages)")
+            raise DataError(f"{len(missing)} page(s) are not there: {self._unknown(*missing[0])}")
 
     def _pages(self, utterances: Sequence[str], seeds: Sequence[int] | int) -> list[Page]:
         seeds = [seeds] * len(utterances) if isinstance(seeds, int) else seeds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from seqkd.cli.main import main
 from seqkd.cli.settings import parse, parser
 from seqkd.config import compose, student_runs, system_settings, systems_of
 from seqkd.errors import ConfigError
+from seqkd.tasks.translation import TASK
+from seqkd.training.order import levels_of
 from tests import pairs_corpus, runs
 
 MINE = """
@@ -23,7 +26,8 @@ label: KD, half the weight
 control: kd
 isolates: the weight
 objective:
-  kd_weight: 0.5
+  kd:
+    weight: 0.5
 """
 
 
@@ -55,12 +59,12 @@ def sentence(conf: Path | None, *overrides: str, task: str = "asr") -> str:
 
 def test_an_own_system_is_found_and_builds_on_one_of_the_package(conf):
     cfg = composed(conf, "--preset", "default", "system=mine", "seeds=2")
-    assert (cfg.system.objective.kd_weight, cfg.system.objective.form, cfg.system.label) == (
-        0.5, "frame", "KD, half the weight",
+    assert (cfg.system.objective.kd.weight, cfg.system.objective.kd.distance, cfg.system.label) == (
+        0.5, "squared", "KD, half the weight",
     )  # fmt: skip
     assert student_runs(cfg) == [("kd", 0), ("kd", 1), ("mine", 0), ("mine", 1)]
     assert {"mine", "kd", "student"} <= set(systems_of(cfg))
-    assert system_settings(cfg, "mine").objective.kd_weight == 0.5
+    assert system_settings(cfg, "mine").objective.kd.weight == 0.5
     assert composed(conf, "model@student.model=small").student.model.width == 16
 
 
@@ -81,18 +85,17 @@ def test_an_own_system_that_is_wrong_is_one_sentence(conf):
 
 
 def test_an_own_system_of_translation_has_its_teacher_trained_first(conf):
-    from seqkd.tasks import runs_of
-
     (conf / "system" / "mine.yaml").write_text(MINE.replace("  - kd\n", "  - word_kd\n"))
     cfg = composed(conf, "systems=[mine]", task="translation")
-    assert (runs_of(cfg, "teachers"), runs_of(cfg, "students")) == ([[("teacher", 0)]], [[("mine", 0)]])
+    levels = levels_of(TASK, cfg, partial(system_settings, cfg))
+    assert levels == {"teachers": [[("teacher", 0)]], "students": [[("mine", 0)]]}
     said = sentence(conf, "system=mine", "system.teacher=teechr", task="translation")
-    assert said.startswith("system.teacher: there is no system 'teechr'; did you mean teacher?")
+    assert said.startswith("setting system.teacher: there is no system 'teechr'; did you mean teacher?")
 
 
 def test_keys_of_open_mappings_need_no_plus(conf):
-    cfg = composed(conf, "report.expect.kd=12.5", "dev_chosen.mine=[system.objective.distance\\=kl]")
-    assert cfg.report.expect.kd == 12.5 and list(cfg.dev_chosen.mine) == ["system.objective.distance=kl"]
+    cfg = composed(conf, "report.expect.kd=12.5", "dev_chosen.mine=[system.objective.kd.distance\\=kl]")
+    assert cfg.report.expect.kd == 12.5 and list(cfg.dev_chosen.mine) == ["system.objective.kd.distance=kl"]
     (conf / "model" / "small.yaml").write_text("encoder: conv\nwidth: 16\n")
     sizes = [f"student.model.{one}" for one in ("layers=1", "hidden=16", "kernel=3", "dropout=0.0")]
     cfg = composed(conf, "model@student.model=small", *sizes, "student.model.subsampling_channels=4")
@@ -104,8 +107,8 @@ def test_keys_of_open_mappings_need_no_plus(conf):
 
 
 def test_typos_in_open_mappings_are_still_found(conf):
-    assert sentence(conf, "system.objective.kd_wieght=1") == (
-        "there is no setting system.objective.kd_wieght; did you mean kd_weight?"
+    assert sentence(conf, "system.objective.kd.wieght=1") == (
+        "there is no setting system.objective.kd.wieght; did you mean weight?"
     )
     assert sentence(conf, "student.model.heads=4") == (
         "setting student.model.heads does not belong to what model= or system= chose"
@@ -157,7 +160,7 @@ def test_an_own_system_is_trained_scored_and_reported(conf, tones, tone_exp, tmp
 def test_an_own_system_of_translation_is_trained(conf, tmp_path):
     data = pairs_corpus.make_corpus(tmp_path / "data")
     (conf / "system" / "mine.yaml").write_text(
-        "defaults: [uniform, _self_]\nname: mine\nlabel: Mine\ncontrol: uniform\nobjective: {smoothing: 0.3}\n"
+        "defaults: [uniform, _self_]\nname: mine\nlabel: Mine\ncontrol: uniform\nobjective: {labels: {smoothing: 0.3}}\n"
     )
     options = ["--conf", str(conf), *pairs_corpus.arguments(tmp_path / "exp", data, "systems=[mine]")]
     assert main(["prepare", *options]) == 0

@@ -230,9 +230,9 @@ def test_a_damaged_shard_is_named(directory: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sample_rate": 0}, "features.sample_rate is 0; expected at least 1"),
-        ({"num_mel_bins": 3}, "features.num_mel_bins is 3; expected at least 4"),
-        ({"frame_shift_ms": -1.0}, "features.frame_shift_ms is -1.0; expected at least 1.0"),
+        ({"sample_rate": 0}, "sample_rate is 0; expected at least 1"),
+        ({"num_mel_bins": 3}, "num_mel_bins is 3; expected at least 4"),
+        ({"frame_shift_ms": -1.0}, "frame_shift_ms is -1.0; expected at least 1"),
     ],
 )
 def test_settings_that_make_no_features(options: dict, message: str) -> None:

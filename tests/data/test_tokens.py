@@ -65,12 +65,12 @@ def test_word_boundary_is_before_words_unless_asked(type: str) -> None:
 def test_word_boundary_settings_that_cannot_be() -> None:
     with pytest.raises(ConfigError) as caught:
         train_tokenizer(TEXTS, type="char", vocab_size=0, word_boundary="after")
-    assert str(caught.value) == "tokens.word_boundary is 'after'; expected one of before, between"
+    assert str(caught.value) == "setting tokens.word_boundary is 'after'; expected one of before, between"
     with pytest.raises(ConfigError) as caught:
         train_tokenizer(TEXTS, type="bpe", vocab_size=60, word_boundary="between")
     assert str(caught.value) == (
-        "tokens.word_boundary is 'between' with tokens.type 'bpe'; only characters can do without a boundary before "
-        "the first word, set tokens.type=char or tokens.word_boundary=before"
+        "setting tokens.word_boundary is 'between' with tokens.type 'bpe'; only characters can do without a boundary "
+        "before the first word, set tokens.type=char or tokens.word_boundary=before"
     )
 
 
@@ -121,7 +121,7 @@ def test_a_vocabulary_that_the_data_does_not_allow(size: int) -> None:
 def test_unknown_type() -> None:
     with pytest.raises(ConfigError) as caught:
         train_tokenizer(TEXTS, type="syllable", vocab_size=50)
-    assert str(caught.value) == "tokens.type is 'syllable'; expected one of unigram, bpe, char, word"
+    assert str(caught.value) == "setting tokens.type is 'syllable'; expected one of unigram, bpe, char, word"
 
 
 def test_missing(tmp_path: Path) -> None:

@@ -178,7 +178,7 @@ RUNS = {
     "{run}/decode_dev has no score.json; run ./run.sh --stage score": not_scored,
     "{run}/decode_dev has no decode.json; run ./run.sh --stage decode": not_decoded,
     "{run}/decode_dev was decoded with weights 0123456789abcdef, but {run}/model has *; run ./run.sh --stage "
-    "(score) again": of_other_weights,
+    "decode": of_other_weights,
     "{run}/model/tokenizer.model has hash *, but the model was trained with * ({run}/config.yaml); put that tokenizer "
     "back, or train again": swapped_tokenizer,
     "{run} has no finished model; run ./run.sh --stage students": lambda run: shutil.rmtree(run / "model"),

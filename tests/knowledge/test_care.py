@@ -57,7 +57,7 @@ def test_an_empty_book_is_a_book(tmp_path):
         pass
     found = info(tmp_path / "book")
     assert (found.pages, found.frames, found.bits_per_frame) == (0, 0, 0) and verify(tmp_path / "book") == []
-    with pytest.raises(DataError, match="has no utterance 'a'; run the stage"):
+    with pytest.raises(DataError, match="has no utterance 'a'; with the data"):
         Book.open(tmp_path / "book").read("a")
 
 

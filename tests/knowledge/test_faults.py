@@ -68,8 +68,8 @@ def says(sentence: str) -> str:
         ),
         (
             {"utterances": ["utt001", "utt01"]},
-            "the book {book} has no utterance 'utt01'; the nearest is 'utt001'; run the stage that makes the book on "
-            "the data that is trained on (1 such pages)",
+            "1 page(s) are not there: the book {book} has no utterance 'utt01'; the nearest is 'utt001'; with the data "
+            "that is trained on run ./run.sh --stage book",
         ),
     ],
 )
@@ -88,7 +88,7 @@ def test_a_student_that_the_book_is_for(tmp_path):
 
 def test_an_unknown_utterance_names_the_nearest(tmp_path):
     book = write(tmp_path / "book", PAGES, seeds=2)
-    with pytest.raises(DataError, match="no utterance 'utt0O3'; the nearest is 'utt003'; run the stage that makes"):
+    with pytest.raises(DataError, match="no utterance 'utt0O3'; the nearest is 'utt003'; with the data"):
         book.read("utt0O3")
     with pytest.raises(
         DataError, match="no utterance '4711'; it has utterances 'utt000', 'utt001', 'utt002' and 7 more"
@@ -361,7 +361,7 @@ def test_a_corrupted_byte_names_the_utterance(tmp_path):
     (name,) = fault.utterances
     expected = (
         f"{segment(directory)}: utterance {name!r} is damaged (its checksum is not that with which it was written); "
-        "delete 000001.safetensors and its index, and run the stage that makes the book again: it makes what is missing"
+        "delete 000001.safetensors and its index, and to make what is missing run ./run.sh --stage book"
     )
     assert fault.sentence == expected
     with pytest.raises(DataError, match=says(expected)):
@@ -404,7 +404,7 @@ def test_a_truncated_segment(tmp_path, share, index):
     segment(directory).unlink()
     segment(directory, suffix="jsonl").unlink(missing_ok=True)
     (gap,) = verify(directory)
-    assert gap.sentence.startswith(f"{segment(directory)} and its index are missing; run the stage")
+    assert gap.sentence.startswith(f"{segment(directory)} and its index are missing; to make what is missing")
     write(directory, PAGES)
     assert verify(directory) == [] and readable(directory) == set(PAGES)
 

@@ -200,9 +200,9 @@ def test_tokenizer_of_another_run(saved: Path) -> None:
         ({}, "model.encoder is None; expected one of conformer, conv"),
         (ARCHITECTURES["conv"] | {"heads": 4, "dropout": 0.0}, "for encoder 'conv' do not fit: .*'heads'"),
         (ARCHITECTURES["conv"], "for encoder 'conv' do not fit: .*'dropout'"),
-        (ARCHITECTURES["conv"] | {"kernel": 4, "dropout": 0.0}, "convolution kernel 4 must be odd"),
-        (ARCHITECTURES["conv"] | {"dropout": 1.5}, "dropout probability has to be between 0 and 1"),
-        (ARCHITECTURES["conformer"] | {"heads": 3, "dropout": 0.0}, "width 16 must be a multiple of twice the 3 heads"),
+        (ARCHITECTURES["conv"] | {"kernel": 4, "dropout": 0.0}, "kernel is 4; expected an odd number"),
+        (ARCHITECTURES["conv"] | {"dropout": 1.5}, "dropout is 1.5; expected from 0 to less than 1"),
+        (ARCHITECTURES["conformer"] | {"heads": 3, "dropout": 0.0}, "heads is 3; .* the width, which is 16"),
         (ARCHITECTURES["conformer"] | {"heads": 0, "dropout": 0.0}, "for encoder 'conformer' do not fit"),
     ],
 )

@@ -260,7 +260,7 @@ def test_the_exported_student_is_the_one_with_the_least_dev_error(done, songs_da
     shutil.copy(weights, exp / "dil/seed1/model/model.safetensors")
     summary = json.loads((exp / "dil/seed1/summary.json").read_text())
     (exp / "dil/seed1/summary.json").write_text(json.dumps(summary | {"dev_error": 0.0}))
-    assert main(["prepare", "export", *arguments(exp, songs_data, "seeds=2")]) == 0
+    assert main(["export", *arguments(exp, songs_data, "seeds=2")]) == 0
     assert (exp / "model" / "model.safetensors").read_bytes() == weights.read_bytes()
     assert directory_hash(exp / "model") == directory_hash(exp / "dil" / "seed1" / "model")
     said = capsys.readouterr().out

@@ -303,7 +303,7 @@ def test_what_comes_first_is_asked_for(songs_data, tmp_path):
         ("training.lr=0", "training.lr is 0; expected more than 0"),
         ("distillation.temperature=0", "distillation.temperature is 0; expected more than 0"),
         ("distillation.kd_weight=1.5", "distillation.kd_weight is 1.5; expected a share from 0 to 1"),
-        ("model.sizes=[]", r"model.sizes is \[\]; expected one size"),
+        ("model.sizes=[]", r"model.sizes is \[\]; expected a whole"),
         ("interaction.patience=0", "interaction.patience is 0; expected at least 1"),
         ("teacher.codes=500", "fewer than the 500 codes of the teacher"),
     ],

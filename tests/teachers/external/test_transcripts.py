@@ -243,7 +243,8 @@ def test_missing_utterances(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         Transcripts.open(tmp_path / "t").require(utterances=IDS)
     assert str(caught.value) == (
-        f"{tmp_path}/t has no transcripts of 15 utterances, such as 'utt005'; to make what is makes what is missing"
+        f"{tmp_path}/t has no transcripts of 15 utterances, such as 'utt005'; to make what is missing "
+        "run ./run.sh --stage book"
     )
     with pytest.raises(DataError):
         Transcripts.open(tmp_path / "t").of("utt010")
@@ -283,7 +284,7 @@ def test_a_flipped_letter_is_found(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         Transcripts.open(tmp_path / "t")
     assert str(caught.value) == (
-        f"{path}, line 5: damaged (its digest is another); delete the line and run the stage again"
+        f"{path}, line 5: damaged (its digest is another); delete the line and run ./run.sh --stage book"
     )
     lines[4] = "nonsense\n"
     path.write_text("".join(lines))
@@ -297,9 +298,7 @@ def test_a_flipped_letter_is_found(tmp_path: Path) -> None:
 def test_no_transcripts(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         Transcripts.open(tmp_path)
-    assert str(caught.value) == (
-        f"{tmp_path} has no transcripts: manifest.json is missing; run the stage that writes them"
-    )
+    assert str(caught.value) == (f"{tmp_path} has no transcripts: manifest.json is missing; run ./run.sh --stage book")
     (tmp_path / "manifest.json").write_text(json.dumps({"version": 1, "n": 3}))
     with pytest.raises(DataError) as caught:
         Transcripts.open(tmp_path)
