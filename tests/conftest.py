@@ -39,7 +39,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest, so that in the end no process is left alone with them."""
-    items.sort(key=lambda item: not any(map(item.get_closest_marker, ("recipe", "slow"))))
+    items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in ("recipe", "slow")])
 
 
 @pytest.fixture(scope="session")
