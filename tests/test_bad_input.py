@@ -503,7 +503,7 @@ def more_gpus_than_there_are(place: Place) -> None:
 # ---- scores and reports
 
 
-@fault("score --recipe", "systems=[]", says="{exp}/teacher/seed0/decode_dev has no text; run stage 7 (decode) first")
+@fault("score --recipe", "systems=[]", says="{exp}/teacher/seed0/decode_dev has no text; run stage decode first")
 def scoring_before_decoding(place: Place) -> None:
     pass
 

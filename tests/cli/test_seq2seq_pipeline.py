@@ -199,7 +199,7 @@ def nothing_to_decode(exp: Path, data: Path) -> None:
     pass
 
 
-@fault("score --recipe", "systems=[none]", says="{exp}/none/seed0/decode_test has no hyp.jsonl; run stage 6 *")
+@fault("score --recipe", "systems=[none]", says="{exp}/none/seed0/decode_test has no hyp.jsonl; run stage decode first")
 def nothing_to_score(exp: Path, data: Path) -> None:
     pass
 

@@ -200,7 +200,10 @@ def pattern(clear: bool = True, **asc: float) -> str:
 def test_the_published_pattern():
     text = pattern(student=50, student_kd=59, dil=59, assistant_1s=55, assistant_4s=53, teacher=54, teacher_dil=45)
     assert "**Student_Kd** has 9.00 points of ASC more than **Student** (p = .005): the paper's order holds." in text
-    assert "**Teacher_Dil** has 9.00 points of ASC less than **Teacher** (p = .005): the paper's order does not hold." in text
+    assert (
+        "**Teacher_Dil** has 9.00 points of ASC less than **Teacher** (p = .005): the paper's order does not hold."
+        in text
+    )
     assert "**Teacher** is 1.00 points of ASC below its best assistant, **Assistant_1S**." in text
     assert "The student has 33 % of its teacher's parameters." in text
     unclear = pattern(clear=False, student=50, student_kd=50.5)
