@@ -181,8 +181,9 @@ def caveats(experiment: Experiment) -> list[str]:
     sentences = []
     for system in finished.values():
         control = finished.get(system.control or "")
-        if control and not equal_budgets(system, control):
-            budgets = _budgets(system, control)
+        budgets = _budgets(system, control) if control else []
+        # What is not trained at all, such as a fusion of other models, has no budget to compare.
+        if control and all(budgets) and not equal_budgets(system, control):
             sentences.append(
                 f"**{system.label}** and its control, **{control.label}**, did not have equal budgets: "
                 f"{budgets[0]:,.0f} against {budgets[1]:,.0f} passes (steps × passes a step)."

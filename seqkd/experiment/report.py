@@ -215,7 +215,10 @@ def _figures(experiment: Experiment, directory: Path) -> list[str]:
     first = experiment.task.measures[0]
     drawn = {
         "scores.png": (figures.draw_estimates(experiment, [first]), f"{first.name} of every system"),
-        "training.png": (figures.draw_training(experiment), f"{experiment.task.monitor.label} during training"),
+        "training.png": (
+            figures.draw_training(experiment),
+            f"{capital(experiment.task.monitor.label)} during training",
+        ),
         "losses.png": (figures.draw_losses(experiment), "Loss terms during training"),
     }
     return ["## Figures", *figures.save_all(drawn, directory)]

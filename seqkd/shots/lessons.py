@@ -19,6 +19,7 @@ from seqkd.shots.listening.features import Track, read_features
 from seqkd.shots.model import check_names
 from seqkd.shots.rates import averaged
 from seqkd.stages import again
+from seqkd.uptodate import CACHE
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,9 @@ def load_songs(directory: Path) -> SongSet:
     for song in songs:
         check_names(names, tracks[song.id].names)
     classes = {key: frame_classes(shots[key], len(tracks[key].frames)) for key in shots}
-    return SongSet(names, {key: tracks[key] for key in shots}, shots, classes, data_fingerprint(songs))
+    return SongSet(
+        names, {key: tracks[key] for key in shots}, shots, classes, data_fingerprint(songs, directory / CACHE)
+    )
 
 
 def lessons(corpus: SongSet, seconds: int = 1, soft: Mapping[str, np.ndarray] | None = None) -> list[Lesson]:

@@ -160,7 +160,8 @@ def test_an_own_system_is_trained_scored_and_reported(conf, tones, tone_exp, tmp
 def test_an_own_system_of_translation_is_trained(conf, tmp_path):
     data = pairs_corpus.make_corpus(tmp_path / "data")
     (conf / "system" / "mine.yaml").write_text(
-        "defaults: [uniform, _self_]\nname: mine\nlabel: Mine\ncontrol: uniform\nobjective: {labels: {smoothing: 0.3}}\n"
+        "defaults: [uniform, _self_]\nname: mine\nlabel: Mine\ncontrol: uniform\n"
+        "objective: {labels: {smoothing: 0.3}}\n"
     )
     options = ["--conf", str(conf), *pairs_corpus.arguments(tmp_path / "exp", data, "systems=[mine]")]
     assert main(["prepare", *options]) == 0

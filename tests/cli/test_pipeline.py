@@ -84,7 +84,7 @@ def test_the_report_is_there_with_its_figures(finished: tuple[Path, Path]) -> No
     for part in ("| Teacher |", "| Student, no teacher |", "| Cons-KD |", "seqkd report", "## Origin"):
         assert part in report
     figures = sorted(path.name for path in (exp / "figures").glob("*.png"))
-    assert figures == ["losses.png", "training.png", "wer.png"]
+    assert figures == ["losses.png", "scores.png", "training.png"]
     assert all(f"](figures/{name})" in report for name in figures)
 
 
@@ -110,7 +110,7 @@ def test_a_second_pass_changes_nothing(finished: tuple[Path, Path], monkeypatch:
     changed = {path.relative_to(exp.parent) for path, when in files(exp, data).items() if before.get(path) != when}
     # Only what says how things stand now is written anew.
     again = {"exp/RESULTS.md", "exp/teacher/check.json", "exp/teacher/check.png"}
-    again |= {f"exp/figures/{name}.png" for name in ("losses", "training", "wer")}
+    again |= {f"exp/figures/{name}.png" for name in ("losses", "scores", "training")}
     assert {str(path) for path in changed} <= again
     assert files(exp, data).keys() == before.keys()
 
@@ -138,7 +138,7 @@ def test_expected_numbers_are_checked(finished: tuple[Path, Path], capsys: pytes
     assert main(["report", *options, "+report.expect.student=1000"]) == 0
     assert "must be at most 1000 %: reached" in capsys.readouterr().out
     assert main(["report", *options, "+report.expect.student=-1"]) == 1
-    assert capsys.readouterr().err.endswith("% WER on dev; this preset must reach -1 %\n")
+    assert capsys.readouterr().err.endswith("% WER on dev; this preset must reach at most -1 %\n")
 
 
 def test_files_are_scored_without_a_recipe(finished: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:

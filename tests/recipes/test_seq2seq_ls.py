@@ -75,7 +75,7 @@ def test_every_stage_runs_and_the_numbers_are_reached(finished: Finished) -> Non
     headings = re.findall(r"^== stage (\d+): (.*)$", finished.output, re.MULTILINE)
     assert headings == [(str(number), title) for number, title in enumerate(STAGES[:-1])]
     reached = re.findall(
-        r"^(\w+) on test: [\d.]+ (BLEU|nats a token), must be at (least|most) .*: reached$", finished.output, re.M
+        r"^(\w+) on test: [\d.]+ (BLEU|NLL), must be at (least|most) .*: reached$", finished.output, re.M
     )
     assert {"none", "adaptive"} <= {system for system, *_ in reached}
     results = (finished.folder / "exp of mine" / "RESULTS.md").read_text(encoding="utf-8")

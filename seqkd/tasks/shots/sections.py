@@ -82,11 +82,15 @@ def below(bound: Bound, value: float) -> float:
     return round(100 * (bound.drawn_accuracy - value), 2)
 
 
+def _points(value: float) -> str:
+    return f"{value:.2f}".replace("-", "−")
+
+
 def _attainable(experiment: Experiment, bound: Bound, figures: Path) -> list[str]:
     rows = []
     for name, system in experiment.finished.items():
         value = experiment.estimates[name][ASC.key].value
-        rows.append([system.label, ASC.show(value), f"{below(bound, value):.2f}", "–"])
+        rows.append([system.label, ASC.show(value), _points(below(bound, value)), "–"])
     rows += [
         [
             "*The song known, each second by itself*",
@@ -97,13 +101,13 @@ def _attainable(experiment: Experiment, bound: Bound, figures: Path) -> list[str
         [
             "*The song known, best sequence*",
             ASC.show(bound.drawn_accuracy_viterbi),
-            f"{below(bound, bound.drawn_accuracy_viterbi):.2f}",
+            _points(below(bound, bound.drawn_accuracy_viterbi)),
             f"{bound.shot_length_viterbi:.2f}",
         ],
         [
             "*The true previous shot known too*",
             ASC.show(bound.drawn_accuracy_given_previous),
-            f"{below(bound, bound.drawn_accuracy_given_previous):.2f}",
+            _points(below(bound, bound.drawn_accuracy_given_previous)),
             "–",
         ],
     ]
