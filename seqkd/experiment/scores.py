@@ -12,7 +12,6 @@ references, and the settings. File times play no part: a corrected file with an 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -28,6 +27,7 @@ from seqkd.statistics.bootstrap import Estimates, estimate
 from seqkd.statistics.measures import Measure
 from seqkd.statistics.table import Table
 from seqkd.task import Monitor
+from seqkd.uptodate import content_hash
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -144,13 +144,7 @@ def line(task: Scores, estimates: Estimates) -> str:
 
 def hash_of(path: Path) -> str | None:
     """Return a hash of a file's content, or None if there is no such file."""
-    if not path.is_file():
-        return None
-    digest = hashlib.sha256()
-    with path.open("rb") as content:
-        while block := content.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()[:16]
+    return content_hash(path) if path.is_file() else None
 
 
 def _made_by(task: Scores, cfg: DictConfig, run: Path, name: str) -> dict[str, Any]:
