@@ -61,8 +61,8 @@ def test_errors():
     text = said([WER], SPEECH, controls={"kd": "student"}, baseline="kd")
     assert "**Teacher** has 3.00 % WER, **Student** 16.00 %: a lead of 13.00 points of WER." in text
     assert (
-        "**Kd** has 6.00 points of WER less than its equal-budget control, **Student** (37.5 % of it, p = .005): a gain "
-        "from the idea is shown. It keeps 46 % of the teacher's lead." in text
+        "**Kd** has 6.00 points of WER less than its equal-budget control, **Student** (37.5 % of it, p = .005): a "
+        "gain from the idea is shown. It keeps 46 % of the teacher's lead." in text
     )
     assert "**Student** has" not in text  # the other way round
 

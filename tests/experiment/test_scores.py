@@ -234,7 +234,7 @@ def test_limits_of_scores_are_lower_ones(made, tmp_path):
     checked(root, {"kd": {"bleu": value - 1, "nll": 50}}, task=task)
     with pytest.raises(SeqkdError, match="BLEU on test; this preset must reach at least 99"):
         checked(root, {"kd": 99}, task=task)
-    with pytest.raises(SeqkdError, match="NLL on test; this preset must reach at most 0.01"):
+    with pytest.raises(SeqkdError, match=r"NLL on test; this preset must reach at most 0\.01"):
         checked(root, {"kd": 0.01}, task=task, expect_metric="nll")
 
 
@@ -276,7 +276,7 @@ def test_what_cannot_be_expected(speech, expect, report, sentence):
 
 
 def test_what_is_undefined_or_has_no_better_side(speech, made):
-    with pytest.raises(DataError, match="has no ECE on test, which report.expect names: it is undefined there"):
+    with pytest.raises(DataError, match=r"has no ECE on test, which report\.expect names: it is undefined there"):
         checked(speech[0], {"kd": {"ece": 5}})  # there are no confidences
     with pytest.raises(ConfigError, match="names ds, of which neither more nor less is better"):
         checked(made["shots"], {"kd": {"ds": 5}}, task=ShotsScores())

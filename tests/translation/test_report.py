@@ -14,9 +14,9 @@ from torchmetrics.classification import BinaryCalibrationError
 from seqkd.errors import SeqkdError
 from seqkd.experiment.report import write_report
 from seqkd.scoring.formats import read_text
+from seqkd.tasks.sections.translation import reached
 from seqkd.translation.files import read_translations
 from seqkd.translation.forced import read_forced
-from seqkd.tasks.sections.translation import reached
 from seqkd.translation.measures import BLEU as BLEU_MEASURE
 from seqkd.translation.measures import ECE, INFERENCE_ECE
 from tests.experiment.report_experiment import settings
@@ -38,6 +38,7 @@ MADE = {  # quality, over-confidence, smoothing
     "adaptive": (2.25, 1.1, 0.4),
 }
 NOW = datetime.datetime(2024, 5, 6)
+TASK = Scores()
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ def finished(tmp_path_factory):
     return root
 
 
-def report(root, systems=SYSTEMS, out="RESULTS.md", test_sets=SETS, task=Scores(), **about):
+def report(root, systems=SYSTEMS, out="RESULTS.md", test_sets=SETS, task=TASK, **about):
     cfg = settings(root, test_sets, **{"out": str(root / out), "replicates": 1000, **about})
     write_report(task, cfg, systems, "/home/somebody/run.sh --preset smoke", now=NOW)
     return (root / out).read_text()

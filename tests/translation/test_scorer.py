@@ -11,8 +11,8 @@ from sacrebleu.metrics import BLEU, CHRF
 from torchmetrics.classification import BinaryCalibrationError
 
 from seqkd.errors import ConfigError, DataError
-from seqkd.scoring.formats import read_text
 from seqkd.experiment.scores import score
+from seqkd.scoring.formats import read_text
 from seqkd.statistics.table import Table
 from seqkd.translation.files import Translation, read_translations
 from seqkd.translation.forced import Forced, read_forced
