@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from seqkd.experiment.read import Experiment, System
 from seqkd.statistics.bootstrap import LEVEL, Difference, difference, holm
-from seqkd.statistics.measures import Measure
+from seqkd.statistics.measures import tested
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,6 @@ class Compared:
 
 
 Comparisons = dict[tuple[str, str], dict[str, Compared]]  # by (system, against) and `Measure.key`
-
-
-def tested(measures: Sequence[Measure]) -> list[Measure]:
-    """Return the measures that systems are compared in."""
-    return [measure for place, measure in enumerate(measures) if measure.tested or not place]
 
 
 def compare(experiment: Experiment) -> Comparisons:

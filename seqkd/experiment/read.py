@@ -23,12 +23,13 @@ import numpy as np
 from seqkd.errors import DataError
 from seqkd.experiment.files import COUNTS, is_scored, read_json, read_yaml, seed_directories
 from seqkd.statistics.bootstrap import Estimates, estimate
-from seqkd.statistics.measures import Measure
+from seqkd.statistics.measures import Measure, tested
 from seqkd.statistics.table import Table, same_items
 
 if TYPE_CHECKING:
     from seqkd.task import Task
 
+FEWER = 1000  # replicates of measures that are shown only
 SUMMARY_KEYS = ("parameters", "steps", "passes", "train_seconds", "device")
 
 
@@ -118,8 +119,15 @@ class Experiment:
 
     @cached_property
     def estimates(self) -> dict[str, Estimates]:
-        """All measures of the finished systems on all test sets together, with paired replicates."""
-        return self.measured((*self.task.measures, *self.task.further), replicates=self.replicates)
+        """All measures of the finished systems on all test sets together, with paired replicates.
+
+        Those that systems are not compared in have `FEWER` replicates: enough for an interval, and much sooner made.
+        """
+        measures = (*self.task.measures, *self.task.further)
+        compared = self.measured(tested(measures), replicates=self.replicates)
+        others = [measure for measure in measures if measure not in tested(measures)]
+        shown = self.measured(others, replicates=min(FEWER, self.replicates)) if others else {}
+        return {name: estimates | shown.get(name, {}) for name, estimates in compared.items()}
 
     def measured(
         self, measures: Sequence[Measure], test_set: str | None = None, *, replicates: int = 0

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from seqkd import files
 from seqkd.experiment.files import seed_directories
-from seqkd.experiment.findings import Comparisons, compare, count_tests, findings, share_kept, tested
+from seqkd.experiment.findings import Comparisons, compare, count_tests, findings, share_kept
 from seqkd.experiment.parts import bullets, capital, origin, settings, table, thousands
-from seqkd.experiment.read import Experiment, System, read_experiment
+from seqkd.experiment.read import FEWER, Experiment, System, read_experiment
 from seqkd.experiment.scores import Scores, Undecoded, score
 from seqkd.statistics.bootstrap import Estimate
-from seqkd.statistics.measures import check_replicates
+from seqkd.statistics.measures import check_replicates, tested
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -160,15 +160,16 @@ def _legend(experiment: Experiment, comparisons: Comparisons) -> list[str]:
     biased = [measure.name for measure in task.measures if measure.reflect]
     better = {way: [m.name for m in task.measures if m.higher_is_better is way] for way in (True, False)}
     ways = [f"{'higher' if way else 'lower'} is better in {', '.join(names)}" for way, names in better.items() if names]
+    all_tested = len(tested(task.measures)) == len(task.measures) or experiment.replicates <= FEWER
+    fewer = "" if all_tested else f"; {FEWER:,} of measures in which systems are not compared"
     lines = [
         f"Test sets: {', '.join(sizes)}{together}. A system's number is the mean over its seeds; ± seeds is the "
         f"standard deviation over them. {capital('; '.join(ways))}.",
         *(f"{measure.name}: {measure.about}" for measure in task.measures if measure.about),
-        f"Intervals: 95 %, bootstrap over {task.items} and seeds ({experiment.replicates:,} replicates, seed "
+        f"Intervals: 95 %, bootstrap over {task.items} and seeds ({experiment.replicates:,} replicates{fewer}, seed "
         f"{experiment.seed}). Each replicate draws {task.items}, the same ones for every system and seed, and, where a "
         "system has several seeds, one seed fewer than there are, with replacement. With two or three seeds, intervals "
-        "are somewhat too narrow where seeds matter much more than test items; where seeds make no difference, "
-        "too wide."
+        "are somewhat too narrow where seeds matter much more than test items, and too wide where they do not matter."
         + (
             f" Of a system with one seed they are over {task.items} only, marked *items only*: they say nothing about "
             "another training."

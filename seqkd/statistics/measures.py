@@ -79,6 +79,11 @@ class Measure:
         return delta if self.higher_is_better else -delta
 
 
+def tested(measures: Sequence[Measure]) -> list[Measure]:
+    """Return those that systems are compared in: the first, and all that are ``tested``."""
+    return [measure for place, measure in enumerate(measures) if measure.tested or not place]
+
+
 def measure_of(measures: Sequence[Measure], key: str, setting: str) -> Measure:
     """Return the measure of that key; ConfigError, naming the setting that asks for it, if there is none."""
     one_of([measure.key for measure in measures], **{setting: key})

@@ -183,7 +183,10 @@ def test_sentences(finished):
 
 def test_the_legend_says_what_is_drawn(finished):
     text = (finished / "RESULTS.md").read_text()
-    assert "bootstrap over utterances and seeds (2,000 replicates, seed 0)" in text
+    assert (
+        "bootstrap over utterances and seeds (2,000 replicates; 1,000 of measures in which systems are not compared, "
+        "seed 0)" in text
+    )
     assert "Of a system with one seed they are over utterances only, marked *items only*" in text
     several = report(finished, {"kd": {}, "kd_2": {}}, out="several/RESULTS.md")
     assert "items only" not in several
