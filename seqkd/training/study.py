@@ -17,9 +17,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from seqkd.files import atomic_path, write_json
 from seqkd.layout import is_done, plain, run_directory, working_in
-from seqkd.losses import Objective
+from seqkd.losses import Objective, Term
 from seqkd.losses.build import objective_of
 from seqkd.training.loop import choose_weights, device_name, fit
 from seqkd.training.module import Distillation
@@ -130,6 +132,7 @@ class Study:
         objective = self.objective if objective is None else objective
         past = past_self(objective, work.monitor.name)
         seed = self.seed if seed is None else seed
+        prepare_terms(objective, work, self.cfg.system.passes, seed)
         module = Distillation(work, objective, seed=seed, passes=self.cfg.system.passes, past=past)
         module.train()  # the Trainer leaves the mode as it is, and a phase ends in eval mode
         trainer, best = fit(self.cfg, module, place, [past] if past else [])
@@ -180,6 +183,18 @@ class Study:
         write_json(self.directory / "summary.json", summary | found)
         for rest in ("checkpoints", "phases"):
             shutil.rmtree(self.directory / rest, ignore_errors=True)
+
+
+@torch.no_grad()
+def prepare_terms(objective: Objective, work: Workload, passes: int, seed: int) -> None:
+    """Let terms that depend on sizes, such as those of adaptors, see the outputs of one batch; others cost nothing."""
+    if all(type(term).setup is Term.setup for term in objective.values()):
+        return
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        seen = work.views(next(iter(work.training(0, 0, 1))))
+        student = work.outputs(work.model, seen, objective.layers(), passes)
+        objective.setup(student, {name: source(seen, student) for name, source in work.sources.items()})
 
 
 def train_once(study: Study) -> None:

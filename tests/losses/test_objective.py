@@ -133,13 +133,18 @@ def test_losses_by_token_are_terms_too() -> None:
             tf_kd_self_loss(z, y, t, kd_weight=0.6, temperature=3.0, **sum_of),
         ),
         (
-            {"hard": CrossEntropy(weight=0.4), "kd": FrameKd(weight=1.2, distance="kl", temperature=3.0,
-            per_class=True)}, tf_kd_self_loss(z, y, t, kd_weight=0.6, multiplier=2.0, temperature=3.0,
-            variant="released", **sum_of),
+            {
+                "hard": CrossEntropy(weight=0.4),
+                "kd": FrameKd(weight=1.2, distance="kl", temperature=3.0, per_class=True),
+            },
+            tf_kd_self_loss(z, y, t, kd_weight=0.6, multiplier=2.0, temperature=3.0, variant="released", **sum_of),
         ),
         (
-            {"hard": CrossEntropy(weight=0.05), "kd": VirtualTeacher(weight=0.95, temperature=20.0,
-            variant="released")}, tf_kd_reg_loss(z, y, kd_weight=0.95, temperature=20.0, variant="released", **sum_of),
+            {
+                "hard": CrossEntropy(weight=0.05),
+                "kd": VirtualTeacher(weight=0.95, temperature=20.0, variant="released"),
+            },
+            tf_kd_reg_loss(z, y, kd_weight=0.95, temperature=20.0, variant="released", **sum_of),
         ),
         (
             {"hard": CrossEntropy(smoothing=0.1), "kd": BookKd(weight=0.8, temperature=2.0, regularisation=0.2)},
@@ -255,6 +260,5 @@ def test_a_term_that_is_not_there_is_named() -> None:
     with pytest.raises(ConfigError, match=r"system.objective has no terms"):
         objective_of({"ctc": None})
     student = Outputs(torch.zeros(1, 1, 2, 3), torch.tensor([2]), {"block2": torch.zeros(1, 1, 2, 4)})
-    with pytest.raises(ConfigError, match=r"layer is 'block3', but the network gives output, block2; did you mean
-    block2"):
+    with pytest.raises(ConfigError, match=r"layer is 'block3', but .* gives output, block2; did you mean block2"):
         student.at("block3")

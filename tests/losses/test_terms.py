@@ -215,13 +215,12 @@ def test_a_weight_of_zero_removes_it(named: tuple[str, Term]) -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_computed_in_float32(named: tuple[str, Term], dtype: torch.dtype) -> None:
     half, full = Case(*named, dtype), Case(*named, dtype)
-    single = lambda one: (
-        one
-        if isinstance(one, Hypotheses)
-        else replace(  # noqa: E731
-            one, logits=one.logits.float(), layers={k: v.float() for k, v in one.layers.items()}
-        )
-    )
+
+    def single(one: Outputs | Hypotheses) -> Outputs | Hypotheses:
+        if isinstance(one, Hypotheses):
+            return one
+        return replace(one, logits=one.logits.float(), layers={k: v.float() for k, v in one.layers.items()})
+
     full.student, full.other = single(full.student), single(full.other)
     loss, gradient = half.value_and_gradient(half.input)
     expected, _ = full.value_and_gradient(full.input)
