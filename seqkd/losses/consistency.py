@@ -25,6 +25,8 @@ class Consistency(Term):
     twice these; CR-CTC, ICLR 2025, arXiv 2410.05101; Cons-KD, IEEE Access 2024, 10.1109/access.2024.3457859.
     """
 
+    passes = 2
+
     def __init__(self, *, detach: bool = False, **options: object) -> None:
         super().__init__(**options)
         self.detach = bool(detach)

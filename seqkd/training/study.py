@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from seqkd.errors import ConfigError
 from seqkd.files import atomic_path, write_json
 from seqkd.layout import is_done, plain, run_directory, working_in
 from seqkd.losses import Objective, Term
@@ -91,7 +92,14 @@ class Study:
         """What is trained on, as every phase begins; what terms own depends on the seed alone."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            return objective_of(plain(self.cfg.system.objective))
+            made = objective_of(plain(self.cfg.system.objective))
+        for name, term in made.items():
+            if self.cfg.system.passes < term.passes and not term.off:
+                raise ConfigError(
+                    f"setting system.passes is {self.cfg.system.passes}; expected at least {term.passes}, as term {name} "
+                    "compares passes"
+                )
+        return made
 
     @cached_property
     def description(self) -> dict[str, Any]:
