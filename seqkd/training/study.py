@@ -96,8 +96,8 @@ class Study:
         for name, term in made.items():
             if self.cfg.system.passes < term.passes and not term.off:
                 raise ConfigError(
-                    f"setting system.passes is {self.cfg.system.passes}; expected at least {term.passes}, as term {name} "
-                    "compares passes"
+                    f"setting system.passes is {self.cfg.system.passes}; expected at least {term.passes}, "
+                    f"as term {name} compares passes"
                 )
         return made
 
