@@ -65,3 +65,32 @@ def tone_exp(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     exp = tmp_path_factory.mktemp("exp")
     train_here(exp, tones, "teacher")
     return exp
+
+
+@pytest.fixture(scope="session")
+def songs_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sets of songs with features: train (8 songs of 50 s), dev (4) and test (4)."""
+    from tests.shots.songs import write_set
+
+    data = tmp_path_factory.mktemp("songs")
+    for seed, (name, count) in enumerate({"train": 8, "dev": 4, "test": 4}.items()):
+        write_set(data, name, count, 50, noise=2.0, seed=seed)
+    return data
+
+
+@pytest.fixture(scope="session")
+def shots_exp(songs_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An experiment directory with the assistants of the songs and their teacher, seed 0."""
+    from tests.shots.songs import train_here
+
+    exp = tmp_path_factory.mktemp("shots_exp")
+    train_here(exp, songs_data, "assistant_1s", "assistant_2s", "assistant_4s", "teacher")
+    return exp
+
+
+@pytest.fixture(scope="session")
+def pairs_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sentence pairs: train, dev and test."""
+    from tests.pairs_corpus import make_corpus
+
+    return make_corpus(tmp_path_factory.mktemp("pairs") / "data")

@@ -11,13 +11,14 @@ from seqkd.losses.objective import Objective, Term
 from seqkd.settings import build, did_you_mean
 
 
-def objective_of(settings: Mapping[str, Any], where: str = "system.objective") -> Objective:
+def objective_of(settings: Mapping[str, Any], where: str = "system.objective", passes: int | None = None) -> Objective:
     """Build the terms of an objective, in the order of the settings.
 
     Args:
         settings: by the name of the term, its class as ``_target_``, in full, and that class' arguments; null leaves a
             term out that another file has put there.
         where: heads the messages.
+        passes: over each batch, as many as the terms have to compare.
 
     Raises:
         ConfigError: a term without a class, a class that is not there or no term, an unknown argument, a value out of
@@ -36,6 +37,11 @@ def objective_of(settings: Mapping[str, Any], where: str = "system.objective") -
         terms[name] = _build(options["_target_"], arguments, place)
     if not terms:
         raise ConfigError(f"setting {where} has no terms; expected at least one")
+    for name, term in terms.items():
+        if passes is not None and passes < term.passes and not term.off:
+            raise ConfigError(
+                f"setting system.passes is {passes}; expected at least {term.passes}, as term {name} compares passes"
+            )
     return Objective(**terms)
 
 

@@ -27,6 +27,7 @@ class Consistency(Term):
     """
 
     kernel = "consistency"
+    passes = 2
 
     def __init__(self, *, detach: bool = False, **options: object) -> None:
         super().__init__(**options)

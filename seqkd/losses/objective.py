@@ -37,10 +37,12 @@ class Term(nn.Module):
     Attributes:
         source: whose outputs it compares the student's with: "teacher", "past" (the model's own past), or None.
         optional: whether it can do without them, as before there is a past self; a term that cannot is left out then.
+        passes: how many there must be of a batch.
     """
 
     source: str | None = None
     optional = False
+    passes = 1
     kernel: str | None = None  # its part in the native CTC kernels, of this very class: see `seqkd.losses.native`
 
     def __init__(

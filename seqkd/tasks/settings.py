@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from seqkd.config import check_system_name
 from seqkd.errors import ConfigError
-from seqkd.losses import Consistency, Objective
+from seqkd.losses import Objective
 from seqkd.losses.build import objective_of
 from seqkd.settings import at_least, build, one_of
 
@@ -80,13 +80,7 @@ def check_system(cfg: DictConfig) -> Objective:
     teachers = [system.teacher] if isinstance(system.teacher, str) else system.teacher or []
     for name in teachers:
         check_system_name(cfg, name, "setting system.teacher: ")
-    objective = objective_of(plain(system.objective))
-    for name, term in objective.items():
-        if isinstance(term, Consistency) and not term.off and system.passes < 2:
-            raise ConfigError(
-                f"term {name} of system {system.name} compares passes, but setting system.passes is {system.passes}; "
-                "expected at least 2"
-            )
+    objective = objective_of(plain(system.objective), passes=system.passes)
     if "teacher" in objective.sources() and not teachers:
         raise ConfigError(f"system {system.name} learns from a teacher, but system.teacher names no system to be it")
     return objective

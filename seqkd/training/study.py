@@ -8,6 +8,7 @@ In the run's directory (see `seqkd.layout`) are ``config.yaml`` and, while it la
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import logging
 import shutil
@@ -88,7 +89,7 @@ class Study:
     @cached_property
     def objective(self) -> Objective:
         """What is trained on."""
-        return objective_of(plain(self.cfg.system.objective))
+        return objective_of(plain(self.cfg.system.objective), passes=self.cfg.system.passes)
 
     @cached_property
     def description(self) -> dict[str, Any]:
@@ -129,7 +130,8 @@ class Study:
         place = self.directory / phase if phase else self.directory
         if phase and (place / "weights.safetensors").is_file():
             return _read_phase(place, work)
-        objective = self.objective if objective is None else objective
+        # A copy, so that what terms have learned in one phase does not depend on which phases this process has seen.
+        objective = copy.deepcopy(self.objective if objective is None else objective)
         past = past_self(objective, work.monitor.key)
         seed = self.seed if seed is None else seed
         prepare_terms(objective, work, self.cfg.system.passes, seed)

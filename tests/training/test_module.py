@@ -1,3 +1,5 @@
+"""One training step of every task, by hand; the schedule of the learning rate; averages and resume points."""
+
 from __future__ import annotations
 
 import math
@@ -6,30 +8,49 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from seqkd.training.objective import Objective
 from torch.nn import functional
 from torchaudio.functional import forced_align
 
 from seqkd.data.batches import Batch, Corpus, load_corpus, training_batches
 from seqkd.data.specaugment import SpecAugment
-from seqkd.data.tokens import Tokenizer
+from seqkd.data.tokens import Tokenizer, train_tokenizer
 from seqkd.losses import (
+    AdaptiveSmoothing,
+    AlignedSmoothing,
+    BestPath,
+    Consistency,
+    CrossEntropy,
+    Ctc,
+    Delayed,
+    FrameKd,
+    Guided,
+    Objective,
+    SoftTargets,
+    Term,
     adaptive_label_smoothing_loss,
     best_path_ctc_loss,
+    deep_interactive_loss,
     delayed_kd_loss,
     guided_ctc_loss,
     inter_ctc_kd_loss,
 )
 from seqkd.models.ctc import CtcModel
+from seqkd.models.seq2seq import Seq2SeqModel
+from seqkd.shots.lessons import draw
+from seqkd.tasks.shots.work import ShotData, SongWork
+from seqkd.tasks.translation.work import TeacherOutputs as TextTeacher
+from seqkd.tasks.translation.work import TextTraining, TextWork
 from seqkd.teachers import CheckpointTeacher
 from seqkd.training.checkpoints import average_weights, newest_resume_point, resume_points
-from seqkd.training.module import CtcDistillation
 from seqkd.training.self_knowledge import SelfKnowledge
-
-SETTINGS = {"updates": 100, "warmup": 10, "lr": 1e-2, "final_lr": 0.1, "weight_decay": 0.05}
-NO_MASKS = SpecAugment(freq_masks=0, time_masks=0)
+from seqkd.translation.batches import IGNORE, TextBatch, bounded, encode_pairs, training_text
+from seqkd.translation.pairs import read_pairs
+from tests.pairs_corpus import make_corpus
+from tests.shots import songs
+from tests.training.steps import FIRST_UPDATE, SEED, SETTINGS, Still, speech
 
 
 @pytest.fixture(scope="module")
@@ -55,44 +76,12 @@ def batch(corpus: Corpus) -> Batch:
     return next(iter(training_batches(corpus, [ids], workers=0)))
 
 
-def made(
-    teacher: CheckpointTeacher,
-    tokenizer: Tokenizer,
-    objective: Objective,
-    augment: SpecAugment = NO_MASKS,
-    **options: Any,
-) -> CtcDistillation:
-    """A module at update 0, as a Trainer of one process would hold it."""
-    torch.manual_seed(1)
-    architecture = teacher.model.architecture | {"dropout": options.pop("dropout", 0.0)}
-    model = CtcModel(architecture, teacher.features, teacher.classes)
-    model.feature_mean.copy_(teacher.model.feature_mean)
-    model.feature_scale.copy_(teacher.model.feature_scale)
-    module = CtcDistillation(
-        model,
-        objective,
-        tokenizer,
-        augment,
-        SETTINGS | options,
-        seed=3,
-        teacher=teacher if objective.kd_weight else None,
-    )
-    module._trainer = SimpleNamespace(world_size=1, global_step=0, global_rank=0)
-    module._fabric = None
-    return module
+# ---- speech
 
 
-@pytest.fixture(autouse=True)
-def without_a_trainer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lightning looks update and rank up in the Trainer, and insists on a real one."""
-    monkeypatch.setattr(CtcDistillation, "trainer", property(lambda self: self._trainer))
-    monkeypatch.setattr(CtcDistillation, "global_step", property(lambda self: self._trainer.global_step))
-    monkeypatch.setattr(CtcDistillation, "global_rank", property(lambda self: self._trainer.global_rank))
-
-
-def by_hand(module: CtcDistillation, batch: Batch, teacher: CheckpointTeacher, weight: float) -> dict[str, float]:
+def by_hand(module: Still, batch: Batch, teacher: CheckpointTeacher, weight: float) -> dict[str, float]:
     """The terms summed over utterances, one utterance and one pass at a time."""
-    torch.manual_seed(hash((3, 0, 0)) % 2**63)
+    torch.manual_seed(FIRST_UPDATE)
     output = module.model(batch.features.repeat(2, 1, 1), batch.feature_lengths.repeat(2))
     theirs, _ = teacher.logits(batch.features, batch.feature_lengths)
     terms = dict.fromkeys(("ctc", "kd", "consistency"), 0.0)
@@ -114,15 +103,15 @@ def by_hand(module: CtcDistillation, batch: Batch, teacher: CheckpointTeacher, w
 def test_the_loss_is_the_sum_of_its_weighted_terms(
     teacher: CheckpointTeacher, tokenizer: Tokenizer, batch: Batch
 ) -> None:
-    objective = Objective(passes=2, kd_weight=0.7, consistency_weight=0.4, consistency_warmup=0.2)
-    module = made(teacher, tokenizer, objective, dropout=0.3)
+    rising = [[0, 0], [0.2, 0.4]]  # update 0 of 100 is at a twentieth of the way
+    objective = Objective(ctc=Ctc(), kd=FrameKd(weight=0.7), consistency=Consistency(weight=rising))
+    module = speech(teacher, tokenizer, objective, passes=2, dropout=0.3)
     loss = module.training_step(batch, 0)
     terms = by_hand(module, batch, teacher, 0.4 / 20)
     assert terms["consistency"] > 0.1
     expected = terms["ctc"] + 0.7 * terms["kd"] + 0.4 / 20 * terms["consistency"]
     assert loss.item() == pytest.approx(expected / len(batch.ids), rel=1e-4)
-    kept = {name: float(value) for name, value in module._sums.items()}
-    assert kept == pytest.approx({"total": expected / 5, **{k: v / 5 for k, v in terms.items()}}, rel=1e-4)
+    assert module.sums == pytest.approx({"total": expected / 5, **{k: v / 5 for k, v in terms.items()}}, rel=1e-4)
     loss.backward()
     assert all(p.grad is not None for p in module.model.parameters())
 
@@ -132,13 +121,12 @@ def test_smoothing_at_spikes_and_the_attention_decoder(
     teacher: CheckpointTeacher, tokenizer: Tokenizer, batch: Batch, past: bool
 ) -> None:
     """Utterance by utterance, by hand: both terms, from a uniform prior and from a past self."""
-    objective = Objective(aligned_smoothing_weight=0.3, attention_weight=0.6, attention_form="adaptive")
-    module = made(teacher, tokenizer, objective)
-    architecture = module.model.architecture | {"decoder_layers": 1}
-    older = CtcModel(architecture, teacher.features, teacher.classes).eval()
-    module.model = CtcModel(architecture, teacher.features, teacher.classes)
-    module.knowledge = SelfKnowledge("best")
-    module.knowledge.past, module.knowledge.refreshes = older, [1] * past
+    smoothing = AlignedSmoothing(weight=0.3)
+    objective = Objective(ctc=Ctc(), smoothing=smoothing, attention=AdaptiveSmoothing(layer="attention", weight=0.6))
+    module = speech(teacher, tokenizer, objective, decoder_layers=1)
+    older = CtcModel(module.model.architecture, teacher.features, teacher.classes).eval()
+    module.past = SelfKnowledge("best")
+    module.past.past, module.past.refreshes = older, [1] * past
     loss = module.training_step(batch, 0)
 
     features = lambda row: batch.features[row : row + 1, : batch.feature_lengths[row]]  # noqa: E731
@@ -160,65 +148,77 @@ def test_smoothing_at_spikes_and_the_attention_decoder(
             module.model.attend(now, inputs), ended, older.attend(before, inputs) if past else None, reduction="sum"
         ).total.item()
     assert loss.item() == pytest.approx((total + 0.3 * aligned + 0.6 * attention) / len(batch.ids), rel=1e-4)
-    kept = {name: float(value) for name, value in module._sums.items()}
-    assert kept["aligned"] == pytest.approx(aligned / len(batch.ids), rel=1e-4)
+    kept = module.sums
+    assert kept["smoothing"] == pytest.approx(aligned / len(batch.ids), rel=1e-4)
     assert kept["attention"] == pytest.approx(attention / len(batch.ids), rel=1e-4)
-    assert 0 <= kept["aligned_alpha"] <= 1 and 0 <= kept["attention_alpha"] <= 1
+    assert 0 <= kept["smoothing.alpha"] <= 1 and 0 <= kept["attention.alpha"] <= 1
     loss.backward()
     assert all(p.grad is not None for p in module.model.parameters())
     assert all(p.grad is None for p in older.parameters())
 
 
 def test_processes_share_one_mean(teacher: CheckpointTeacher, tokenizer: Tokenizer, batch: Batch) -> None:
-    module = made(teacher, tokenizer, Objective())
+    module = speech(teacher, tokenizer, Objective(ctc=Ctc()))
     alone = module.training_step(batch, 0)
-    module._trainer.world_size = 2
-    module._trainer.strategy = SimpleNamespace(reduce=lambda total, reduce_op: total + 3)  # the other process has 3
+    module.stub.world_size = 2
+    module.stub.strategy = SimpleNamespace(reduce=lambda total, reduce_op: total + 3)  # the other process has 3
     assert module.training_step(batch, 0).item() == pytest.approx(alone.item() * 5 * 2 / 8)
 
 
 @pytest.mark.parametrize(
-    ("objective", "terms"),
+    ("passes", "weights"),
     [
-        (Objective(), {"ctc"}),
-        (Objective(passes=2), {"ctc"}),
-        (Objective(kd_weight=1.0), {"ctc", "kd"}),
-        (Objective(passes=2, consistency_weight=0.2), {"ctc", "consistency"}),
-        (Objective(passes=2, kd_weight=1.0, consistency_weight=0.2), {"ctc", "kd", "consistency"}),
+        (1, {"kd": 0.0, "consistency": 0.0}),
+        (2, {"kd": 0.0, "consistency": 0.0}),
+        (1, {"kd": 1.0, "consistency": 0.0}),
+        (2, {"kd": 0.0, "consistency": 0.2}),
+        (2, {"kd": 1.0, "consistency": 0.2}),
     ],
 )
 def test_terms_without_weight_are_absent(
-    teacher: CheckpointTeacher, tokenizer: Tokenizer, batch: Batch, objective: Objective, terms: set[str]
+    teacher: CheckpointTeacher, tokenizer: Tokenizer, batch: Batch, passes: int, weights: dict[str, float]
 ) -> None:
-    module = made(teacher, tokenizer, objective)
+    objective = Objective(
+        ctc=Ctc(), kd=FrameKd(weight=weights["kd"]), consistency=Consistency(weight=weights["consistency"])
+    )
+    module = speech(teacher, tokenizer, objective, passes=passes)
+    assert module.work.sources.keys() == ({"teacher"} if weights["kd"] else set())  # nor is it asked
     module.training_step(batch, 0)
-    assert module._sums.keys() == {"total", *terms}
+    assert module.sums.keys() == {"total", "ctc", *(name for name, weight in weights.items() if weight)}
 
 
 FORMS = {
-    "guided": lambda *a, **o: guided_ctc_loss(*a, **o),
-    "best_path": lambda *a, **o: best_path_ctc_loss(*a, **o),
-    "delayed": lambda *a, **o: delayed_kd_loss(*a, max_delay=2, distance="squared", **o),
+    "guided": (Guided(weight=0.7), guided_ctc_loss),
+    "best_path": (BestPath(weight=0.7), best_path_ctc_loss),
+    "delayed": (
+        Delayed(weight=0.7, max_delay=2, distance="squared"),
+        lambda *a, **o: delayed_kd_loss(*a, max_delay=2, distance="squared", **o),
+    ),
+    "intermediate": (FrameKd(weight=0.7), None),
 }
 
 
-@pytest.mark.parametrize("form", [*FORMS, "intermediate"])
+@pytest.mark.parametrize("form", FORMS)
 def test_other_forms_of_distillation(teacher: CheckpointTeacher, tokenizer: Tokenizer, batch: Batch, form: str) -> None:
-    tap = 1 if form == "intermediate" else None
-    module = made(teacher, tokenizer, Objective(form=form, kd_weight=0.7, max_delay=2, tap=tap))
-    output = module.model(batch.features, batch.feature_lengths, tap)
+    term, function = FORMS[form]
+    terms: dict[str, Term] = {"ctc": Ctc(), "kd": term}
+    if function is None:
+        terms["inter_ctc"] = Ctc(layer=1, weight=0.5)
+        terms["inter_kd"] = FrameKd(layer=1, other_layer="output", weight=0.5)
+    module = speech(teacher, tokenizer, Objective(**terms))
+    output = module.model(batch.features, batch.feature_lengths, ["1"])
     logits, _ = teacher.logits(batch.features, batch.feature_lengths)
     common = (logits, batch.targets, output.lengths, batch.target_lengths)
     weights = {"kd_weight": 0.7, "labelled": batch.labelled, "reduction": "sum"}
-    if tap:
-        assert not torch.equal(output.intermediate, output.logits)
+    if function is None:
+        assert not torch.equal(output.layers["1"], output.logits)
         weights |= {"inter_kd_weight": 0.5, "inter_ctc_weight": 0.5}
-        expected = inter_ctc_kd_loss(output.logits, [output.intermediate], *common, **weights)
+        expected = inter_ctc_kd_loss(output.logits, [output.layers["1"]], *common, **weights)
     else:
-        expected = FORMS[form](output.logits, *common, **weights)
+        expected = function(output.logits, *common, **weights)
     loss = module.training_step(batch, 0)
     assert loss.item() * len(batch.ids) == pytest.approx(expected.total.item(), rel=1e-5)
-    assert module._sums.keys() == {"total", *expected.terms}
+    assert module.sums.keys() == {"total", *expected.terms}
 
 
 def test_unlabelled_utterances_learn_from_the_teacher_only(
@@ -226,10 +226,10 @@ def test_unlabelled_utterances_learn_from_the_teacher_only(
 ) -> None:
     ids = [u for u in corpus.transcripts if "extra" in u][:2]
     unlabelled = next(iter(training_batches(corpus, [ids], workers=0)))
-    module = made(teacher, tokenizer, Objective(kd_weight=1.0))
+    module = speech(teacher, tokenizer, Objective(ctc=Ctc(), kd=FrameKd()))
     module.training_step(unlabelled, 0)
-    assert float(module._sums["ctc"]) == 0.0
-    assert float(module._sums["kd"]) > 0.0
+    assert module.sums["ctc"] == 0.0
+    assert module.sums["kd"] > 0.0
 
 
 def test_updates_depend_on_seed_and_number_alone(
@@ -238,8 +238,8 @@ def test_updates_depend_on_seed_and_number_alone(
     augment = SpecAugment(warp=5)
 
     def loss(step: int, rank: int = 0) -> float:
-        module = made(teacher, tokenizer, Objective(), augment, dropout=0.3)
-        module._trainer.global_step, module._trainer.global_rank = step, rank
+        module = speech(teacher, tokenizer, Objective(ctc=Ctc()), augment, dropout=0.3)
+        module.stub.global_step, module.stub.global_rank = step, rank
         torch.manual_seed(step)  # whatever was drawn before
         fresh = next(iter(training_batches(corpus, [batch.ids], workers=0)))
         return module.training_step(fresh, 0).item()
@@ -248,14 +248,15 @@ def test_updates_depend_on_seed_and_number_alone(
     assert len({loss(4), loss(5), loss(4, rank=1)}) == 3
 
 
-@pytest.mark.parametrize("views", ["same", "independent"])
-def test_views(teacher: CheckpointTeacher, tokenizer: Tokenizer, batch: Batch, views: str) -> None:
-    module = made(teacher, tokenizer, Objective(passes=2, views=views), SpecAugment(warp=5))
+@pytest.mark.parametrize("masks", ["same", "independent"])
+def test_views(teacher: CheckpointTeacher, tokenizer: Tokenizer, batch: Batch, masks: str) -> None:
+    module = speech(teacher, tokenizer, Objective(ctc=Ctc()), SpecAugment(warp=5), passes=2, masks=masks)
     original = batch.features.clone()
-    features, hidden = module.augmented(batch)
-    assert hidden.shape == (1 if views == "same" else 2, *original.shape)
+    seen = module.work.views(batch)
+    features, hidden = seen.features, seen.hidden
+    assert hidden.shape == (1 if masks == "same" else 2, *original.shape)
     assert hidden.any(dim=(1, 2, 3)).all()
-    assert views == "same" or not hidden[0].equal(hidden[1])
+    assert masks == "same" or not hidden[0].equal(hidden[1])
     assert batch.features.equal(original)
     assert not features.equal(original)  # one warp that all views, and the teacher's, share
 
@@ -267,7 +268,7 @@ def test_what_the_teacher_hears(
     heard = []
     logits = teacher.logits
     monkeypatch.setattr(teacher, "logits", lambda x, lengths: (heard.append(x.clone()), logits(x, lengths))[1])
-    module = made(teacher, tokenizer, Objective(kd_weight=1.0, teacher_view=view), SpecAugment())
+    module = speech(teacher, tokenizer, Objective(ctc=Ctc(), kd=FrameKd()), SpecAugment(), teacher_view=view)
     original = batch.features.clone()
     module.training_step(batch, 0)
     assert heard[0].equal(original) == (view == "clean")
@@ -278,13 +279,17 @@ def test_what_the_teacher_hears(
 def test_passes_that_hear_differently_have_a_teacher_each(
     teacher: CheckpointTeacher, tokenizer: Tokenizer, batch: Batch
 ) -> None:
-    module = made(teacher, tokenizer, Objective(passes=2, kd_weight=1.0, views="independent"), SpecAugment())
-    features, hidden = module.augmented(batch)
-    output = module.model(batch.features, batch.feature_lengths)
-    theirs = module.teacher_logits(features, hidden, batch, output.logits.shape[1], output.lengths)
-    assert theirs.shape == (2, *output.logits.shape)
-    for view, logits in zip(torch.where(hidden, teacher.fill, features), theirs, strict=True):
-        torch.testing.assert_close(logits, teacher.logits(view, batch.feature_lengths)[0])
+    objective = Objective(ctc=Ctc(), kd=FrameKd())
+    module = speech(teacher, tokenizer, objective, SpecAugment(), passes=2, masks="independent")
+    seen = module.work.views(batch)
+    student = module.work.outputs(module.model, seen, passes=2)
+    theirs = module.work.sources["teacher"](seen, student).logits
+    assert theirs.shape == student.logits.shape == (2, *student.logits.shape[1:])
+    for view, logits, own in zip(seen.hidden, theirs, student.logits, strict=True):
+        given = torch.where(view, teacher.fill, seen.features)
+        torch.testing.assert_close(logits, teacher.logits(given, batch.feature_lengths)[0])
+        given = torch.where(view, module.model.feature_mean, seen.features)
+        torch.testing.assert_close(own, module.model(given, batch.feature_lengths).logits)
     assert not theirs[0].equal(theirs[1])
 
 
@@ -294,16 +299,16 @@ def test_frames_off_by_one_are_counted(
     full, lengths = teacher.logits(batch.features, batch.feature_lengths)
     longest = int(lengths.max())
     monkeypatch.setattr(teacher, "logits", lambda *_: (full[:, :-1], lengths.clamp(max=longest - 1)))
-    module = made(teacher, tokenizer, Objective(kd_weight=1.0))
+    module = speech(teacher, tokenizer, Objective(ctc=Ctc(), kd=FrameKd()))
     for update in (1, 2):
         module.training_step(batch, 0)
-        assert module.off_by_one == update * int((lengths == longest).sum())
+        assert module.work.sources["teacher"].counts["off_by_one"] == update * int((lengths == longest).sum())
 
 
 def test_the_teacher_is_neither_saved_nor_trained(
     teacher: CheckpointTeacher, tokenizer: Tokenizer, batch: Batch
 ) -> None:
-    module = made(teacher, tokenizer, Objective(kd_weight=1.0))
+    module = speech(teacher, tokenizer, Objective(ctc=Ctc(), kd=FrameKd()))
     assert {name.split(".")[0] for name in module.state_dict()} == {"model"}
     frozen = {id(p) for p in teacher.parameters()}
     groups = module.configure_optimizers()["optimizer"].param_groups
@@ -318,7 +323,7 @@ def test_the_teacher_is_neither_saved_nor_trained(
 
 
 def test_vectors_are_not_decayed(teacher: CheckpointTeacher, tokenizer: Tokenizer) -> None:
-    module = made(teacher, tokenizer, Objective())
+    module = speech(teacher, tokenizer, Objective(ctc=Ctc()))
     decayed, others = module.configure_optimizers()["optimizer"].param_groups
     assert (decayed["weight_decay"], others["weight_decay"]) == (0.05, 0.0)
     assert {p.ndim for p in others["params"]} == {1}
@@ -327,7 +332,7 @@ def test_vectors_are_not_decayed(teacher: CheckpointTeacher, tokenizer: Tokenize
 
 
 def rates(teacher: CheckpointTeacher, tokenizer: Tokenizer, updates: int, **options: Any) -> list[float]:
-    made_by = made(teacher, tokenizer, Objective(), **options).configure_optimizers()
+    made_by = speech(teacher, tokenizer, Objective(ctc=Ctc()), **options).configure_optimizers()
     optimizer, schedule = made_by["optimizer"], made_by["lr_scheduler"]["scheduler"]
     found = []
     for _ in range(updates):
@@ -369,3 +374,130 @@ def test_resume_points_sort_by_number(tmp_path: Path) -> None:
     assert [path.stem for path in resume_points(tmp_path)] == [f"resume-step={n}" for n in (90, 200, 1000)]
     assert newest_resume_point(tmp_path).stem == "resume-step=1000"
     assert newest_resume_point(tmp_path / "none") is None
+
+
+# ---- translation
+
+
+@pytest.fixture(scope="module")
+def sentences(tmp_path_factory: pytest.TempPathFactory) -> tuple[TextBatch, int]:
+    """A batch of sentence pairs of different lengths, and how many classes there are."""
+    pairs = read_pairs(make_corpus(tmp_path_factory.mktemp("pairs")) / "train")[:6]
+    lines = [text for pair in pairs for text in (pair.source, pair.target)]
+    tokenizer = train_tokenizer(lines, type="word", vocab_size=0, special="<boundary>")
+    corpus = encode_pairs(pairs, tokenizer)
+    batch = next(iter(training_text(corpus, [list(corpus.sources)], 0)))
+    assert (batch.targets == IGNORE).any()
+    return batch, len(tokenizer)
+
+
+def text_model(classes: int, seed: int, dropout: float = 0.0) -> Seq2SeqModel:
+    torch.manual_seed(seed)
+    architecture = {"kind": "lstm", "width": 12, "layers": 1, "decoder_layers": 1, "dropout": dropout}
+    return Seq2SeqModel(architecture, classes)
+
+
+def translation(classes: int, objective: Objective, *, passes: int = 1, dropout: float = 0.0) -> Still:
+    """A fresh student at update 0, beside a live teacher."""
+    work = object.__new__(TextWork)
+    teacher = text_model(classes, 2).requires_grad_(False)
+    work.model, work.settings = text_model(classes, 1, dropout), TextTraining(max_tokens=99, max_length=9, **SETTINGS)
+    work.sources = {"teacher": TextTeacher(lambda seen: teacher(seen.source, seen.source_lengths, seen.inputs))}
+    return Still(work, objective, seed=SEED, passes=passes)
+
+
+def test_a_step_of_translation(sentences: tuple[TextBatch, int]) -> None:
+    """Position by position, by hand: labels, a teacher and the agreement of two passes; the mean is over positions."""
+    batch, classes = sentences
+    objective = Objective(
+        labels=CrossEntropy(weight=0.5),
+        kd=FrameKd(weight=0.4, distance="kl", temperature=2.0),
+        consistency=Consistency(weight=0.3),
+    )
+    module = translation(classes, objective, passes=2, dropout=0.4)
+    loss = module.training_step(batch, 0)
+    torch.manual_seed(FIRST_UPDATE)
+    given = (batch.source, batch.source_lengths, batch.inputs)
+    first, second = module.model(*given), module.model(*given)
+    theirs = module.work.sources["teacher"].logits(batch)
+    terms, positions = dict.fromkeys(("labels", "kd", "consistency"), 0.0), 0
+    for row, column in (batch.targets != IGNORE).nonzero().tolist():
+        positions += 1
+        one, two = (logits[row, column].log_softmax(-1) for logits in (first, second))
+        q = (theirs[row, column] / 2).log_softmax(-1)
+        for logits in (first, second):
+            terms["labels"] -= logits[row, column].log_softmax(-1)[batch.targets[row, column]].item() / 2
+            tempered = (logits[row, column] / 2).log_softmax(-1)
+            terms["kd"] += 4 * (q.exp() * (q - tempered)).sum().item() / 2
+        terms["consistency"] += 0.5 * ((one.exp() - two.exp()) * (one - two)).sum().item()
+    expected = 0.5 * terms["labels"] + 0.4 * terms["kd"] + 0.3 * terms["consistency"]
+    assert terms["consistency"] > 1e-3 and terms["kd"] > 1e-3
+    assert loss.item() == pytest.approx(expected / positions, rel=1e-4)
+    assert module.sums == pytest.approx(
+        {"total": expected / positions, **{name: value / positions for name, value in terms.items()}}, rel=1e-4
+    )
+    loss.backward()
+    assert all(p.grad is not None for p in module.model.parameters())
+
+
+@pytest.mark.parametrize("past", [False, True])
+def test_a_past_self_is_asked_once_there_is_one(sentences: tuple[TextBatch, int], past: bool) -> None:
+    batch, classes = sentences
+    module = translation(classes, Objective(labels=AdaptiveSmoothing()), passes=2)
+    older = text_model(classes, 5).eval()
+    module.past = SelfKnowledge("best")
+    module.past.past, module.past.refreshes = older, [1] * past
+    loss = module.training_step(batch, 0)
+    given = (batch.source, batch.source_lengths, batch.inputs)
+    expected = adaptive_label_smoothing_loss(module.model(*given), batch.targets, older(*given) if past else None)
+    assert loss.item() == pytest.approx(expected.total.item(), rel=1e-5)
+    assert module.sums["labels.alpha"] == pytest.approx(expected.terms["alpha"].item(), rel=1e-5)
+    loss.backward()
+    assert all(p.grad is None for p in older.parameters())
+
+
+def test_a_boundary_before_and_after() -> None:
+    targets, lengths = torch.tensor([[4, 5, 6], [7, 9, 9], [3, 2, 9]]), torch.tensor([3, 1, 2])
+    inputs, labels = bounded(targets, lengths, torch.tensor([True, True, False]))
+    assert inputs.tolist() == [[0, 4, 5, 6], [0, 7, 0, 0], [0, 3, 2, 0]]
+    assert labels.tolist() == [[4, 5, 6, 0], [7, 0, IGNORE, IGNORE], [IGNORE] * 4]
+
+
+# ---- songs
+
+
+@pytest.fixture(scope="module")
+def shot_data(tmp_path_factory: pytest.TempPathFactory) -> ShotData:
+    data = tmp_path_factory.mktemp("songs")
+    for name in ("train", "dev"):
+        songs.write_set(data, name, 4, 40)
+    return ShotData(songs.settings(data / "exp", data, "model.dropout=0"))
+
+
+@pytest.mark.parametrize("taught", [False, True])
+def test_a_step_of_songs_is_the_published_one(shot_data: ShotData, taught: bool) -> None:
+    rng = np.random.default_rng(0)
+    soft = {key: rng.dirichlet(np.ones(songs.CLASSES), len(f)) for key, f in shot_data.train.frames.items()}
+    work = SongWork(shot_data, shot_data.fresh_model(), soft if taught else None, seed=0)
+    hard = {"labels": CrossEntropy(weight=0.5 if taught else 1.0)}
+    objective = Objective(**hard, **({"kd": SoftTargets(weight=0.5, temperature=20.0)} if taught else {}))
+    module = Still(work, objective, seed=SEED)
+    batch = draw(work.known, batch=3, window=10, seed=0, update=0)
+    logits = module.model(batch.frames)
+    expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch.classes.flatten())
+    if taught:
+        expected = deep_interactive_loss(logits, batch.classes, batch.soft, kd_weight=0.5, temperature=20.0).total
+    torch.testing.assert_close(module.training_step(batch, 0), expected)
+    assert module.sums.keys() == {"total", "labels", *(["kd"] if taught else [])}
+
+
+@pytest.mark.parametrize("seconds", [1, 2, 4])
+def test_a_window_is_of_seconds_at_every_frame_rate(shot_data: ShotData, seconds: int) -> None:
+    """``training.window`` is 24 s: 24 frames of 1 s, 12 of 2 s, 6 of 4 s."""
+    assert shot_data.training.window == 24
+    work = SongWork(shot_data, shot_data.fresh_model(seconds), seed=0)
+    for world in (1, 2):
+        batches = list(zip(range(3), *(work.training(0, rank, world) for rank in range(world)), strict=False))
+        for _, *shares in batches:
+            assert sum(len(share.frames) for share in shares) == shot_data.training.batch
+            assert all(share.frames.shape[1] * seconds == share.classes.shape[1] * seconds == 24 for share in shares)

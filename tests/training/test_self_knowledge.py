@@ -1,28 +1,25 @@
-"""The past self: refreshed when dev improves, never otherwise; kept bit for bit through a kill."""
+"""The past self: refreshed when dev improves, never otherwise; kept in checkpoints."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
-import signal
-import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
+import tests.pairs_corpus
 import tests.runs
 from seqkd.data.kaldi import read_data_dir
 from seqkd.decoding.run import decode
 from seqkd.errors import ConfigError
+from seqkd.losses import AdaptiveSmoothing, AlignedSmoothing, Ctc, Objective
 from seqkd.models.ctc import load_model
-from seqkd.training.checkpoints import resume_points
-from seqkd.training.self_knowledge import SelfKnowledge
-from tests.pairs_corpus import make_corpus, train_here, train_process
+from seqkd.training.self_knowledge import SelfKnowledge, past_self
 
 
 def setting(kind: str, **options: float) -> tuple[SelfKnowledge, SimpleNamespace, SimpleNamespace]:
@@ -48,40 +45,33 @@ def validate(
 def test_the_best_past_self_answers() -> None:
     knowledge, trainer, module = setting("best")
     x = torch.ones(1, 3)
-    assert knowledge.answer(x) is None  # the loss takes that for a uniform prior
+    assert not knowledge.refreshes and knowledge.refreshed is None  # the loss has a uniform prior then
     validate(knowledge, trainer, module, 10, 3.0)
     best = module.model(x).detach()
     validate(knowledge, trainer, module, 20, 3.5)
     validate(knowledge, trainer, module, 30, math.nan)
-    torch.testing.assert_close(knowledge.answer(x), best, rtol=0, atol=0)
+    torch.testing.assert_close(knowledge.past(x), best, rtol=0, atol=0)
     assert knowledge.refreshes == [10]
     validate(knowledge, trainer, module, 40, 2.9)
-    torch.testing.assert_close(knowledge.answer(x), module.model(x).detach(), rtol=0, atol=0)
-    assert knowledge.refreshes == [10, 40]
-    assert not knowledge.answer(x).requires_grad
+    torch.testing.assert_close(knowledge.past(x), module.model(x).detach(), rtol=0, atol=0)
+    assert knowledge.refreshes == [10, 40] and knowledge.refreshed == 40
+    assert not knowledge.past(x).requires_grad
 
 
 def test_the_average_follows_every_update() -> None:
     knowledge, trainer, module = setting("ema", decay=0.75)
     start = module.model.weight.detach().clone()
     expected = start.clone()
-    for step in range(1, 5):
+    for _ in range(4):
         with torch.no_grad():
             module.model.weight.mul_(-1.5)
         knowledge.on_train_batch_end(trainer, module)
         expected = 0.75 * expected + 0.25 * module.model.weight.detach()
-        assert step or knowledge.answer(torch.ones(1, 3)) is None
+        assert not knowledge.refreshes
     torch.testing.assert_close(knowledge.past.weight, expected)
     validate(knowledge, trainer, module, 4, 3.0)
     torch.testing.assert_close(knowledge.past.weight, expected)  # a validation only lets it speak
-    assert knowledge.answer(torch.ones(1, 3)) is not None
-
-
-def test_no_past_self() -> None:
-    knowledge, trainer, module = setting("uniform")
-    validate(knowledge, trainer, module, 1, 3.0)
-    assert knowledge.answer(torch.ones(1, 3)) is None
-    assert knowledge.past is None
+    assert knowledge.refreshes == [4]
 
 
 def test_its_state_comes_back() -> None:
@@ -89,55 +79,45 @@ def test_its_state_comes_back() -> None:
     validate(knowledge, trainer, module, 10, 3.0)
     other, _, _ = setting("best")
     other.load_state_dict(knowledge.state_dict())
-    torch.testing.assert_close(other.answer(torch.ones(1, 3)), knowledge.answer(torch.ones(1, 3)), rtol=0, atol=0)
+    torch.testing.assert_close(other.past(torch.ones(1, 3)), knowledge.past(torch.ones(1, 3)), rtol=0, atol=0)
     assert (other.best, other.refreshes) == (3.0, [10])
 
 
 def test_faults_are_said() -> None:
-    with pytest.raises(ConfigError, match=r"objective.prior is 'worst'; expected one of uniform, best, ema"):
-        SelfKnowledge("worst")
-    with pytest.raises(ConfigError, match=r"objective.ema_decay is 1.0; expected from 0 to less than 1"):
-        SelfKnowledge("ema", decay=1.0)
+    for prior in ("worst", "uniform"):
+        with pytest.raises(ConfigError, match=rf"prior is '{prior}'; expected one of best, ema"):
+            SelfKnowledge(prior)
+    with pytest.raises(ConfigError, match=r"prior is 'worst'; expected one of uniform, best, ema"):
+        AdaptiveSmoothing(prior="worst")
+    with pytest.raises(ConfigError, match=r"ema_decay is 1; expected from 0 to less than 1"):
+        AdaptiveSmoothing(prior="ema", ema_decay=1.0)
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_corpus(tmp_path_factory.mktemp("pairs") / "data")
+@pytest.mark.parametrize(
+    ("options", "kind", "decay"), [({}, "best", 0.999), ({"prior": "ema", "ema_decay": 0.5}, "ema", 0.5)]
+)
+def test_terms_say_which_past_self_they_look_at(options: dict[str, Any], kind: str, decay: float) -> None:
+    found = past_self(Objective(ctc=Ctc(), labels=AdaptiveSmoothing(**options)), "dev_nll")
+    assert (found.kind, found.decay, found.monitor) == (kind, decay, "dev_nll")
 
 
-def outcome(run: Path) -> tuple[dict, list]:
-    """Weights and history, without times."""
+def test_without_a_term_that_looks_there_is_no_past_self() -> None:
+    assert past_self(Objective(ctc=Ctc()), "dev_wer") is None
+    assert past_self(Objective(labels=AdaptiveSmoothing(prior="uniform")), "dev_wer") is None
+    assert past_self(Objective(ctc=Ctc(), labels=AdaptiveSmoothing(weight=0)), "dev_wer") is None
+
+
+def test_terms_that_look_at_different_past_selves_are_refused() -> None:
+    objective = Objective(one=AdaptiveSmoothing(), other=AlignedSmoothing(prior="ema"))
+    with pytest.raises(ConfigError, match=r"terms of system.objective look at different past selves .*; give all one"):
+        past_self(objective, "dev_wer")
+
+
+def test_a_prior_is_there_from_the_first_validation_on(pairs_data: Path, tmp_path: Path) -> None:
+    run = tests.pairs_corpus.train_here(tmp_path, pairs_data, "adaptive")
     rows = json.loads((run / "history.json").read_text())["rows"]
-    return load_file(run / "model" / "model.safetensors"), [
-        {k: v for k, v in r.items() if k != "seconds"} for r in rows
-    ]
-
-
-def test_a_killed_run_keeps_its_prior(data: Path, tmp_path: Path) -> None:
-    settings = ["student.training.updates=40"]
-    whole, history = outcome(train_here(tmp_path / "whole", data, "adaptive", *settings))
-    assert history[0]["prior_step"] is None
-    assert history[1]["prior_step"] == 4  # the prior was there, and made a difference
-    run = tmp_path / "killed" / "adaptive" / "seed0"
-    process = train_process(
-        tmp_path / "killed", data, "adaptive", f"tokens.directory={tmp_path}/whole/tokens", *settings
-    )
-    give_up = time.monotonic() + 120
-    while not [p for p in resume_points(run / "checkpoints") if int(p.stem.split("=")[1]) >= 8]:
-        assert process.poll() is None and time.monotonic() < give_up, process.stdout.read()
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not (run / "summary.json").exists()
-    kept = torch.load(resume_points(run / "checkpoints")[-1], weights_only=True)
-    (state,) = [s for name, s in kept["callbacks"].items() if name.startswith("SelfKnowledge")]
-    assert state["refreshes"] and state["past"]
-    resumed, resumed_history = outcome(
-        train_here(tmp_path / "killed", data, "adaptive", f"tokens.directory={tmp_path}/whole/tokens", *settings)
-    )
-    assert resumed_history == history
-    for name, value in whole.items():
-        torch.testing.assert_close(resumed[name], value, rtol=0, atol=0)
+    assert [row["prior_step"] for row in rows[:2]] == [None, 4]
+    assert json.loads((run / "summary.json").read_text())["prior_refreshes"][0] == 4
 
 
 def test_speech_has_a_past_self_too(tones: Path, tmp_path: Path) -> None:
@@ -146,13 +126,14 @@ def test_speech_has_a_past_self_too(tones: Path, tmp_path: Path) -> None:
         tmp_path,
         tones,
         "joint_adaptive",
-        "system.objective.aligned_smoothing_weight=0.2",
+        "+system.objective.smoothing._target_=seqkd.losses.AlignedSmoothing",
+        "+system.objective.smoothing.weight=0.2",
         "student.training.updates=12",
     )
     rows = json.loads((run / "history.json").read_text())["rows"]
-    terms = ("attention", "attention_alpha", "aligned", "aligned_alpha", "ctc")
+    terms = ("attention", "attention.alpha", "smoothing", "smoothing.alpha", "ctc")
     assert all(row["train"][name] >= 0 for row in rows for name in terms)
-    assert rows[-1]["train"]["attention_alpha"] != rows[0]["train"]["attention_alpha"]
+    assert rows[-1]["train"]["attention.alpha"] != rows[0]["train"]["attention.alpha"]
     model, _ = load_model(run / "model")
     assert model.architecture["decoder_layers"] == 1
     decoded = decode(run / "model", tones, "dev", beam=1, max_duration=100.0, gpu=False)

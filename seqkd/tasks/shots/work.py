@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, Dataset
 
 from seqkd.errors import ConfigError
 from seqkd.layout import plain
@@ -104,8 +104,9 @@ class SongWork:
         """Pieces of songs drawn at random, the same for any number of processes, which share them."""
         if world > self.settings.batch:
             raise ConfigError(f"training.batch is {self.settings.batch}; expected at least a song for each of {world}")
-        drawn = _Drawn(self, start, rank, world)
-        return DataLoader(drawn, batch_size=None, num_workers=min(1, self.settings.workers))
+        updates = _Updates(start, self.settings.updates)
+        drawn = _Drawn(self, rank, world)
+        return DataLoader(drawn, sampler=updates, batch_size=None, num_workers=self.settings.workers)
 
     def dev(self, rank: int, world: int) -> DataLoader:
         """Whole songs."""
@@ -146,22 +147,30 @@ class SongWork:
         return {"songs": len(self.known)}
 
 
-class _Drawn(IterableDataset):
-    """Batches of updates ``start`` … : the share of a process of what `draw` gives."""
+@dataclass(frozen=True)
+class _Updates:
+    """Updates ``start`` … ``updates`` − 1. Its length is of all: Lightning counts those before ``start`` as seen."""
 
-    def __init__(self, work: SongWork, start: int, rank: int, world: int) -> None:
-        self.work, self.start, self.rank, self.world = work, start, rank, world
+    start: int
+    updates: int
 
     def __len__(self) -> int:
-        return self.work.settings.updates - self.start
+        return self.updates
 
-    def __iter__(self) -> Iterator[Lesson]:
-        settings = self.work.settings
-        for update in range(self.start, settings.updates):
-            one = draw(
-                self.work.known, batch=settings.batch, window=self.work.window, seed=self.work.seed, update=update
-            )
-            yield one if self.world == 1 else one.share(self.rank, self.world)
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.start, self.updates))
+
+
+class _Drawn(Dataset):
+    """The share of a process of what `draw` gives for an update."""
+
+    def __init__(self, work: SongWork, rank: int, world: int) -> None:
+        self.work, self.rank, self.world = work, rank, world
+
+    def __getitem__(self, update: int) -> Lesson:
+        work = self.work
+        one = draw(work.known, batch=work.settings.batch, window=work.window, seed=work.seed, update=update)
+        return one if self.world == 1 else one.share(self.rank, self.world)
 
 
 def teacher_outputs(seen: Lesson, student: Outputs) -> Outputs:

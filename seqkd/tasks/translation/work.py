@@ -52,7 +52,7 @@ class TextWork:
         self.model = Seq2SeqModel(plain(role.model), len(self.tokenizer))
         self.sources = {}
         if "teacher" in study.objective.sources():
-            self.sources["teacher"] = TeacherOutputs(teacher_of(cfg, study, teacher, self.tokenizer))
+            self.sources["teacher"] = teacher_of(cfg, study, teacher, self.tokenizer)
 
     def training(self, start: int, rank: int, world: int) -> DataLoader:
         """Batches of the training set."""
@@ -107,10 +107,15 @@ class TextWork:
 
 
 class TeacherOutputs:
-    """A teacher's outputs for a batch, from the model itself or its book: ``logits`` gives (B, S, C) of one."""
+    """A teacher's outputs for a batch: ``logits`` gives (B, S, C) of one, by ``model`` or from its book."""
 
-    def __init__(self, logits: Callable[[TextBatch], Tensor]) -> None:
-        self.logits = logits
+    def __init__(self, logits: Callable[[TextBatch], Tensor], model: Seq2SeqModel | None = None) -> None:
+        self.logits, self.model = logits, model
+
+    def to(self, device: torch.device) -> None:
+        """Bring a live teacher to a device: each process to its own."""
+        if self.model is not None:
+            self.model.to(device)
 
     def __call__(self, seen: TextBatch, student: Outputs) -> Outputs:
         """(1, B, S, C)."""
@@ -130,15 +135,15 @@ def finished_teacher(cfg: DictConfig) -> Path | None:
     return directory
 
 
-def teacher_of(cfg: DictConfig, study: Study, directory: Path, tokenizer: Tokenizer) -> Callable[[TextBatch], Tensor]:
-    """What gives the teacher's logits (B, S, C) of a batch: the model itself, or its book."""
+def teacher_of(cfg: DictConfig, study: Study, directory: Path, tokenizer: Tokenizer) -> TeacherOutputs:
+    """The teacher beside its student, or its book."""
     if cfg.system.knowledge == "book":
-        return book.open_book(cfg, directory, tokenizer, study.objective)
+        return TeacherOutputs(book.open_book(cfg, directory, tokenizer, study.objective))
     model, units = load_seq2seq(directory / "model")
     if units.hash != tokenizer.hash:
         raise DataError(
             f"{directory}/model has other units ({units.hash}) than the student ({tokenizer.hash}); "
             "train both with the same tokens.directory"
         )
-    model.to("cuda" if cfg.ngpu else "cpu").requires_grad_(False)
-    return torch.no_grad()(lambda batch: model(batch.source, batch.source_lengths, batch.inputs))
+    model.requires_grad_(False)
+    return TeacherOutputs(torch.no_grad()(lambda batch: model(batch.source, batch.source_lengths, batch.inputs)), model)
