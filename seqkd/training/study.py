@@ -88,8 +88,10 @@ class Study:
 
     @cached_property
     def objective(self) -> Objective:
-        """What is trained on."""
-        return objective_of(plain(self.cfg.system.objective), passes=self.cfg.system.passes)
+        """What is trained on, as every phase begins; what terms own depends on the seed alone."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            return objective_of(plain(self.cfg.system.objective), passes=self.cfg.system.passes)
 
     @cached_property
     def description(self) -> dict[str, Any]:
