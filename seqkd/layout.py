@@ -53,13 +53,6 @@ def trained_teacher(cfg: DictConfig, system: str = "teacher", seed: int = 0) -> 
     return Path(cfg.teacher.exp) / system / f"seed{seed}" / "model"
 
 
-def teacher_run(system: DictConfig, seed: int) -> tuple[str, int] | None:
-    """The run that teaches a system trained with ``seed``: same seed or ``teacher_seed``; None if it learns alone."""
-    if system.teacher is None:
-        return None
-    return system.teacher, seed if system.teacher_seed is None else system.teacher_seed
-
-
 def plain(settings: DictConfig) -> dict[str, Any]:
     """Settings as plain Python values, for a run's description."""
     from omegaconf import OmegaConf

@@ -55,13 +55,21 @@ class Monitor:
 
 
 class Task(Protocol):
-    """One kind of recipe: settings in ``seqkd/conf/<name>``, the object ``TASK`` in ``seqkd/tasks/<name>.py``."""
+    """One kind of recipe: settings in ``seqkd/conf/<name>``, the object ``TASK`` in ``seqkd/tasks/<name>/``.
+
+    A task inherits `seqkd.experiment.scores.Scores`, where what only concerns scores has its usual values.
+    """
 
     name: str
     measures: tuple[Measure, ...]  # the first ranks systems, and is compared with controls
+    further: tuple[Measure, ...]  # in score.json, too, but only in the task's own sections of the report
     teacher: str  # the system whose lead over ``student`` others keep a share of
     student: str  # the system without any teacher
     baseline: str | None  # the system that all are compared with, besides each one's control
+    monitor: Monitor  # what training watches on dev
+    items: str  # what an item of a test set is called, in the plural
+    units: tuple[tuple[str, str], ...]  # columns of counts that say how large a test set is, and what they count
+    outputs: tuple[str, ...]  # files that scoring leaves in a decoding
 
     # -- before training
 
@@ -98,6 +106,12 @@ class Task(Protocol):
 
     def count(self, cfg: DictConfig, run: Path, name: str) -> Table:
         """One row of sums an item of the test set ``name``, from ``<run>/decode_<name>`` and the references."""
+
+    def details(self, cfg: DictConfig, run: Path, name: str, table: Table) -> dict[str, Any]:
+        """What else score.json holds; what else of ``outputs`` there is gets written here."""
+
+    def legend(self, cfg: DictConfig, experiment: Experiment) -> list[str]:
+        """Sentences for the legend of the results that the measures do not carry themselves."""
 
     def sections(self, cfg: DictConfig, experiment: Experiment) -> list[str]:
         """Markdown that only this task's RESULTS.md has; figures go to ``figures`` beside ``report.out``."""
