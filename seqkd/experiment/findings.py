@@ -147,7 +147,7 @@ def _amount(one: Compared) -> str:
 
 
 def _evidence(one: Compared) -> str:
-    relative = f"{100 * abs(one.relative):.1f} % of it, " if one.relative is not None else ""
+    relative = f"{100 * abs(one.relative):.1f} % relative, " if one.relative is not None else ""
     return relative + p(one.difference.p_value)
 
 
@@ -194,9 +194,9 @@ def caveats(experiment: Experiment) -> list[str]:
 
 
 def equal_budgets(system: System, other: System) -> bool:
-    """Whether two systems had as many passes over the data, to 2 %."""
+    """Whether two systems had as many passes over the data, to 2 %; no, if one was not trained at all."""
     budgets = _budgets(system, other)
-    return max(budgets) <= 1.02 * min(budgets)
+    return 0 < max(budgets) <= 1.02 * min(budgets)
 
 
 def _budgets(*systems: System) -> list[float]:

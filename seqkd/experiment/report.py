@@ -218,7 +218,7 @@ def _figures(experiment: Experiment, directory: Path) -> list[str]:
         "scores.png": (figures.draw_estimates(experiment, [first]), f"{first.name} of every system"),
         "training.png": (
             figures.draw_training(experiment),
-            f"{capital(experiment.task.monitor.label)} during training",
+            f"{capital(experiment.task.monitor.label.removesuffix(' %'))} during training",
         ),
         "losses.png": (figures.draw_losses(experiment), "Loss terms during training"),
     }

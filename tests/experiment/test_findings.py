@@ -61,7 +61,7 @@ def test_errors():
     text = said([WER], SPEECH, controls={"kd": "student"}, baseline="kd")
     assert "**Teacher** has 3.00 % WER, **Student** 16.00 %: a lead of 13.00 points of WER." in text
     assert (
-        "**Kd** has 6.00 points of WER less than its equal-budget control, **Student** (37.5 % of it, p = .005): a "
+        "**Kd** has 6.00 points of WER less than its equal-budget control, **Student** (37.5 % relative, p = .005): a "
         "gain from the idea is shown. It keeps 46 % of the teacher's lead." in text
     )
     assert "**Student** has" not in text  # the other way round
@@ -99,10 +99,12 @@ def test_the_control_decides_and_the_baseline_follows():
     assert set(comparisons) == {("student", "kd"), ("kd_2", "kd"), ("cons", "kd"), ("cons", "kd_2")}
     text = " ".join(findings(made, comparisons))
     assert (
-        "**Cons** has 2.00 points of WER less than its equal-budget control, **Kd_2** (18.2 % of it, p = .005): a gain "
-        "from the idea is shown. It has 1.00 points of WER less than **Kd** (10.0 % of it, p = .005)." in text
+        "**Cons** has 2.00 points of WER less than its equal-budget control, **Kd_2** (18.2 % relative, p = .005): a "
+        "gain from the idea is shown. It has 1.00 points of WER less than **Kd** (10.0 % relative, p = .005)." in text
     )
-    assert "**Kd_2** has 1.00 points of WER more than the baseline, **Kd** (10.0 % of it, p = .005): a loss is" in text
+    assert (
+        "**Kd_2** has 1.00 points of WER more than the baseline, **Kd** (10.0 % relative, p = .005): a loss is" in text
+    )
 
 
 def test_several_measures_are_sorted_by_what_is_shown():
@@ -145,7 +147,8 @@ def test_holm_takes_back_what_is_one_among_many():
 def test_a_control_that_was_not_run():
     text = said([WER], {"a": (0.2,), "b": (0.1,)}, controls={"b": "absent"}, baseline="a")
     assert (
-        "**B** has 10.00 points of WER less than the baseline, **A** (50.0 % of it, p = .005): a gain is shown." in text
+        "**B** has 10.00 points of WER less than the baseline, **A** (50.0 % relative, p = .005): a gain is shown."
+        in text
     )
     assert "Its control, **absent**, was not run." in text
 
@@ -157,6 +160,9 @@ def test_caveats():
     assert "than its control, **A**" in text
     assert "**B** and its control, **A**, did not have equal budgets: 200 against 100 passes" in text
     assert "From one seed only, so that another seed may change them: **A**, **B**." in text
+    for untrained in ({"a": 0}, {"a": 0, "b": 0}):  # no budget to compare
+        text = said([WER], {"a": (0.2,), "b": (0.1,)}, controls={"b": "a"}, steps=untrained)
+        assert "than its control, **A**" in text and "equal budgets" not in text
     made = experiment([WER], {"a": (0.2,)})
     made.systems["a"].unfinished.append(7)
     made.systems["c"] = System("c", "C", None, None, [], [])

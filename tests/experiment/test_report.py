@@ -169,7 +169,7 @@ def test_sentences(finished):
     )
     assert re.search(
         r"\*\*KD\*\* has [\d.]+ points of WER less than its equal-budget control, \*\*Student\*\* "
-        r"\([\d.]+ % of it, p [<=] \.00\d\): a gain is shown. It keeps \d+ % of the teacher's lead.",
+        r"\([\d.]+ % relative, p [<=] \.00\d\): a gain is shown. It keeps \d+ % of the teacher's lead.",
         shown,
     )
     assert re.search(

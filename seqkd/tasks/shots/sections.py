@@ -30,7 +30,7 @@ def sections(cfg: DictConfig, experiment: Experiment) -> list[str]:
     pattern = published(experiment)
     return [
         *(_attainable(experiment, bound, figures) if bound else []),
-        *(["## The published pattern", bullets(pattern)] if pattern else []),
+        *(["## The published pattern", bullets(pattern), "These p-values are uncorrected."] if pattern else []),
         "## More measures",
         _measures(experiment, bound),
         bullets(_legend(experiment, bound)),

@@ -56,7 +56,7 @@ def sections(cfg: DictConfig, experiment: Experiment, subject: str) -> list[str]
     figures = Path(cfg.report.out).parent / "figures"
     aim = reached(experiment, subject)
     return [
-        *(["## The aim", bullets(aim)] if aim else []),
+        *(["## The aim", bullets(aim), "These p-values are uncorrected."] if aim else []),
         "## Calibration",
         *save_all(drawn, figures),
         *_smoothing(experiment, figures),
