@@ -23,12 +23,11 @@ from seqkd.shots.experiment import Comparison, Experiment, Run, System, compare,
 from seqkd.shots.findings import aims
 from seqkd.shots.fusion import load_teacher
 from seqkd.shots.language import FilmLanguage
-from seqkd.shots.lessons import load_corpus
+from seqkd.shots.lessons import load_songs
 from seqkd.shots.metrics import score_song
 from seqkd.shots.model import directory_hash, load_shot_model
 from seqkd.shots.scoring import check_expected, read_sums, score_run
-from seqkd.shots.systems import export
-from seqkd.tasks.music2shot import GROUPS
+from seqkd.tasks.shots import TASK
 from tests.shots.songs import arguments, settings, train_here
 
 SYSTEMS = ("majority", "bigram", "student", "student_kd", "dil", "teacher_dil")
@@ -58,7 +57,7 @@ def copied(exp: Path, place: Path) -> Path:
 
 
 def test_each_system_reads_songs_in_its_way(done, songs_data):
-    corpus = load_corpus(songs_data / "test")
+    corpus = load_songs(songs_data / "test")
     language = FilmLanguage.load(done / "majority" / "seed0" / "model" / "language.json")
     student = load_shot_model(done / "student" / "seed0" / "model")
     teacher = load_teacher(done / "teacher" / "seed0" / "model")
@@ -109,7 +108,7 @@ def test_scores_are_those_of_the_metrics(done, songs_data):
             song.shots, decoded[key].shots, frames=len(decoded[key].shots), posteriors=decoded[key].posteriors
         )
         assert expected.summary() == pytest.approx(sums[key].summary(), nan_ok=True)
-        truth = load_corpus(songs_data / "test").classes[key]
+        truth = load_songs(songs_data / "test").classes[key]
         wrong, frames = wrong + (truth != decoded[key].shots).sum(), frames + len(truth)
     found = json.loads((of(done, "student") / "score.json").read_text())
     assert found["asc"] == pytest.approx(1 - wrong / frames) and found["director_kl"] is None and found["songs"] == 4
@@ -135,8 +134,8 @@ def test_what_comes_first_is_asked_for(songs_data, done, tmp_path):
         decode_run(cfg, "student", 0, "test")
     with pytest.raises(DataError, match="has nothing decoded; run stage 6"):
         score_run(cfg, "student", 0, "test")
-    with pytest.raises(ConfigError, match="no finished student to export; run stages 2 to 5 first"):
-        export(cfg)
+    with pytest.raises(ConfigError, match=r"no finished student to export; run ./run.sh --stage students"):
+        TASK.export(cfg)
     assert main(["report", *arguments(tmp_path / "nothing", songs_data)]) == 1
     exp = copied(done, tmp_path / "exp")
     for name, says in {
@@ -177,17 +176,6 @@ def test_results(done, songs_data, tmp_path, capsys):
 
 def load_count(exp: Path) -> int:
     return load_shot_model(exp / "dil" / "seed0" / "model").network.parameter_count()
-
-
-def test_groups_train_each_system_once(songs_data, tmp_path):
-    cfg = settings(tmp_path, songs_data, "seeds=2")
-    runs = [run for group in GROUPS.values() for run in group(cfg)]
-    assert len(runs) == len(set(runs)) == 2 * 10
-    order = [system for system, seed in runs if seed == 0]
-    for earlier, later in (("assistant_4s", "teacher"), ("teacher", "dil"), ("dil", "teacher_dil")):
-        assert order.index(earlier) < order.index(later)
-    alone = settings(tmp_path, songs_data, "systems=[student]")
-    assert [run for group in GROUPS.values() for run in group(alone)] == [("student", 0)]
 
 
 def scored(right: list[int], frames: int = 100) -> dict:
