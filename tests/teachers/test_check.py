@@ -99,7 +99,7 @@ def favour_units(directory: Path) -> None:
 
 
 def test_check_refuses_another_vocabulary(tones: Path, exp: Path) -> None:
-    from seqkd.tasks.ctc_kd import make_tokens
+    from seqkd.tasks.asr import make_tokens
 
     cfg = settings(exp, tones, "tokens.type=char", "teacher.import_from=" + str(exp / "teacher" / "seed0" / "model"))
     cfg.tokens.directory = str(exp / "other_tokens")
