@@ -476,8 +476,8 @@ def no_seeds(place: Place) -> None:
 @fault(
     "train --one",
     "system=kd",
-    "system.objective.distance=cosine",
-    says="system.objective.distance is 'cosine'; expected one of squared, kl",
+    "system.objective.kd.distance=cosine",
+    says="setting system.objective.kd.distance is 'cosine'; expected one of squared, kl",
 )
 def bad_distance(place: Place) -> None:
     pass

@@ -22,30 +22,24 @@ from types import SimpleNamespace
 
 import torch
 from omegaconf import DictConfig
-from seqkd.training.objective import Objective
 
 from seqkd.cli.job import Job
 from seqkd.cli.jobs import run_jobs
 from seqkd.cli.main import main as seqkd
 from seqkd.cli.settings import parse, parser
 from seqkd.config import compose
-from seqkd.data.batches import load_corpus
-from seqkd.data.features import FeatureSettings
-from seqkd.data.specaugment import SpecAugment
-from seqkd.data.tokens import Tokenizer
 from seqkd.decoding.run import decode
 from seqkd.files import write_text
 from seqkd.knowledge import info
-from seqkd.layout import plain
-from seqkd.models.ctc import CtcModel
 from seqkd.scoring.wer import score
-from seqkd.training.module import CtcDistillation
-from seqkd.training.run import batches, load_teacher, written_knowledge
+from seqkd.tasks.asr import TASK
+from seqkd.training.module import Distillation
+from seqkd.training.study import Study
 
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "egs" / "espeak_voices" / "ctc_kd"
 SEEDS, BLOCKS, UPDATES = 2, 9, 15
-KL = "system.objective.distance=kl"
+KL = "system.objective.kd.distance=kl"
 FORMS = {
     "live teacher": ["book=live"],
     "dense": ["book=dense"],
@@ -76,20 +70,16 @@ def settings(exp: Path, *overrides: str) -> DictConfig:
 
 def updates(cfg: DictConfig) -> Callable[[], float]:
     """Something that trains ``UPDATES`` updates of a system, data loading included, and returns its seconds."""
-    tokenizer, objective = Tokenizer.load(Path(cfg.tokens.directory)), Objective(**cfg.system.objective)
-    corpus, dev = (load_corpus(Path(cfg.data), [name], tokenizer) for name in (cfg.student.train_set, cfg.sets.dev))
-    training = plain(cfg.student.training)
-    torch.manual_seed(0)
-    model = CtcModel(plain(cfg.student.model), FeatureSettings(**cfg.features), len(tokenizer))
-    augment, teacher = SpecAugment(**cfg.student.augment), load_teacher(cfg, objective, model, tokenizer)
-    module = CtcDistillation(model, objective, tokenizer, augment, training, seed=0, teacher=teacher, dev=dev)
+    study = Study(TASK, cfg)
+    work = TASK.workload(study)
+    module = Distillation(work, study.objective, seed=0, passes=cfg.system.passes)
     module._trainer = SimpleNamespace(global_step=0, world_size=1, global_rank=0, strategy=None)
+    module.train()
     optimizer = module.configure_optimizers()["optimizer"]
-    given = batches(cfg, training, corpus, dev, written_knowledge(cfg, objective, model, corpus, tokenizer))
 
     def endless() -> Iterator:
         while True:
-            yield from given.training(0, 0, 1)
+            yield from work.training(0, 0, 1)
 
     source = endless()
 
@@ -98,7 +88,7 @@ def updates(cfg: DictConfig) -> Callable[[], float]:
         for _ in range(UPDATES):
             optimizer.zero_grad()
             module.training_step(next(source), 0).backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), training["gradient_clip"])
+            torch.nn.utils.clip_grad_norm_(module.parameters(), work.settings.gradient_clip)
             optimizer.step()
         return time.perf_counter() - began
 

@@ -16,9 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from seqkd.training.token_objective import TokenObjective
 
 from seqkd.files import write_text
+from seqkd.losses import AdaptiveSmoothing, Labels, LabelSmoothing, Objective, Outputs, Term
 from seqkd.models.seq2seq import Seq2SeqModel
 from tests.bench.ctc_cpu import compare
 
@@ -33,20 +33,21 @@ MODELS = {
 }
 
 
-def update(architecture: dict, form: str, prior: bool) -> Callable[[], float]:
-    """A training step of one objective, with a past self's forward pass if ``prior``; it returns its seconds."""
+def update(architecture: dict, term: Term, prior: bool) -> Callable[[], float]:
+    """A training step of one term, with a past self's forward pass if ``prior``; it returns its seconds."""
     torch.manual_seed(0)
     model = Seq2SeqModel(architecture, C)
     past = copy.deepcopy(model).eval().requires_grad_(False)
-    optimizer, objective = torch.optim.AdamW(model.parameters()), TokenObjective(form=form)
+    optimizer, objective = torch.optim.AdamW(model.parameters()), Objective(labels=term)
     seen = torch.randint(1, C, (B, S)), torch.full((B,), S), torch.randint(1, C, (B, S))
-    targets = torch.randint(0, C, (B, S))
+    lengths = torch.full((B,), S)
+    labels = Labels(torch.randint(0, C, (B, S)), lengths)
 
     def step() -> float:
         began = time.perf_counter()
         with torch.no_grad():
-            prior_logits = past(*seen) if prior else None
-        loss = objective.loss(model(*seen)[None], targets, prior_logits)
+            others = {"past": Outputs(past(*seen)[None], lengths)} if prior else {}
+        loss = objective(Outputs(model(*seen)[None], lengths), others, labels)
         optimizer.zero_grad()
         loss.total.backward()
         optimizer.step()
@@ -60,12 +61,9 @@ def main() -> None:
     torch.set_num_threads(1)
     rows = []
     for name, architecture in MODELS.items():
-        plain = update(architecture, "uniform", prior=False)
-        for label, form, prior in (
-            ("adaptive, uniform prior", "adaptive", False),
-            ("adaptive, self-knowledge", "adaptive", True),
-        ):
-            other = update(architecture, form, prior)
+        plain = update(architecture, LabelSmoothing(), prior=False)
+        for label, prior in (("adaptive, uniform prior", False), ("adaptive, self-knowledge", True)):
+            other = update(architecture, AdaptiveSmoothing(), prior)
             theirs, ours, ratio = compare(other, plain, PAIRS)
             rows.append(f"| {name} | {label} | {ours:.0f} | {theirs:.0f} | {ratio:.2f} |")
             print(rows[-1], flush=True)

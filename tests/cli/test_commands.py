@@ -8,7 +8,7 @@ import pytest
 
 from seqkd.cli.main import COMMANDS, main
 from seqkd.cli.settings import parse, parser
-from seqkd.config import compose
+from seqkd.config import CONF, compose
 
 EXPENSIVE = {"torch", "hydra", "omegaconf", "numpy", "lightning", "torchaudio", "lhotse", "yaml", "jiwer", "rapidfuzz"}
 
@@ -138,18 +138,33 @@ def test_values_of_the_right_kind(override: str) -> None:
     composed(override)
 
 
-def test_every_system_composes() -> None:
-    from seqkd.training.objective import Objective
+SYSTEMS = [
+    (folder.name, file.stem)
+    for folder in sorted(CONF.iterdir())
+    if folder.is_dir()
+    for file in sorted((folder / "system").glob("*.yaml"))
+]
 
-    from seqkd.config import CONF
 
-    names = [path.stem for path in sorted((CONF / "asr" / "system").glob("*.yaml"))]
-    assert len(names) >= 9
-    for name in names:
-        system = composed(f"system={name}").system
-        assert system.name == name
-        assert system.control is None or system.control in names
-        assert system.role == ("teacher" if name.startswith("teacher") else "student")
-        objective = Objective(**system.objective)
-        assert objective.needs_teacher == ("kd" in name or name in ("guided", "best_path", "teacher_guided"))
-        assert bool(objective.consistency_weight) == (name.startswith("cons") or name == "cr_ctc")
+@pytest.mark.parametrize(("task", "name"), SYSTEMS)
+def test_every_system_composes(task: str, name: str) -> None:
+    """Its objective builds, and whoever it learns from, is compared with and is trained by exists."""
+    from seqkd.layout import plain
+    from seqkd.losses.build import imported, objective_of
+    from seqkd.tasks import task_of
+
+    of_task = {system for kind, system in SYSTEMS if kind == task}
+    cfg = composed("--task", task, f"system={name}")
+    system = cfg.system
+    assert system.name == name and system.label and system.passes >= 1
+    assert system.control is None or (system.control in of_task - {name} and system.isolates)
+    objective = objective_of(plain(system.objective))
+    assert len(objective) >= 1
+    assert "teacher" not in objective.sources() or system.teacher, "a term looks at a teacher, and nobody is it"
+    teachers = {teacher for teacher, _ in task_of(cfg).teachers_of(cfg, system, 0)}
+    assert teachers <= of_task - {name}
+    assert system.teacher is None or teachers
+    assert all(term.passes <= system.passes for term in objective.values() if not term.off)
+    assert callable(imported(system.procedure, "procedure"))
+    if "teacher" in cfg and "model" in cfg.teacher:  # whose settings count
+        assert system.role in ("teacher", "student") and "training" in cfg[system.role]

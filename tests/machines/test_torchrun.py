@@ -70,7 +70,7 @@ class Both:
 def test_two_processes_give_what_one_gives(
     two: Path, tones: Path, tone_exp: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("seqkd.training.run.StepSampler", Both)
+    monkeypatch.setattr("seqkd.tasks.asr.work.StepSampler", Both)
     exp = with_tokens(tone_exp, tmp_path / "exp")
     one = train_here(exp, tones, *(value.removeprefix("system=") for value in RUN))
     assert_close(one, two)

@@ -34,13 +34,14 @@ def test_padding_changes_nothing(kind: str, garbage: float) -> None:
     batch = torch.full((len(LENGTHS), max(LENGTHS) + 9, BINS), garbage)
     for row, utterance in enumerate(utterances):
         batch[row, : len(utterance)] = utterance
-    together = model(batch, torch.tensor(LENGTHS), tap=1)
+    together = model(batch, torch.tensor(LENGTHS), layers=["1", "block1"])
     for row, utterance in enumerate(utterances):
-        alone = model(utterance[None], torch.tensor([len(utterance)]), tap=1)
+        alone = model(utterance[None], torch.tensor([len(utterance)]), layers=["1", "block1"])
         length = int(alone.lengths)
         assert length == int(together.lengths[row]) == alone.logits.shape[1]
         torch.testing.assert_close(together.logits[row, :length], alone.logits[0], rtol=0, atol=1e-5)
-        torch.testing.assert_close(together.intermediate[row, :length], alone.intermediate[0], rtol=0, atol=1e-5)
+        for layer in ("1", "block1"):
+            torch.testing.assert_close(together.layers[layer][row, :length], alone.layers[layer][0], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -11,8 +11,8 @@ from seqkd.cli.settings import parse, parser
 from seqkd.config import compose, system_overrides
 from seqkd.data.features import FeatureSettings
 from seqkd.models.ctc import CtcModel
-from seqkd.tasks import all_runs
-from seqkd.tasks.asr import make_tokens
+from seqkd.tasks.asr import TASK, make_tokens
+from seqkd.training.order import all_runs
 from seqkd.training.run import train
 
 ROOT = Path(__file__).parents[2]
@@ -42,7 +42,7 @@ def test_presets_fit(preset):
         assert named <= set(cfg.corpus.sets)
     for name in cfg.unlabelled:
         assert cfg.corpus.sets[name].transcripts is False
-    systems = {system for system, _ in all_runs(cfg)}
+    systems = {system for system, _ in all_runs(TASK, cfg, lambda name: settings(preset, f"system={name}").system)}
     for system in systems:
         chosen = settings(preset, *system_overrides(cfg, system, 0))
         assert chosen.system.control is None or chosen.system.control in systems or preset.stem != "study"
@@ -64,10 +64,11 @@ def test_full_preset_makes_an_update_of_every_system(tones: Path, tmp_path: Path
     options = ["--exp", str(tmp_path), "--data", str(tones), *MINIATURE]
     cfg = settings(FULL, *options)
     make_tokens(cfg)
-    for system, seed in dict(all_runs(cfg)).items():
+    runs = all_runs(TASK, cfg, lambda name: settings(FULL, *options, f"system={name}").system)
+    for system, seed in dict(runs).items():
         one = settings(FULL, *options, *system_overrides(cfg, system, seed))
         assert one[one.system.role].training.precision == "bf16-mixed"
-        assert (train(one) / "summary.json").is_file()
+        assert (train(TASK, one) / "summary.json").is_file()
 
 
 @pytest.mark.parametrize(
@@ -91,6 +92,8 @@ def test_librispeech_presets_agree_on_what_does_not_depend_on_the_hours():
     assert small.student.augment == full.student.augment
     for cfg in (small, full):
         # The published schedule of the consistency weight: 2,000 updates.
-        warmup = cfg.system.objective.consistency_warmup * cfg.student.training.updates
+        (_, zero), (share, _) = cfg.system.objective.consistency.weight
+        assert zero == 0
+        warmup = share * cfg.student.training.updates
         assert warmup == pytest.approx(2000, rel=0.02)
     assert {"tokens": small.tokens.word_boundary, "type": small.tokens.type} == {"tokens": "between", "type": "char"}

@@ -12,13 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
-from seqkd.training.token_objective import TokenObjective
 
 from seqkd.cli.settings import parse, parser
 from seqkd.config import compose, system_overrides
+from seqkd.layout import plain
+from seqkd.losses.build import objective_of
 from seqkd.models.seq2seq import Seq2SeqModel
 from seqkd.stages import STAGES
-from seqkd.tasks import all_runs
+from seqkd.tasks.translation import TASK
+from seqkd.training.order import all_runs
 
 ROOT = Path(__file__).parents[2]
 PRESETS = sorted(ROOT.glob("egs/*/seq2seq_ls/conf/preset/*.yaml"))
@@ -29,12 +31,12 @@ def test_presets_fit(preset: Path) -> None:
     options = ["--task", "translation", "--conf", str(preset.parents[1]), "--preset", preset.stem]
     args = parse(parser("test", ""), [*options, "corpus.source=x"] if "TEMPLATE" in str(preset) else options)
     cfg = compose(args)
-    systems = dict(all_runs(cfg))
+    systems = dict(all_runs(TASK, cfg, lambda name: compose(args, f"system={name}").system))
     assert set(cfg.report.expect) <= set(systems)
     assert cfg.report.baseline in systems
     for system in systems:
         chosen = compose(args, *system_overrides(cfg, system, 0))
-        TokenObjective(**chosen.system.objective)
+        objective_of(plain(chosen.system.objective))
         assert chosen.system.control in (None, *systems) or preset.stem == "smoke"
         architecture = OmegaConf.to_container(chosen[chosen.system.role].model, resolve=True)
         assert Seq2SeqModel(architecture, 300).parameter_count() > 10_000

@@ -9,14 +9,16 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
-from seqkd.shots.training import Distillation, TrainingSettings
 
 from seqkd.cli.main import main
 from seqkd.cli.settings import parse, parser
-from seqkd.config import CONF, compose, system_overrides
+from seqkd.config import compose, system_overrides
+from seqkd.settings import build
 from seqkd.shots.listening.features import FeatureSettings
 from seqkd.shots.model import Architecture, ShotNetwork
-from seqkd.tasks import all_runs
+from seqkd.tasks.shots import TASK
+from seqkd.tasks.shots.work import SongTraining
+from seqkd.training.order import all_runs
 
 ROOT = Path(__file__).parents[2]
 PRESETS = sorted(ROOT.glob("egs/*/music2shot/conf/preset/*.yaml"))
@@ -29,10 +31,9 @@ def test_presets_fit(preset):
     args = parse(parser("test", ""), options)
     cfg = compose(args)
     FeatureSettings(**cfg.features)
-    TrainingSettings(**cfg.training)
-    Distillation(**cfg.distillation)
+    build(SongTraining, OmegaConf.to_container(cfg.training), "training")
     Architecture(**OmegaConf.to_container(cfg.model))
-    systems = dict(all_runs(cfg))
+    systems = dict(all_runs(TASK, cfg, lambda name: compose(args, f"system={name}").system))
     assert set(cfg.report.expect) <= set(systems)
     for system in systems:
         chosen = compose(args, *system_overrides(cfg, system, 0)).system
@@ -41,17 +42,13 @@ def test_presets_fit(preset):
         assert {cfg.sets.train, cfg.sets.dev, *cfg.sets.test} == set(cfg.corpus.sets)
 
 
-def test_every_system_has_its_file():
-    names = {path.stem for path in (CONF / "shots" / "system").glob("*.yaml")}
-    cfg = compose(parse(parser("test", ""), ["--task", "shots"]))
-    assert names == set(dict(all_runs(cfg)))
-
-
 def test_the_defaults_are_the_published_hyperparameters():
     cfg = compose(parse(parser("test", ""), ["--task", "shots"]))
     assert list(cfg.model.sizes) == [256, 128, 64] and cfg.training.lr == 1e-3
-    assert (cfg.distillation.kd_weight, cfg.distillation.temperature) == (0.5, 20.0)
-    assert not cfg.distillation.scale_by_temperature
+    for system in ("student_kd", "dil"):
+        objective = compose(parse(parser("test", ""), ["--task", "music2shot", f"system={system}"])).system.objective
+        assert objective.labels.weight == objective.kd.weight == 0.5 and objective.kd.temperature == 20.0
+        assert objective.kd._target_ == "seqkd.losses.SoftTargets" and not objective.kd.scale_by_temperature
     assert (cfg.teacher.scale, cfg.teacher.prior_power) == (1.0, 1.0)
     network = ShotNetwork(Architecture(**OmegaConf.to_container(cfg.model)), 188)
     assert network.parameter_count() == pytest.approx(1.75e6, rel=0.01)

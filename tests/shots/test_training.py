@@ -1,12 +1,9 @@
-"""Training: batches, objective, rounds, and kill -9 at any time without another result."""
+"""Training: batches, phases, and rounds; what comes first, and what does not fit."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,30 +12,27 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from seqkd.shots.interactive import all_rounds
-from seqkd.shots.study import Study
-from seqkd.shots.training import Distillation, TrainingSettings, measure, train_network
 
 from seqkd.errors import ConfigError, DataError, SeqkdError
 from seqkd.knowledge import Book
 from seqkd.layout import working_in
-from seqkd.losses.deep_interactive import deep_interactive_loss
 from seqkd.shots.data import frame_classes
 from seqkd.shots.fusion import load_teacher
-from seqkd.shots.lessons import draw, lessons, load_corpus
-from seqkd.shots.model import Architecture, ShotNetwork, directory_hash, load_shot_model
+from seqkd.shots.lessons import SongSet, draw, lessons, load_songs
+from seqkd.shots.model import ShotNetwork, directory_hash, load_shot_model
 from seqkd.shots.rates import averaged
 from seqkd.shots.targets import read_targets, write_targets
-from tests.shots.songs import CLASSES, FEATURES, arguments, settings, train_here, write_set
-
-ROOT = Path(__file__).parents[2]
-
+from seqkd.tasks.shots import TASK
+from seqkd.tasks.shots.interactive import all_rounds
+from seqkd.tasks.shots.work import ShotData, SongWork
+from seqkd.training.study import Fitted, Study
+from tests.shots.songs import CLASSES, FEATURES, settings, train_here, write_set
 
 # ---- lessons
 
 
 def test_lessons_at_each_rate(songs_data):
-    corpus = load_corpus(songs_data / "train")
+    corpus = load_songs(songs_data / "train")
     rng = np.random.default_rng(0)
     soft = {key: rng.dirichlet(np.ones(CLASSES), len(frames)) for key, frames in corpus.frames.items()}
     for seconds in (1, 2, 4):
@@ -53,7 +47,7 @@ def test_lessons_at_each_rate(songs_data):
 
 
 def test_a_batch_is_a_function_of_seed_and_update(songs_data):
-    known = lessons(load_corpus(songs_data / "train"))
+    known = lessons(load_songs(songs_data / "train"))
     one, same, later, other = (
         draw(known, batch=4, window=20, seed=seed, update=update) for seed, update in ((1, 5), (1, 5), (1, 6), (2, 5))
     )
@@ -63,7 +57,7 @@ def test_a_batch_is_a_function_of_seed_and_update(songs_data):
 
 
 def test_pieces_are_pieces_and_stay_aligned(songs_data):
-    corpus = load_corpus(songs_data / "train")
+    corpus = load_songs(songs_data / "train")
     soft = {key: np.eye(CLASSES)[classes] for key, classes in corpus.classes.items()}
     known = lessons(corpus, 1, soft)
     batch = draw(known, batch=8, window=30, seed=0, update=0)
@@ -73,7 +67,7 @@ def test_pieces_are_pieces_and_stay_aligned(songs_data):
 
 
 def test_short_songs_shorten_the_batch_and_few_songs_are_repeated(songs_data):
-    known = lessons(load_corpus(songs_data / "train"))
+    known = lessons(load_songs(songs_data / "train"))
     assert draw(known, batch=4, window=1000, seed=0, update=0).frames.shape[1] == 50
     assert draw(known[:2], batch=5, window=10, seed=0, update=0).frames.shape == (5, 10, FEATURES)
 
@@ -81,58 +75,59 @@ def test_short_songs_shorten_the_batch_and_few_songs_are_repeated(songs_data):
 # ---- one phase
 
 
-def objective(**options) -> Distillation:
-    return Distillation(**options)
+def study_of(exp: Path, data: Path, *overrides: str) -> Study:
+    return Study(TASK, settings(exp, data, *overrides))
 
 
-def test_the_objective_is_the_published_one(songs_data):
-    known = lessons(load_corpus(songs_data / "train"))
-    batch = draw(known, batch=3, window=10, seed=0, update=0)
-    logits = torch.randn(3, 10, CLASSES)
-    hard = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch.classes.flatten())
-    torch.testing.assert_close(objective().loss(logits, batch).total, hard)
-    taught = type(batch)(batch.frames, batch.classes, torch.rand(3, 10, CLASSES).softmax(-1))
-    expected = deep_interactive_loss(logits, taught.classes, taught.soft, kd_weight=0.5, temperature=20.0).total
-    assert objective().loss(logits, taught).total.equal(expected)
+PHASE = ["system=student", "model.sizes=[12,8]", "training.updates=60", "training.validate_every=10"]
+PHASE += ["training.batch=8", "training.window=30", "seed=3"]
 
 
-def phase(directory: Path, data: Path, **options) -> tuple[ShotNetwork, list[dict]]:
-    torch.manual_seed(0)
-    network = ShotNetwork(Architecture((12, 8), dropout=0.2), FEATURES)
-    corpora = [load_corpus(data / name) for name in ("train", "dev")]
-    stacked = np.concatenate(list(corpora[0].frames.values())).astype(float)
-    network.normalise(stacked.mean(0), stacked.std(0))
-    settings = TrainingSettings(**{"updates": 60, "validate_every": 10, "batch": 8, "window": 30, "lr": 5e-3} | options)
-    history = train_network(
-        network, *(lessons(c) for c in corpora), directory, settings=settings, distillation=Distillation(), seed=3
-    )
-    return network, history
+def phase(exp: Path, data: Path, *overrides: str) -> tuple[ShotNetwork, Fitted]:
+    study = study_of(exp, data, *PHASE, *overrides)
+    songs = ShotData(study.cfg)
+    model = songs.fresh_model()
+    return model.network, study.fit(SongWork(songs, model, seed=3), phase="phases/0", seed=3)
+
+
+def error_of(network: ShotNetwork, songs: SongSet) -> float:
+    """The share of wrong seconds, counted by hand."""
+    wrong = frames = 0
+    network.eval()
+    for key, classes in songs.classes.items():
+        with torch.no_grad():
+            said = network(torch.from_numpy(songs.frames[key])[None])[0].argmax(-1).numpy()
+        wrong, frames = wrong + int((said != classes).sum()), frames + len(classes)
+    return wrong / frames
 
 
 def test_it_learns_and_keeps_what_does_best_on_dev(songs_data, tmp_path):
-    network, history = phase(tmp_path, songs_data)
-    dev = lessons(load_corpus(songs_data / "dev"))
+    network, fitted = phase(tmp_path, songs_data)
+    history = fitted.history
     errors = [row["dev_error"] for row in history]
     assert [row["step"] for row in history] == [10, 20, 30, 40, 50, 60]
-    assert measure(network, dev)[0] == min(errors) < errors[0]
+    assert error_of(network, load_songs(songs_data / "dev")) == pytest.approx(min(errors))
+    assert fitted.value == min(errors) < errors[0]
     assert history[-1]["train"]["total"] < history[0]["train"]["total"] / 1.5
     assert min(errors) < 0.6  # chance is 7/8
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["history.json", "weights.safetensors"]
-    again, rows = phase(tmp_path, songs_data)
-    assert rows == history and all(again.state_dict()[k].equal(v) for k, v in network.state_dict().items())
+    place = tmp_path / "student" / "seed3" / "phases" / "0"
+    assert sorted(path.name for path in place.iterdir()) == ["history.json", "weights.safetensors"]
+    again, read = phase(tmp_path, songs_data)
+    assert read == fitted and all(again.state_dict()[k].equal(v) for k, v in network.state_dict().items())
 
 
 def test_a_damaged_state_starts_the_phase_again(songs_data, tmp_path):
     whole, _ = phase(tmp_path / "whole", songs_data)
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "state.pt").write_bytes(b"PK\x03\x04 torn")
+    checkpoints = tmp_path / "other" / "student" / "seed3" / "phases" / "0" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    (checkpoints / "resume-step=20.ckpt").write_bytes(b"PK\x03\x04 torn")
     other, _ = phase(tmp_path / "other", songs_data)
     assert all(other.state_dict()[k].equal(v) for k, v in whole.state_dict().items())
 
 
 def test_a_loss_that_runs_away_is_one_sentence(songs_data, tmp_path):
     with pytest.raises(SeqkdError, match=r"the training loss is not finite by update .* lower training.lr"):
-        phase(tmp_path, songs_data, lr=1e37, gradient_clip=1e37)
+        phase(tmp_path, songs_data, "training.lr=1e37", "training.gradient_clip=0")
 
 
 # ---- targets
@@ -166,11 +161,11 @@ def summary(run: Path) -> dict:
 def test_the_teacher_is_its_assistants(songs_data, shots_exp):
     teacher = load_teacher(shots_exp / "teacher" / "seed0" / "model")
     one = load_shot_model(shots_exp / "assistant_1s" / "seed0" / "model")
-    frames = load_corpus(songs_data / "test").frames["song000"]
+    frames = load_songs(songs_data / "test").frames["song000"]
     assert (teacher.assistants[0].posteriors(frames) == one.posteriors(frames)).all()
     assert [model.seconds for model in teacher.assistants] == [1, 2, 4]
     assert summary(shots_exp / "teacher" / "seed0")["parameters"] == 3 * one.network.parameter_count()
-    corpus = load_corpus(songs_data / "train")
+    corpus = load_songs(songs_data / "train")
     stored = read_targets(
         shots_exp / "teacher" / "seed0" / "targets",
         teacher=directory_hash(shots_exp / "teacher" / "seed0" / "model"),
@@ -193,37 +188,37 @@ def test_students_have_equal_budgets_and_one_beginning(songs_data, shots_exp, tm
     configs = [yaml.safe_load((run / "config.yaml").read_text()) for run in (student, taught)]
     for key in ("model", "training", "data", "seed", "features"):
         assert configs[0][key] == configs[1][key]
-    assert configs[1]["teacher"] == directory_hash(exp / "teacher" / "seed0" / "model")
+    assert configs[0]["made_from"] == {}
+    assert configs[1]["made_from"] == {"teacher": directory_hash(exp / "teacher" / "seed0" / "model")}
     hard, soft = (json.loads((run / "history.json").read_text())["rows"] for run in (student, taught))
     assert all("kd" not in row["train"] for row in hard) and all(row["train"]["kd"] > 0 for row in soft)
     assert [row["step"] for row in hard] == [4, 8, 12, 16, 20, 24, 28, 32, 36]
     kept = load_shot_model(student / "model").network
-    dev = lessons(load_corpus(songs_data / "dev"))
-    assert (
-        measure(kept, dev)[0] == pytest.approx(min(row["dev_error"] for row in hard)) == summary(student)["dev_error"]
-    )
+    least = min(row["dev_error"] for row in hard)
+    assert error_of(kept, load_songs(songs_data / "dev")) == pytest.approx(least) == summary(student)["best_dev_error"]
     rounds = summary(dil)["rounds"]
     parts = {"student", "teacher", "assistant_1s", "assistant_2s", "assistant_4s", "seconds"}
     assert all(set(row) == parts for row in rounds)
-    assert rounds[0]["assistant_2s"] == summary(exp / "assistant_2s" / "seed0")["dev_error"]
-    assert not (dil / "rounds").exists() and not (student / "phase").exists()
+    assert rounds[0]["assistant_2s"] == summary(exp / "assistant_2s" / "seed0")["best_dev_error"]
+    assert not (dil / "phases").exists() and not (student / "phases").exists()
     # Its last teacher is that of the round that was kept.
     assert directory_hash(last / "model") == directory_hash(dil / "teacher")
-    assert summary(last)["dev_error"] == rounds[summary(dil)["round"]]["teacher"]
-    assert summary(dil)["dev_error"] == min(row["student"] for row in rounds)
+    assert summary(last)["best_dev_error"] == rounds[summary(dil)["round"]]["teacher"]
+    assert summary(dil)["best_dev_error"] == min(row["student"] for row in rounds)
 
 
 @pytest.mark.parametrize("restart", [False, True])
 def test_a_round_is_the_student_teaching_its_teachers_and_they_the_student(songs_data, shots_exp, tmp_path, restart):
     exp = copied(shots_exp, tmp_path / "exp")
-    study = Study(settings(exp, songs_data, "system=dil", f"interaction.restart={restart}"))
-    rounds = all_rounds(study, load_teacher(exp / "teacher" / "seed0" / "model"))
+    study = study_of(exp, songs_data, "system=dil", f"interaction.restart={restart}")
+    data = ShotData(study.cfg)
+    rounds = all_rounds(study, data, load_teacher(exp / "teacher" / "seed0" / "model"))
     first, second = next(rounds), next(rounds)
-    place = study.directory / "rounds" / "1"
-    frames = study.train.frames["song000"]
-    terms = lambda name: json.loads((place / name / "history.json").read_text())["rows"][0]["train"]  # noqa: E731
+    place = study.directory / "phases" / "round1"
+    frames = data.train.frames["song000"]
+    terms = lambda name: json.loads((place / name / "history.json").read_text())["history"][0]["train"]  # noqa: E731
     for name in ("assistant_1s", "assistant_2s", "assistant_4s", "student"):
-        assert terms(name)["kd"] > 0 and terms(name)["hard"] > 0
+        assert terms(name)["kd"] > 0 and terms(name)["labels"] > 0
     # The student of round 0 teaches the assistants, they are the teacher of round 1, and it teaches the student.
     stored = {name: Book.open(place / name).read("song000").probs().numpy() for name in ("student_targets", "targets")}
     assert np.abs(stored["student_targets"] - first.student.posteriors(frames)).max() < 2e-3  # 16 bits
@@ -233,7 +228,7 @@ def test_a_round_is_the_student_teaching_its_teachers_and_they_the_student(songs
         assert all(now.network.state_dict()[name].equal(value) for name, value in weights.items())
         assert any(not old[name].equal(value) for name, value in weights.items())
     assert second.teacher.co_occurrence is first.teacher.co_occurrence  # of inputs and hard labels alone
-    assert second.errors["student"] == pytest.approx(measure(second.student.network, lessons(study.dev))[0])
+    assert second.errors["student"] == pytest.approx(error_of(second.student.network, data.dev))
 
 
 def test_interaction_without_rounds_is_plain_distillation(songs_data, shots_exp, tmp_path):
@@ -286,12 +281,13 @@ def test_changed_songs_train_anew(tmp_path):
 
 
 def test_what_comes_first_is_asked_for(songs_data, tmp_path):
-    for system, says in {
-        "teacher": r"assistant_1s/seed0 has no finished model; run ./run.sh --stage teachers",
-        "student_kd": r"teacher/seed0 has no finished model; run ./run.sh --stage teachers",
-        "dil": r"teacher/seed0 has no finished model; run ./run.sh --stage teachers",
-        "teacher_dil": r"dil/seed0 has no finished model; run ./run.sh --stage students",
+    for system, needed in {
+        "teacher": "assistant_1s",
+        "student_kd": "teacher",
+        "dil": "teacher",
+        "teacher_dil": "dil",
     }.items():
+        says = rf"{needed}/seed0 has no finished model, and {system} needs it; run ./run.sh --stage teachers"
         with pytest.raises(ConfigError, match=says):
             train_here(tmp_path, songs_data, system)
 
@@ -301,9 +297,10 @@ def test_what_comes_first_is_asked_for(songs_data, tmp_path):
     [
         ("training.updates=0", "training.updates is 0; expected at least 1"),
         ("training.lr=0", "training.lr is 0; expected more than 0"),
-        ("distillation.temperature=0", "distillation.temperature is 0; expected more than 0"),
-        ("distillation.kd_weight=1.5", "distillation.kd_weight is 1.5; expected a share from 0 to 1"),
-        ("model.sizes=[]", r"model.sizes is \[\]; expected a whole"),
+        ("system.objective.kd.temperature=0", "setting system.objective.kd.temperature is 0; expected more than 0"),
+        ("system.objective.kd.weight=-1", "setting system.objective.kd.weight is -1; expected at least 0"),
+        ("interaction.rounds=-1", "interaction.rounds is -1; expected at least 0"),
+        ("model.sizes=[]", r"model.sizes is \[\]; expected one size"),
         ("interaction.patience=0", "interaction.patience is 0; expected at least 1"),
         ("teacher.codes=500", "fewer than the 500 codes of the teacher"),
     ],
@@ -323,31 +320,3 @@ def test_two_processes_do_not_share_a_run(tmp_path):
         working_in(tmp_path / "run", {"a": 1}),
     ):
         pass
-
-
-# ---- kill -9
-
-
-@pytest.mark.timeout(170)
-def test_kill_and_resume_is_bit_for_bit(songs_data, shots_exp, tmp_path):
-    options = ["training.updates=60", "training.validate_every=5", "interaction.patience=3"]
-    whole, killed = (copied(shots_exp, tmp_path / name) for name in ("whole", "killed"))
-    (expected,) = train_here(whole, songs_data, "dil", overrides=options)
-    rounds = killed / "dil" / "seed0" / "rounds"
-    command = [sys.executable, "-m", "seqkd.cli.main", "train", "--one"]
-    for place in ("0/student/state.pt", "1/assistant_2s/state.pt"):  # in round 0, and while the student teaches back
-        with subprocess.Popen(
-            [*command, *arguments(killed, songs_data, "system=dil", *options)], cwd=ROOT, stdout=subprocess.DEVNULL
-        ) as process:
-            while process.poll() is None and not (rounds / place).exists():
-                time.sleep(0.005)
-            assert process.poll() is None, f"the run ended before {place}"
-            process.kill()
-        assert not (killed / "dil" / "seed0" / "summary.json").exists()
-    (got,) = train_here(killed, songs_data, "dil", overrides=options)
-    for part in ("model", "teacher"):
-        assert directory_hash(got / part) == directory_hash(expected / part)
-    rows = [
-        [{k: v for k, v in row.items() if k != "seconds"} for row in summary(run)["rounds"]] for run in (expected, got)
-    ]
-    assert rows[0] == rows[1]

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 from omegaconf import DictConfig
-from seqkd.training.objective import Objective
 
 from seqkd.cli.main import main
 from seqkd.data.batches import load_corpus, training_batches
@@ -18,12 +17,15 @@ from seqkd.data.specaugment import SpecAugment
 from seqkd.data.tokens import Tokenizer
 from seqkd.errors import ConfigError, DataError
 from seqkd.knowledge import Book, info
+from seqkd.layout import plain
+from seqkd.losses import Objective
+from seqkd.losses.build import objective_of
 from seqkd.teachers import CheckpointTeacher, EnsembleTeacher
 from seqkd.teachers.ctc_book import open_book, pages_of, plans
 from seqkd.teachers.making import make
 from seqkd.teachers.own import dev_losses, live_teacher, teacher_ids, weights_of
 from tests.runs import arguments, settings, train_here
-from tests.training.test_module import made
+from tests.training.steps import speech
 
 SHIFT = 40.0  # ms
 
@@ -38,10 +40,12 @@ def configured(exp: Path, tones: Path, *overrides: str) -> DictConfig:
     return settings(exp, tones, "book=dense", "book.seeds=3", "system=kd", *overrides)
 
 
+def chosen(cfg: DictConfig) -> Objective:
+    return objective_of(plain(cfg.system.objective))
+
+
 def opened(cfg: DictConfig, utterances: list[str] = ()) -> Book:
-    return open_book(
-        cfg, Objective(**cfg.system.objective), Tokenizer.load(Path(cfg.tokens.directory)), SHIFT, utterances
-    )
+    return open_book(cfg, chosen(cfg), Tokenizer.load(Path(cfg.tokens.directory)), SHIFT, utterances)
 
 
 def gradient(module: Any, batch: Any) -> torch.Tensor:
@@ -50,33 +54,40 @@ def gradient(module: Any, batch: Any) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    "objective",
+    "system",
     [
-        {"kd_weight": 1.0},
-        {"kd_weight": 1.0, "teacher_view": "clean", "distance": "kl", "temperature": 2.0},
-        {"kd_weight": 1.0, "passes": 2, "consistency_weight": 0.5, "views": "independent"},
-        {"kd_weight": 0.5, "form": "guided"},
-        {"kd_weight": 0.5, "distance": "kl", "select": "nonblank"},
+        ["system=kd"],
+        [
+            *("system=kd", "system.teacher_view=clean", "system.objective.kd.distance=kl"),
+            "+system.objective.kd.temperature=2.0",
+        ],
+        ["system=cons_kd_specaugment", "system.objective.consistency.weight=0.5"],
+        ["system=guided", "system.objective.kd.weight=0.5"],
+        [
+            *("system=kd", "system.objective.kd.weight=0.5", "system.objective.kd.distance=kl"),
+            "+system.objective.kd.select=nonblank",
+        ],
     ],
+    ids=" ".join,
 )
-def test_the_book_gives_the_gradient_of_the_live_teacher(exp: Path, tones: Path, objective: dict[str, Any]) -> None:
-    overrides = [f"+system.objective.{name}={value}" for name, value in objective.items()]
-    cfg = configured(exp, tones, *(one.lstrip("+") for one in overrides), "student.augment.warp=0")
+def test_the_book_gives_the_gradient_of_the_live_teacher(exp: Path, tones: Path, system: list[str]) -> None:
+    cfg = configured(exp, tones, *system, "student.augment.warp=0")
     make(cfg, [cfg])
-    chosen, tokenizer = Objective(**cfg.system.objective), Tokenizer.load(exp / "tokens")
+    objective, tokenizer = chosen(cfg), Tokenizer.load(exp / "tokens")
+    view = {name: cfg.system[name] for name in ("passes", "masks", "teacher_view")}
     corpus = load_corpus(tones, ["train"], tokenizer)
-    knowledge = pages_of(cfg, opened(cfg, list(corpus.transcripts)), chosen, rank=0)
+    knowledge = pages_of(cfg, opened(cfg, list(corpus.transcripts)), rank=0)
     ids = list(corpus.transcripts)[:5]
     batch = next(iter(training_batches(corpus, [ids], 0, knowledge)))
     augment, teacher = SpecAugment(**cfg.student.augment), live_teacher(cfg)
-    read = gradient(made(teacher, tokenizer, chosen, augment), batch)
+    read = gradient(speech(teacher, tokenizer, objective, augment, **view), batch)
 
-    live = made(teacher, tokenizer, chosen, augment)
+    live = speech(teacher, tokenizer, objective, augment, **view)
     pages = batch.pages
     batch.pages = None
     if pages.seeds is not None:  # the live teacher hears the very masks that the book replays
         draws = iter([augment.replay(ids, seeds, "cpu") for seeds in pages.seeds])
-        live.augment = Drawn(augment, draws)
+        live.work.augment = Drawn(augment, draws)
     heard = gradient(live, batch)
     assert heard.norm() > 0
     torch.testing.assert_close(read, heard, rtol=2e-3, atol=2e-3 * float(heard.abs().max()))
@@ -122,11 +133,11 @@ def test_one_and_three_processes_make_the_same_book(exp: Path, tones: Path) -> N
 def test_seeds_depend_on_run_update_and_rank(exp: Path, tones: Path) -> None:
     cfg = configured(exp, tones)
     make(cfg, [cfg])
-    book, objective = opened(cfg), Objective(**cfg.system.objective)
+    book = opened(cfg)
     ids = list(book.utterances)
 
     def seeds(step: int, rank: int = 0, run: int = 0) -> list[list[int]]:
-        return pages_of(configured(exp, tones, f"seed={run}"), book, objective, rank)(ids, step).seeds
+        return pages_of(configured(exp, tones, f"seed={run}"), book, rank)(ids, step).seeds
 
     assert seeds(3) == seeds(3)
     assert len({str(seeds(3)), str(seeds(4)), str(seeds(3, rank=1)), str(seeds(3, run=1))}) == 4
@@ -159,7 +170,7 @@ def test_live_there_is_no_book(exp: Path, tones: Path, capsys: pytest.CaptureFix
 
 
 def test_systems_share_a_book(exp: Path, tones: Path) -> None:
-    kd, clean = configured(exp, tones), configured(exp, tones, "system.objective.teacher_view=clean")
+    kd, clean = configured(exp, tones), configured(exp, tones, "system.teacher_view=clean")
     more = configured(exp, tones, "system=kd_unlabelled")
     alone = configured(exp, tones, "system=student")
     found = plans([kd, more, clean, alone])
@@ -175,7 +186,7 @@ def test_systems_share_a_book(exp: Path, tones: Path) -> None:
         seconds = sum(plan.sets(free, tokenizer).corpus.seconds().values())
         assert plan.seeds(free, tokenizer) == math.ceil(50 * 8 / seconds) > 1
     assert found[0].seeds(free, tokenizer) > found[1].seeds(free, tokenizer)
-    other = configured(exp, tones, "system.objective.time_mask_factor=2")
+    other = configured(exp, tones, "system.time_mask_factor=2")
     with pytest.raises(ConfigError, match="system kd masks its features otherwise than the systems before it"):
         plans([kd, other])
 
@@ -187,7 +198,7 @@ def test_systems_share_a_book(exp: Path, tones: Path) -> None:
             ["student.augment.time_width=7"],
             r"was made with masks \(.*time_width 20.*\) and the student is trained",
         ),
-        (["system.objective.temperature=3", "book=sampled"], r"was made at temperature 1 and the student wants 3"),
+        (["+system.objective.kd.temperature=3", "book=sampled"], r"was made at temperature 1 and the student wants 3"),
         (["student.augment.warp=0"], r"was made with time-warp \(frames 5\), which moves frames, and the student"),
         (["features.num_mel_bins=24"], r"has features num_mel_bins 20 and the student num_mel_bins 24"),
         (["system=cons_kd_specaugment"], r"passes that are masked independently share one time-warp"),
@@ -204,7 +215,7 @@ def test_a_book_that_does_not_fit_is_refused(exp: Path, tones: Path, change: lis
 def test_another_teacher_tokenizer_clock_or_set_is_refused(exp: Path, tones: Path) -> None:
     cfg = configured(exp, tones)
     make(cfg, [cfg])
-    objective, tokenizer = Objective(**cfg.system.objective), Tokenizer.load(exp / "tokens")
+    objective, tokenizer = chosen(cfg), Tokenizer.load(exp / "tokens")
     with pytest.raises(ConfigError, match=r"has frame shift in ms 40 and the student 20"):
         open_book(cfg, objective, tokenizer, 20.0, [])
     with pytest.raises(DataError, match=r"has no utterance 's1-dev001'"):
@@ -213,8 +224,8 @@ def test_another_teacher_tokenizer_clock_or_set_is_refused(exp: Path, tones: Pat
     other = configured(exp, tones, f"teacher.import_from={exp}/teacher/seed1/model")
     with pytest.raises(ConfigError, match=r"has teachers teacher \(\w+\) and the student \w+; name the book"):
         opened(other)
-    with pytest.raises(ConfigError, match=r"clean: no book here; let the teacher run by book="):
-        train_here(exp, tones, "kd", "book=dense", "system=kd", "system.objective.teacher_view=clean")
+    with pytest.raises(ConfigError, match=r"clean: no book here; run stage 5 first, or let the teacher run by book="):
+        train_here(exp, tones, "kd", "book=dense", "system=kd", "system.teacher_view=clean")
 
 
 def test_a_regularised_book_needs_transcripts(exp: Path, tones: Path) -> None:

@@ -15,13 +15,13 @@ from seqkd.data.tokens import Tokenizer
 from seqkd.errors import ConfigError, DataError
 from seqkd.knowledge import Book
 from seqkd.layout import run_directory
-from seqkd.tasks.asr import decode, make_tokens, train
+from seqkd.tasks.asr import TASK, make_tokens
 from seqkd.teachers.ctc_book import book_directory
 from seqkd.teachers.importing import import_teacher
 from seqkd.teachers.listeners import ElsewhereListener, Sets, listeners
 from seqkd.teachers.making import make, pages_to_make
 from seqkd.teachers.transcript_targets import open_transcripts, targets_of
-from seqkd.training.run import train as train_ctc
+from seqkd.training.run import train
 from tests.runs import settings
 from tests.teachers.external import tiny_teachers
 
@@ -60,7 +60,7 @@ def whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("teacher", ["wav2vec2", "torchaudio_model"])
 def test_frames_are_taught(tmp_path: Path, tones: Path, teacher: str, request: pytest.FixtureRequest) -> None:
     cfg = configured(tmp_path, tones, request.getfixturevalue(teacher))
-    train(settings_of(cfg, system="teacher"))
+    train(TASK, settings_of(cfg))
     assert pages_to_make(cfg, [cfg]) == 24
     make(cfg, [cfg])
     assert pages_to_make(cfg, [cfg]) == 0
@@ -71,19 +71,19 @@ def test_frames_are_taught(tmp_path: Path, tones: Path, teacher: str, request: p
     ids = list(book.utterances)[:3]
     for utterance, expected in zip(ids, heard.answers(sets, ids), strict=True):
         torch.testing.assert_close(book.read(utterance).log_probs(), expected, rtol=2e-3, atol=2e-3)
-    run = train_ctc(cfg)
+    run = train(TASK, cfg)
     row = json.loads((run / "history.json").read_text())["rows"][0]["train"]
     assert row["kd"] > 0
     assert Book.open(book_directory(cfg, "clean", False)).manifest.hash in (run / "config.yaml").read_text()
-    decode(cfg, "teacher", 0, "dev")
+    TASK.decode(cfg, run_directory(cfg, "teacher", 0), "dev")
     text = (run_directory(cfg, "teacher", 0) / "decode_dev" / "text").read_text().splitlines()
     assert [line.split()[0] for line in text] == sorted(line.split()[0] for line in (tones / "dev" / "text").open())
 
 
-def settings_of(cfg: DictConfig, *, system: str) -> DictConfig:
-    """The same settings of another system."""
+def settings_of(cfg: DictConfig) -> DictConfig:
+    """The same settings of the teacher."""
     other = cfg.copy()
-    other.system.name, other.system.role = system, "teacher"
+    other.system.name, other.system.role, other.system.procedure = "teacher", "teacher", "seqkd.tasks.asr.teacher"
     return other
 
 
@@ -97,10 +97,10 @@ def test_one_that_writes_teaches_by_its_transcripts(
     assert pages_to_make(cfg, [cfg]) == 0
     found = open_transcripts(cfg)
     assert len(found.entries) == 36
-    row = json.loads((train_ctc(cfg) / "history.json").read_text())["rows"][0]["train"]
+    row = json.loads((train(TASK, cfg) / "history.json").read_text())["rows"][0]["train"]
     assert row.keys() >= {"ctc", "kd"}
     import_teacher(cfg)
-    decode(cfg, "teacher", 0, "dev")
+    TASK.decode(cfg, run_directory(cfg, "teacher", 0), "dev")
     assert not (run_directory(cfg, "teacher", 0) / "decode_dev" / "hyp.jsonl").exists()  # it states no confidence
 
 
@@ -118,10 +118,10 @@ def test_units_of_another_kind_fall_back_to_transcripts(
     sets = Sets.of(tones, ["train"], tokenizer)
     batch = targets_of(cfg, sets.corpus, tokenizer)(list(sets.corpus.transcripts)[:3], 0)
     assert tokenizer.decode(batch.targets[0, 0, : batch.lengths[0, 0]].tolist()) == "do re"
-    row = json.loads((train_ctc(cfg) / "history.json").read_text())["rows"][0]["train"]
+    row = json.loads((train(TASK, cfg) / "history.json").read_text())["rows"][0]["train"]
     assert row.keys() == {"total", "ctc", "kd", "consistency"}
-    with pytest.raises(ConfigError, match=r"system guided learns frame by frame \(objective.form guided\), but all"):
-        train_ctc(configured(tmp_path, tones, teacher, "system=guided"))
+    with pytest.raises(ConfigError, match=r"system guided learns frame by frame \(term kd: Guided\), but all"):
+        train(TASK, configured(tmp_path, tones, teacher, "system=guided"))
 
 
 def test_one_trained_here_may_teach_by_transcripts(tone_exp: Path, tones: Path, tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_one_trained_here_may_teach_by_transcripts(tone_exp: Path, tones: Path, 
     cfg = settings(tmp_path / "exp", tones, "book=sequence", "system=kd", "student.training.updates=4")
     make(cfg, [cfg])
     assert len(open_transcripts(cfg).entries) == 24
-    train_ctc(cfg)
+    train(TASK, cfg)
     # Back to frames: what is there of the other kind must not be read.
     dense = settings(tmp_path / "exp", tones, "book=dense", "book.seeds=2", "system=kd")
     assert pages_to_make(dense, [dense]) == 48
@@ -162,13 +162,13 @@ def test_several_from_anywhere_are_averaged(
         torch.testing.assert_close(book.read(utterance).probs(), expected, rtol=2e-3, atol=1e-3)
     other = configured(tmp_path, tones, wav2vec2)
     with pytest.raises(ConfigError, match=r"has teachers \S+ \(\w+\) with weight 0.25 and .* and the student"):
-        train_ctc(other)
+        train(TASK, other)
 
 
 def test_elsewhere_cannot_run_beside(tmp_path: Path, tones: Path, wav2vec2: Path) -> None:
     cfg = configured(tmp_path, tones, wav2vec2, "book=live")
     with pytest.raises(ConfigError, match=r"hears audio and cannot run beside students, .* book=dense instead"):
-        train_ctc(cfg)
+        train(TASK, cfg)
 
 
 def test_what_is_wrong_with_a_teacher_is_one_sentence(

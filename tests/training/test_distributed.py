@@ -122,8 +122,12 @@ def test_two_processes_train_as_one(name: str, place_of: Callable[[Kind], Place]
         if key.startswith("gradient."):
             assert scale > 0, f"{key} is 0"
             torch.testing.assert_close(two[key], mine, rtol=1e-4, atol=1e-6 * scale + 1e-7)
-        else:
-            torch.testing.assert_close(two[key], mine, rtol=1e-3, atol=1e-4)
+            continue
+        # Adam makes steps of noise where a gradient is 0 but for rounding, as that of an attention's key biases.
+        gradient = one.get(f"gradient.model.{key.partition('.')[2]}")
+        moved = torch.ones_like(mine, dtype=torch.bool) if gradient is None else gradient.abs() > 1e-6
+        assert moved.any(), key
+        torch.testing.assert_close(two[key][moved], mine[moved], rtol=1e-3, atol=1e-4)
     assert len(rows) == len(other_rows) == 3
     for mine, theirs in zip(rows, other_rows, strict=True):
         assert theirs == pytest.approx(mine, rel=1e-4)

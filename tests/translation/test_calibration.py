@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sacrebleu.metrics import lib_ter
 
-from seqkd.statistics.calibration import Calibration, aligned_tokens, bins_by_item, diagram_of
+from seqkd.scoring.tables import aligned_tokens
+from seqkd.statistics.calibration import Calibration, bins_by_item, diagram_of
 from seqkd.statistics.measures import ece
 from seqkd.translation.forced import Forced
 from seqkd.translation.inference import correct_tokens
