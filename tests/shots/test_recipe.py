@@ -38,6 +38,7 @@ def test_presets_fit(preset):
     for system in systems:
         chosen = compose(args, *system_overrides(cfg, system, 0)).system
         assert chosen.name == system and chosen.control in (None, *systems)
+        objective_of(OmegaConf.to_container(chosen.objective))
     if "sets" in cfg.corpus:
         assert {cfg.sets.train, cfg.sets.dev, *cfg.sets.test} == set(cfg.corpus.sets)
 
