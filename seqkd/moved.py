@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 # Old name: new name, both below seqkd.
 MOVED = {
@@ -60,7 +61,7 @@ MOVED = {
     "scoring.translation_bootstrap": "statistics.bootstrap",
     "scoring.translation_comparisons": "experiment.findings",
     "scoring.translation_experiment": "experiment.read",
-    "scoring.translation_figures": "tasks.sections.translation_figures",
+    "scoring.translation_figures": "tasks.translation.figures",
     "scoring.translation_files": "translation.files",
     "scoring.translation_measures": "translation.measures",
     "scoring.translation_report": "experiment.report",
@@ -75,8 +76,8 @@ MOVED = {
     "shots.export_otio": "shots.editing.export_otio",
     "shots.export_text": "shots.editing.export_text",
     "shots.features": "shots.listening.features",
-    "shots.figures": "tasks.sections.shots_figures",
-    "shots.findings": "tasks.sections.shots",
+    "shots.figures": "tasks.shots.figures",
+    "shots.findings": "tasks.shots.sections",
     "shots.imports": "corpora.songs.imports",
     "shots.instruments": "corpora.songs.instruments",
     "shots.report": "experiment.report",
@@ -132,6 +133,18 @@ class _Moved(MetaPathFinder, Loader):
     def exec_module(self, module: ModuleType) -> None:
         """It has been executed; take back what the import system has written into it."""
         module.__spec__ = self._own
+
+
+def renamed(module: str, **names: str) -> Callable[[str], Any]:
+    """A ``__getattr__`` for a module: names of it that are others now, for one release."""
+
+    def find(name: str) -> Any:
+        if name not in names:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        warnings.warn(f"{module}.{name} is now {names[name]}; it goes with the next release", DeprecationWarning, 2)
+        return getattr(sys.modules[module], names[name])
+
+    return find
 
 
 def install() -> None:

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from seqkd.cli.settings import parse, parser
 from seqkd.config import compose
-from seqkd.translation.pairs import Pair, write_pairs
+from seqkd.translation.pairs import SentencePair, write_pairs
 from tests.runs import start_training
 
 WORDS = dict(zip("one two three four five six".split(), "eins zwei drei vier fünf sechs".split(), strict=True))  # noqa: SIM905
@@ -31,7 +31,7 @@ def make_pairs(data: Path, name: str, count: int, seed: int) -> None:
     for number in range(count):
         words = rng.choices(list(WORDS), k=rng.randint(1, 5))
         target = ["fuenf" if word == "five" and rng.random() < 0.3 else WORDS[word] for word in words]
-        pairs.append(Pair(f"{name}-{number:04d}", " ".join(words), " ".join(target)))
+        pairs.append(SentencePair(f"{name}-{number:04d}", " ".join(words), " ".join(target)))
     write_pairs(data / name, pairs)
 
 

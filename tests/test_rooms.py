@@ -1,5 +1,6 @@
 """The rooms of the package: how large they are, and which may import which."""
 
+import ast
 import shutil
 import subprocess
 import sys
@@ -30,6 +31,16 @@ def test_no_module_is_longer_than_one_can_read():
         path: len(path.read_text(encoding="utf-8").splitlines()) for paths in folders().values() for path in paths
     }
     assert {path.relative_to(PACKAGE).as_posix(): lines for path, lines in lengths.items() if lines > LINES} == {}
+
+
+def test_a_name_means_one_thing():
+    places: dict[str, list[str]] = {}
+    for path in (path for paths in folders().values() for path in paths):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(path.relative_to(PACKAGE).as_posix())
+    assert len(places) > 200
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
 
 
 UPWARDS = {  # module, a line that is to be found there, and the edge that it adds

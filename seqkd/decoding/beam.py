@@ -14,7 +14,7 @@ from seqkd.models.seq2seq import Seq2SeqModel
 
 
 @dataclass(frozen=True)
-class Hypothesis:
+class TextHypothesis:
     """What was written for a sentence.
 
     Attributes:
@@ -50,7 +50,7 @@ def beam_search(
     length_penalty: float = 1.0,
     max_ratio: float = 1.5,
     max_extra: int = 10,
-) -> list[list[Hypothesis]]:
+) -> list[list[TextHypothesis]]:
     """Find the best target sequences of each source; ``beam`` 1 is greedy search.
 
     A sentence is done when ``beam`` of its hypotheses have ended; one that ends counts only where it is among the
@@ -71,7 +71,7 @@ def beam_search(
     """
     device = source.device
     longest = [int(max_ratio * length) + max_extra for length in source_lengths.tolist()]
-    finished: list[list[Hypothesis]] = [[] for _ in longest]
+    finished: list[list[TextHypothesis]] = [[] for _ in longest]
     if not finished:
         return []
     alive = list(range(len(longest)))  # the sentence of each group of K rows
@@ -103,7 +103,7 @@ def beam_search(
                     going.append(Partial([*before.tokens, token], [*before.confidences, probability], log_prob, origin))
                 elif rank < beam:
                     score = log_prob / (length + 1) ** length_penalty
-                    finished[sentence].append(Hypothesis(before.tokens, before.confidences, probability, score))
+                    finished[sentence].append(TextHypothesis(before.tokens, before.confidences, probability, score))
             if going and len(finished[sentence]) < beam:
                 # Where fewer than K go on, the first stands in for the others, without a chance.
                 spare = replace(going[0], log_prob=-torch.inf)

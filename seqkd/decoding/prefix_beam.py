@@ -18,7 +18,7 @@ from seqkd.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class Hypothesis:
+class CtcHypothesis:
     """One entry of an n-best list.
 
     Attributes:
@@ -38,7 +38,7 @@ def prefix_beam_search(
     blank: int = 0,
     beam_size: int = 8,
     token_min_logp: float = -10.0,
-) -> list[list[Hypothesis]]:
+) -> list[list[CtcHypothesis]]:
     """Search for the most probable token sequences, each summed over its alignments.
 
     The algorithm is that of Hannun et al. (arXiv:1408.2873), without a language model.
@@ -68,7 +68,7 @@ def prefix_beam_search(
     ]
 
 
-def _search(probs: np.ndarray, blank: int, beam_size: int, threshold: float) -> list[Hypothesis]:
+def _search(probs: np.ndarray, blank: int, beam_size: int, threshold: float) -> list[CtcHypothesis]:
     """Search one utterance; ``probs`` is (T, C)."""
     # Linear probabilities, rescaled after each frame to 1 for the best prefix: what underflows in float64
     # beside that one would survive no beam, and the inner loop takes no logarithm.
@@ -97,7 +97,7 @@ def _search(probs: np.ndarray, blank: int, beam_size: int, threshold: float) -> 
         best = kept[0][0]
         log_scale += math.log(best)
         beam = {prefix: (ending_in_blank[prefix] / best, ending_in_token[prefix] / best) for _, prefix in kept}
-    return [Hypothesis(list(prefix), log_scale + math.log(sum(p))) for prefix, p in beam.items()]
+    return [CtcHypothesis(list(prefix), log_scale + math.log(sum(p))) for prefix, p in beam.items()]
 
 
 def _extensions(frame: np.ndarray, blank: int, threshold: float) -> list[tuple[int, float]]:

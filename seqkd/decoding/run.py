@@ -52,14 +52,14 @@ def decode_run(cfg: DictConfig, run: Path, name: str) -> None:
 
 
 @dataclass(frozen=True)
-class Decoded:
+class DecodedSpeech:
     """A transcript, and the probability of each of its words."""
 
     text: str
     confidences: list[float]
 
 
-def write_decoded(output: Path, hypotheses: Mapping[str, Decoded], made_by: Mapping[str, Any]) -> None:
+def write_decoded(output: Path, hypotheses: Mapping[str, DecodedSpeech], made_by: Mapping[str, Any]) -> None:
     """Write the files of a decoding, last ``decode.json``, which says what it was made by.
 
     Without confidences (of a teacher that states none) there is no ``hyp.jsonl``.
@@ -90,7 +90,7 @@ def recognize(
     max_duration: float,
     gpu: bool,
     fusion: Fusion | None = None,
-) -> dict[str, Decoded]:
+) -> dict[str, DecodedSpeech]:
     """Hypotheses by utterance id; ``beam`` 1 is greedy; with ``fusion`` they are made of a lexicon's words.
 
     Features must be those the model was trained on.
@@ -107,12 +107,14 @@ def recognize(
             best = [found[0].tokens for found in prefix_beam_search(batch.logits, batch.lengths, beam_size=beam)]
         for utterance, logits, length, tokens in zip(batch.ids, batch.logits, batch.lengths, best, strict=True):
             sure = token_confidences(logits[:length], tokens, blank=tokenizer.blank)
-            hypotheses[utterance] = Decoded(tokenizer.decode(tokens), word_confidences(tokens, sure, tokenizer.decode))
+            hypotheses[utterance] = DecodedSpeech(
+                tokenizer.decode(tokens), word_confidences(tokens, sure, tokenizer.decode)
+            )
     return hypotheses
 
 
 @dataclass(frozen=True)
-class Outputs:
+class BatchOutputs:
     """What a model says of a batch, on the CPU: ``logits`` (B, T, C), ``lengths`` (B,)."""
 
     ids: list[str]
@@ -123,7 +125,7 @@ class Outputs:
 @torch.no_grad()
 def outputs(
     model: CtcModel, tokenizer: Tokenizer, data: Path, name: str, max_duration: float, gpu: bool
-) -> Iterator[Outputs]:
+) -> Iterator[BatchOutputs]:
     """Run a model over a set, batch by batch. Raises DataError when the set's features are not the model's."""
     device = torch.device("cuda" if gpu else "cpu")
     model.to(device)
@@ -132,4 +134,4 @@ def outputs(
         raise DataError(f"{data / name} has features {corpus.store.settings}, the model {model.features}")
     for batch in evaluation_batches(corpus, max_duration):
         output = model(batch.features.to(device), batch.feature_lengths.to(device))
-        yield Outputs(batch.ids, output.logits.float().cpu(), output.lengths.cpu())
+        yield BatchOutputs(batch.ids, output.logits.float().cpu(), output.lengths.cpu())

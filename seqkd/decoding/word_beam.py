@@ -20,7 +20,7 @@ from torch import Tensor
 from seqkd.decoding.inputs import check_logits
 from seqkd.decoding.language_model import History, LanguageModel
 from seqkd.decoding.lexicon import Lexicon, Node
-from seqkd.decoding.prefix_beam import Hypothesis, _extensions
+from seqkd.decoding.prefix_beam import CtcHypothesis, _extensions
 from seqkd.errors import ConfigError
 
 _LEAST = 1e-100  # probability of a class in a frame: no frame may end every hypothesis
@@ -81,7 +81,7 @@ class _Prefix:
 @torch.no_grad()
 def word_beam_search(
     logits: Tensor, input_lengths: Tensor, search: WordSearch, *, blank: int = 0
-) -> list[list[Hypothesis]]:
+) -> list[list[CtcHypothesis]]:
     """Search for word sequences W of high log P_CTC(W) + lm_weight · log P_LM(W) + word_score · |W|.
 
     P_CTC is summed over the alignments in the beam (prefix beam search with a language model at word ends: Hannun et
@@ -107,7 +107,7 @@ def word_beam_search(
     return [_search(frames[:length], search, blank) for frames, length in zip(probs, lengths, strict=True)]
 
 
-def _search(probs: np.ndarray, search: WordSearch, blank: int) -> list[Hypothesis]:
+def _search(probs: np.ndarray, search: WordSearch, blank: int) -> list[CtcHypothesis]:
     """Search one utterance; ``probs`` is (T, C)."""
     # As in prefix_beam.py: linear probabilities, rescaled after each frame; of the alignments that end in a blank, and
     # of those that end in the last unit.
@@ -178,7 +178,7 @@ def _end_word(prefix: _Prefix, search: WordSearch) -> tuple[History | None, floa
     return history, score + search.lm_weight * log_prob
 
 
-def _finish(prefix: _Prefix, acoustic: float, search: WordSearch) -> Hypothesis | None:
+def _finish(prefix: _Prefix, acoustic: float, search: WordSearch) -> CtcHypothesis | None:
     """Return what the prefix is worth as a whole utterance; None if it ends within a word."""
     history, score = prefix.history, prefix.score
     if prefix.node is not search.lexicon.root:
@@ -187,4 +187,4 @@ def _finish(prefix: _Prefix, acoustic: float, search: WordSearch) -> Hypothesis 
         history, score = _end_word(prefix, search)
     if search.model is not None:
         score += search.lm_weight * search.model.finish(history)
-    return Hypothesis(prefix.tokens(), acoustic + score)
+    return CtcHypothesis(prefix.tokens(), acoustic + score)

@@ -9,7 +9,7 @@ from seqkd.data.tokens import Tokenizer
 from seqkd.deploy.audio import LONGEST
 from seqkd.deploy.bundle import FLOAT, INT8, PROGRAM
 from seqkd.deploy.graphs import PROGRAM_FRAMES
-from seqkd.deploy.origin import Origin, Scored, Teacher
+from seqkd.deploy.origin import Origin, Scored, TeacherOrigin
 from seqkd.files import write_text
 from seqkd.models.ctc import CtcModel
 
@@ -68,7 +68,7 @@ def _sets(names: tuple[str, ...]) -> str:
     return ", ".join(f"`{name}`" for name in names) or "none"
 
 
-def _teacher(teacher: Teacher) -> str:
+def _teacher(teacher: TeacherOrigin) -> str:
     rates = [f"{_rate(scored.wer)} on {name}" for name, scored in teacher.scores.items()]
     weights = f"weights `{teacher.hash}`" if teacher.hash else "hash of its weights not stated"
     return f"{teacher.name} ({weights}; WER {', '.join(rates) or NOT_STATED})"

@@ -21,7 +21,7 @@ from seqkd.models.ctc import CtcModel
 LIMIT = 1e-4  # greatest difference of a logit: float32 sums in another order give some 1e-6
 
 
-class Features(Protocol):
+class FeatureTable(Protocol):
     """Features (T, F) by utterance id."""
 
     def __getitem__(self, utterance: str, /) -> Tensor: ...
@@ -32,7 +32,7 @@ class CheckSet:
     """Utterances to compare on: their ``features`` and how they share ``batches``; transcripts where known."""
 
     name: str
-    features: Features
+    features: FeatureTable
     batches: list[list[str]]
     references: dict[str, str] | None = None
 

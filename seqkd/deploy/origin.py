@@ -32,7 +32,7 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Teacher:
+class TeacherOrigin:
     """Whom a model learned from: its ``name``, the ``hash`` of its weights and its scores by test set, where known."""
 
     name: str
@@ -48,7 +48,7 @@ class Origin:
     label: str | None = None
     seed: int | None = None
     title: str | None = None
-    teachers: tuple[Teacher, ...] = ()
+    teachers: tuple[TeacherOrigin, ...] = ()
     labelled: tuple[str, ...] = ()
     labelled_hours: float | None = None
     unlabelled: tuple[str, ...] = ()
@@ -111,12 +111,12 @@ def read_score(run: Path, name: str) -> Scored:
     return Scored(made_by.get("beam", 1), "lm" in words, scored["wer"], scored["cer"], calibration)
 
 
-def _teachers(cfg: DictConfig) -> list[Teacher]:
+def _teachers(cfg: DictConfig) -> list[TeacherOrigin]:
     """All that the recipe's students learn from."""
     if not cfg.teacher.import_from:
         runs = [Path(source).parent for source in teacher_sources(cfg)]
         return [
-            Teacher(f"{run.parent.name}, {run.name}", model_hash(run / "model"), _known(run, cfg.sets.test))
+            TeacherOrigin(f"{run.parent.name}, {run.name}", model_hash(run / "model"), _known(run, cfg.sets.test))
             for run in runs
         ]
     import yaml
@@ -125,10 +125,10 @@ def _teachers(cfg: DictConfig) -> list[Teacher]:
     config = run / "config.yaml"
     imported = yaml.safe_load(config.read_text(encoding="utf-8")).get("imported") if config.is_file() else None
     if not imported:
-        return [Teacher(_name(source)) for source in teacher_sources(cfg)]
+        return [TeacherOrigin(_name(source)) for source in teacher_sources(cfg)]
     # Several are decoded as one.
     name, weights = " and ".join(map(_name, imported)), " and ".join(map(str, imported.values()))
-    return [Teacher(name, weights, _known(run, cfg.sets.test))]
+    return [TeacherOrigin(name, weights, _known(run, cfg.sets.test))]
 
 
 def _known(run: Path, test_sets: Sequence[str]) -> dict[str, Scored]:

@@ -19,7 +19,7 @@ from seqkd.knowledge.augmentation import Transform, check_valid, plain
 from seqkd.knowledge.ensemble import Uncertainty
 from seqkd.knowledge.forms import Fields
 from seqkd.knowledge.manifest import Manifest, mismatch, read_manifest
-from seqkd.knowledge.segments import Entry, Segment, SegmentReader, quoted, read_segment_index, segment_files
+from seqkd.knowledge.segments import BookSegment, PageEntry, SegmentReader, quoted, read_segment_index, segment_files
 from seqkd.knowledge.writer import check_belongs
 from seqkd.losses.sparse import SparsePosteriors
 from seqkd.stages import again
@@ -84,10 +84,10 @@ class Page:
 class Book:
     """What teachers know about each utterance. Open it with :meth:`open`; it may be sent to worker processes."""
 
-    def __init__(self, directory: Path, manifest: Manifest, segments: Sequence[Segment]) -> None:
+    def __init__(self, directory: Path, manifest: Manifest, segments: Sequence[BookSegment]) -> None:
         """Index the pages of ``segments``; DataError if two of them disagree on one."""
         self.directory, self.manifest, self.segments = directory, manifest, tuple(segments)
-        self._where: dict[tuple[str, int], tuple[int, Entry]] = {}
+        self._where: dict[tuple[str, int], tuple[int, PageEntry]] = {}
         for number, segment in enumerate(segments):
             check_belongs(segment, manifest, directory)
             for entry in segment.entries:
@@ -127,7 +127,7 @@ class Book:
         """Ids, sorted."""
         return tuple(sorted({utterance for utterance, _ in self._where}))
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[PageEntry]:
         """The index, sorted by utterance and seed."""
         return [self._where[page][1] for page in sorted(self._where)]
 

@@ -19,7 +19,7 @@ from seqkd.knowledge.book import Book
 from seqkd.knowledge.manifest import Manifest, read_manifest, write_manifest
 from seqkd.knowledge.segments import (
     SEGMENT_NAME,
-    Entry,
+    PageEntry,
     SegmentReader,
     check_size,
     file_sha256,
@@ -84,7 +84,7 @@ def info(directory: Path | str) -> Info:
     )
 
 
-def content_hash(manifest: Manifest, entries: Sequence[Entry]) -> str:
+def content_hash(manifest: Manifest, entries: Sequence[PageEntry]) -> str:
     """Hash of a manifest and of sorted pages, in whatever order, shards and segments they were written."""
     digest = hashlib.sha256(manifest.hash.encode())
     for entry in entries:

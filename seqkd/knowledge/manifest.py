@@ -66,7 +66,7 @@ class Manifest:
         classes: C.
         blank: class of the CTC blank; None where there is no blank (target positions, seconds).
         frame_shift_ms: time between frames; None for target positions.
-        features: what the teacher heard, a mapping or a dataclass such as ``FeatureSettings``; None for no matter.
+        features: what the teacher was given, a mapping or a dataclass such as ``FeatureSettings``; None for no matter.
         temperature: τ at which teachers' logits were made probabilities: softmax(z / τ).
         form: ``Dense()``, ``TopK(k)`` or ``Sampled(draws, seed)``.
         augmentation: what was done to the teacher's input, see :mod:`seqkd.knowledge.augmentation`.

@@ -32,7 +32,7 @@ SEGMENT_NAME = re.compile(r"(\d{5})/(\d{6})\.(safetensors|jsonl)")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class PageEntry:
     """Where a page stands in its segment, and what it must be.
 
     Attributes:
@@ -57,12 +57,12 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Segment:
+class BookSegment:
     """The index of one segment. ``sha256`` is None where it comes from the segment's own metadata."""
 
     path: Path
     manifest: str
-    entries: tuple[Entry, ...]
+    entries: tuple[PageEntry, ...]
     bytes: int
     sha256: str | None = None
 
@@ -92,7 +92,7 @@ class Draft:
         return sum(value.nbytes for value in self.fields.values())
 
 
-def write_segment(path: Path, manifest: str, drafts: Sequence[Draft], per_entry: Sequence[str]) -> Segment:
+def write_segment(path: Path, manifest: str, drafts: Sequence[Draft], per_entry: Sequence[str]) -> BookSegment:
     """Write pages as one segment and its index. ``per_entry`` names the fields with a row a kept class.
 
     Raises:
@@ -105,12 +105,12 @@ def write_segment(path: Path, manifest: str, drafts: Sequence[Draft], per_entry:
         frames = len(next(value for name, value in draft.fields.items() if name not in per_entry))
         kept = len(draft.fields[per_entry[0]]) if per_entry else 0
         digest = page_digest(draft.utterance, draft.seed, draft.fields)
-        entries.append(Entry(draft.utterance, draft.seed, start, frames, first, kept, round(draft.mass, 9), digest))
+        entries.append(PageEntry(draft.utterance, draft.seed, start, frames, first, kept, round(draft.mass, 9), digest))
         start, first = start + frames, first + kept
     joined = {name: np.concatenate([draft.fields[name] for draft in drafts]) for name in drafts[0].fields}
     index = "".join(_page_lines(entries))
     content = save(joined, {"manifest": manifest, "index": index, "seal": _seal((manifest + index).encode())})
-    segment = Segment(path, manifest, tuple(entries), len(content), hashlib.sha256(content).hexdigest())
+    segment = BookSegment(path, manifest, tuple(entries), len(content), hashlib.sha256(content).hexdigest())
     try:
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             file.write(content)
@@ -122,7 +122,7 @@ def write_segment(path: Path, manifest: str, drafts: Sequence[Draft], per_entry:
     return segment
 
 
-def write_index(segment: Segment, at: Path | None = None) -> None:
+def write_index(segment: BookSegment, at: Path | None = None) -> None:
     """Write the JSONL index of a segment beside it, or elsewhere, pointing to it."""
     at = at or segment.path.with_suffix(".jsonl")
     head = {
@@ -135,7 +135,7 @@ def write_index(segment: Segment, at: Path | None = None) -> None:
     write_text(at, text + json.dumps({"seal": _seal(text.encode())}) + "\n")
 
 
-def read_index(path: Path) -> Segment:
+def read_index(path: Path) -> BookSegment:
     """Read a JSONL index, which must be as it was written.
 
     Raises:
@@ -159,13 +159,13 @@ def read_index(path: Path) -> Segment:
     if values[-1]["seal"] != _seal(b"".join(lines[:-1])):
         raise DataError(f"{path}: is not as it was written (its seal is broken); {remedy}")
     head = values[0]
-    entries = tuple(Entry(**value) for value in values[1:-1])
+    entries = tuple(PageEntry(**value) for value in values[1:-1])
     beside = path.with_suffix(".safetensors")
     target = beside if beside.is_file() else path.parent / head["segment"]
-    return Segment(target, head["manifest"], entries, head["bytes"], head["sha256"])
+    return BookSegment(target, head["manifest"], entries, head["bytes"], head["sha256"])
 
 
-def read_metadata(path: Path) -> Segment:
+def read_metadata(path: Path) -> BookSegment:
     """Read the index that a segment holds itself, also of one that breaks off later.
 
     Raises:
@@ -180,13 +180,15 @@ def read_metadata(path: Path) -> Segment:
         index, manifest = metadata["index"], metadata["manifest"]
         if metadata["seal"] != _seal((manifest + index).encode()):
             raise ValueError("its seal is broken")
-        return Segment(path, manifest, tuple(Entry(**json.loads(line)) for line in index.split("\n")[:-1]), length)
+        return BookSegment(
+            path, manifest, tuple(PageEntry(**json.loads(line)) for line in index.split("\n")[:-1]), length
+        )
     except (KeyError, ValueError, TypeError, OSError) as error:
         remedy = remedy_for(path.name)
         raise DataError(f"{path} is damaged: its header cannot be read ({_reason(error)}); {remedy}") from error
 
 
-def salvage(path: Path) -> Segment:
+def salvage(path: Path) -> BookSegment:
     """The segment behind an index that is damaged, from its own metadata; DataError if that cannot be had either."""
     target = path.with_suffix(".safetensors")
     if not target.is_file():
@@ -204,7 +206,7 @@ def segment_files(directory: Path) -> Iterator[Path]:
     yield from found.values()
 
 
-def read_segment_index(path: Path) -> Segment:
+def read_segment_index(path: Path) -> BookSegment:
     """Of what :func:`segment_files` gives."""
     return read_index(path) if path.suffix == ".jsonl" else read_metadata(path)
 
@@ -212,7 +214,7 @@ def read_segment_index(path: Path) -> Segment:
 class SegmentReader:
     """The pages of one segment, read through a memory map."""
 
-    def __init__(self, segment: Segment) -> None:
+    def __init__(self, segment: BookSegment) -> None:
         """Open the segment.
 
         Raises:
@@ -228,7 +230,7 @@ class SegmentReader:
         except (SafetensorError, OSError) as error:
             raise DataError(damaged(self.segment, _reason(error))) from error
 
-    def read(self, entry: Entry, per_entry: Sequence[str]) -> Fields:
+    def read(self, entry: PageEntry, per_entry: Sequence[str]) -> Fields:
         """The fields of a page, checked.
 
         Raises:
@@ -253,7 +255,7 @@ class SegmentReader:
         return fields
 
 
-def check_size(segment: Segment) -> None:
+def check_size(segment: BookSegment) -> None:
     """Raise DataError unless the segment is there, and as long as it was written."""
     try:
         size = segment.path.stat().st_size
@@ -263,7 +265,7 @@ def check_size(segment: Segment) -> None:
         raise DataError(damaged(segment, f"it has {size} bytes and was written with {segment.bytes}"))
 
 
-def damaged(segment: Segment, how: str) -> str:
+def damaged(segment: BookSegment, how: str) -> str:
     """One sentence about a segment that is damaged as a whole."""
     names = quoted([entry.id for entry in segment.entries])
     return f"{segment.path} is damaged: {how}; it holds {names}; {remedy_for(segment.path.name)}"
@@ -296,7 +298,7 @@ def refused(error: OSError, path: Path, utterances: Sequence[str]) -> str:
     return f"{path}: cannot be written ({error.strerror or error}){lost}; {again}"
 
 
-def _page_lines(entries: Iterable[Entry]) -> Iterator[str]:
+def _page_lines(entries: Iterable[PageEntry]) -> Iterator[str]:
     for entry in entries:
         yield json.dumps(asdict(entry), ensure_ascii=False) + "\n"
 

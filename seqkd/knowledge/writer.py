@@ -21,8 +21,8 @@ from seqkd.knowledge.ensemble import Uncertainty
 from seqkd.knowledge.manifest import Manifest, write_manifest
 from seqkd.knowledge.posteriors import checked, regularised, uncertainty_fields
 from seqkd.knowledge.segments import (
+    BookSegment,
     Draft,
-    Segment,
     check_size,
     quoted,
     read_segment_index,
@@ -260,7 +260,7 @@ def write_book(
     return len(todo)
 
 
-def check_belongs(segment: Segment, manifest: Manifest, directory: Path) -> None:
+def check_belongs(segment: BookSegment, manifest: Manifest, directory: Path) -> None:
     """Raise DataError unless a segment was written for this book."""
     if segment.manifest != manifest.hash:
         raise DataError(

@@ -16,7 +16,7 @@ from seqkd.losses.base import DistillationLoss, check_distance, check_teacher, k
 from seqkd.losses.objective import Term
 from seqkd.losses.outputs import Labels, Outputs
 from seqkd.losses.sparse import TAILS, SparsePosteriors, check_sparse, entropy_of, sparse_divergence
-from seqkd.losses.tokens import Tokens, check_share, rows_of
+from seqkd.losses.tokens import ValidPositions, check_share, rows_of
 from seqkd.settings import more_than, share
 
 
@@ -126,7 +126,7 @@ def book_kd_loss(
     knowledge is ensembled, regularised and stored once; the loss is adjusted by entropy, and the hard target
     smoothed. Chosen, as the paper's exact form was not at hand: the formulas above, and τ².
     """
-    tokens = Tokens.of(logits, targets, ignore_index=ignore_index, reduction=reduction)
+    tokens = ValidPositions.of(logits, targets, ignore_index=ignore_index, reduction=reduction)
     classes = logits.shape[-1]
     if classes < 2:
         raise ValueError(f"logits must have at least 2 classes, got shape {tuple(logits.shape)}")

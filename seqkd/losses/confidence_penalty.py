@@ -10,7 +10,7 @@ from torch import Tensor
 from seqkd.losses.base import DistillationLoss
 from seqkd.losses.objective import Term
 from seqkd.losses.outputs import Labels, Outputs
-from seqkd.losses.tokens import Tokens, dot
+from seqkd.losses.tokens import ValidPositions, dot
 
 
 class ConfidencePenalty(Term):
@@ -54,7 +54,7 @@ def confidence_penalty_loss(
 
     Paper: Pereyra et al., ICLR 2017 workshop, arXiv 1701.06548 (without its annealing and threshold).
     """
-    tokens = Tokens.of(logits, targets, ignore_index=ignore_index, reduction=reduction)
+    tokens = ValidPositions.of(logits, targets, ignore_index=ignore_index, reduction=reduction)
     log_probs = tokens.log_softmax(logits)  # (N, C)
     return tokens.weigh(
         hard=(1.0, lambda: tokens.cross_entropy(log_probs)),

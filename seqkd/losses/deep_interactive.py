@@ -10,7 +10,7 @@ from torch import Tensor
 from seqkd.losses.base import DistillationLoss, check_distance, check_teacher
 from seqkd.losses.objective import Term
 from seqkd.losses.outputs import Labels, Outputs
-from seqkd.losses.tokens import Tokens, check_share
+from seqkd.losses.tokens import ValidPositions, check_share
 from seqkd.settings import more_than
 
 
@@ -88,7 +88,7 @@ def deep_interactive_loss(
 
     Paper: Deep interactive learning for shot types from music, ACM MM 2020, 10.1145/3394171.3413985 (full text).
     """
-    tokens = Tokens.of(logits, targets, ignore_index=ignore_index, reduction=reduction)
+    tokens = ValidPositions.of(logits, targets, ignore_index=ignore_index, reduction=reduction)
     teacher_probs = tokens.fitting("teacher_probs", teacher_probs)
     check_share("kd_weight", kd_weight)
     check_distance("kl", temperature)
@@ -106,7 +106,7 @@ def deep_interactive_loss(
     )
 
 
-def _distributions(tokens: Tokens, probs: Tensor) -> Tensor:
+def _distributions(tokens: ValidPositions, probs: Tensor) -> Tensor:
     """(N, C) the valid rows of (B, S, C), in the dtype of the losses; ValueError unless each is a distribution."""
     rows = probs.reshape(-1, probs.shape[-1])
     rows = (rows if tokens.rows is None else rows.index_select(0, tokens.rows)).to(tokens.dtype)

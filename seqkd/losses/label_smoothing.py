@@ -17,7 +17,7 @@ from seqkd.errors import ConfigError
 from seqkd.losses.base import DistillationLoss
 from seqkd.losses.objective import Term
 from seqkd.losses.outputs import Labels, Outputs
-from seqkd.losses.tokens import Tokens, check_share, dot
+from seqkd.losses.tokens import ValidPositions, check_share, dot
 from seqkd.settings import one_of, share
 
 BACKENDS = ("auto", "fused", "composed")
@@ -164,7 +164,7 @@ def adaptive_label_smoothing_loss(
     log C as the norm of the entropy, the stopped gradient through α, the uniform prior before the first
     checkpoint.
     """
-    tokens = Tokens.of(logits, targets, ignore_index=ignore_index, reduction=reduction)
+    tokens = ValidPositions.of(logits, targets, ignore_index=ignore_index, reduction=reduction)
     if logits.shape[-1] < 2:
         raise ValueError(f"logits must have at least 2 classes, got shape {tuple(logits.shape)}")
     check_choice("backend", backend, BACKENDS)
@@ -209,7 +209,7 @@ def uniform_label_smoothing_loss(
 
     Paper: Szegedy et al., CVPR 2016, arXiv 1512.00567; 0.1 is its ε.
     """
-    tokens = Tokens.of(logits, targets, ignore_index=ignore_index, reduction=reduction)
+    tokens = ValidPositions.of(logits, targets, ignore_index=ignore_index, reduction=reduction)
     check_choice("backend", backend, BACKENDS)
     check_share("smoothing", smoothing)
     losses, hard, soft, _ = _smoothed(tokens, logits, None, smoothing, detach_alpha=True, fused=backend != "composed")
@@ -231,7 +231,13 @@ def _mix(hard: Tensor, soft: Tensor, alpha: Tensor | float) -> Tensor:
 
 
 def _smoothed(
-    tokens: Tokens, logits: Tensor, prior: Tensor | None, amount: float | None, *, detach_alpha: bool, fused: bool
+    tokens: ValidPositions,
+    logits: Tensor,
+    prior: Tensor | None,
+    amount: float | None,
+    *,
+    detach_alpha: bool,
+    fused: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Losses (N,) with gradient, and hard, soft, alpha (N,) without; ``amount`` is a fixed α, None the adaptive one."""
     amount = None if amount is None else float(amount)

@@ -10,7 +10,7 @@ from torch import Tensor
 from seqkd.ctc.arguments import check_logits
 from seqkd.losses.base import DistillationLoss
 from seqkd.losses.consistency import symmetric_kl
-from seqkd.losses.tokens import Tokens, check_share
+from seqkd.losses.tokens import ValidPositions, check_share
 
 
 def r_drop_loss(
@@ -55,7 +55,7 @@ def r_drop_loss(
     if len(logits) < 2:
         raise ValueError(f"logits must have at least 2 passes to compare, got shape {tuple(logits.shape)}")
     check_share("smoothing", smoothing)
-    tokens = Tokens.of(logits[0], targets, ignore_index=ignore_index, reduction=reduction)
+    tokens = ValidPositions.of(logits[0], targets, ignore_index=ignore_index, reduction=reduction)
     passes = [tokens.log_softmax(z) for z in logits]  # P of (N, C)
 
     def hard() -> Tensor:
@@ -68,6 +68,6 @@ def r_drop_loss(
     return tokens.weigh(hard=(hard_weight, hard), consistency=(consistency_weight, consistency))
 
 
-def _smoothed_cross_entropy(tokens: Tokens, log_probs: Tensor, smoothing: float) -> Tensor:
+def _smoothed_cross_entropy(tokens: ValidPositions, log_probs: Tensor, smoothing: float) -> Tensor:
     hard = tokens.cross_entropy(log_probs)
     return hard if smoothing == 0 else (1 - smoothing) * hard - smoothing * log_probs.mean(-1)

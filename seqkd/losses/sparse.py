@@ -18,7 +18,7 @@ from seqkd.losses.base import DistillationLoss, check_distance
 from seqkd.losses.ctc import Ctc
 from seqkd.losses.objective import Term, weigh
 from seqkd.losses.outputs import Labels, Outputs
-from seqkd.losses.tokens import Tokens, rows_of
+from seqkd.losses.tokens import ValidPositions, rows_of
 
 TAILS = ("spread", "ghost", "renormalise")
 
@@ -106,7 +106,7 @@ def sparse_kd_loss(
         raise ValueError(f"valid must be bool (B, S) = {tuple(logits.shape[:2])}, got {tuple(valid.shape)}")
     marks = torch.zeros(valid.shape, dtype=torch.int64).masked_fill(~valid.cpu(), -100)
     summed = "sum" if reduction == "batchmean" else reduction
-    tokens = Tokens.of(logits, marks, ignore_index=-100, reduction=summed)
+    tokens = ValidPositions.of(logits, marks, ignore_index=-100, reduction=summed)
     student = tokens.log_softmax(logits, temperature)  # (N, C)
     losses = temperature**2 * sparse_divergence(student, book.map(lambda x: rows_of(tokens, x)), tail)
     return tokens.reduce(losses) / (max(len(logits), 1) if reduction == "batchmean" else 1)

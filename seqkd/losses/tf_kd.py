@@ -14,7 +14,7 @@ from seqkd.errors import ConfigError
 from seqkd.losses.base import DistillationLoss, check_distance, kl_divergence
 from seqkd.losses.objective import Term
 from seqkd.losses.outputs import IGNORE, Labels, Outputs
-from seqkd.losses.tokens import Tokens, check_share
+from seqkd.losses.tokens import ValidPositions, check_share
 from seqkd.settings import more_than, one_of
 
 VARIANTS = ("paper", "released")
@@ -61,7 +61,7 @@ def tf_kd_self_loss(
     Paper: Yuan et al., CVPR 2020, arXiv 1909.11723; 10.1109/cvpr42600.2020.00396, and its author code. Chosen:
     τ² in both variants, as the code has it.
     """
-    tokens = Tokens.of(logits, targets, ignore_index=ignore_index, reduction=reduction)
+    tokens = ValidPositions.of(logits, targets, ignore_index=ignore_index, reduction=reduction)
     teacher_logits = tokens.fitting("teacher_logits", teacher_logits)
     _check(kd_weight, temperature, multiplier, variant)
     log_probs = tokens.log_softmax(logits)  # (N, C)
@@ -163,7 +163,7 @@ def tf_kd_reg_loss(
     "paper" is label smoothing: (1 − α) CE(q, p) + α KL(u ‖ p) = CE((1 − α) q + α u, p) − α H(u), u = p^d. Chosen:
     the logits of p^d are log p^d, for the paper gives none.
     """
-    tokens = Tokens.of(logits, targets, ignore_index=ignore_index, reduction=reduction)
+    tokens = ValidPositions.of(logits, targets, ignore_index=ignore_index, reduction=reduction)
     _check(kd_weight, temperature, multiplier, variant)
     if not 0 < correct_prob < 1:
         raise ValueError(f"correct_prob must be between 0 and 1, got {correct_prob}")

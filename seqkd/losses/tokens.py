@@ -18,7 +18,7 @@ from seqkd.losses.base import DistillationLoss
 
 
 @dataclass(frozen=True)
-class Tokens:
+class ValidPositions:
     """The valid target positions of a batch, checked, in one row each.
 
     Attributes:
@@ -36,7 +36,9 @@ class Tokens:
     reduction: str
 
     @classmethod
-    def of(cls, logits: Tensor, targets: Tensor, *, ignore_index: int, reduction: str, name: str = "logits") -> Tokens:
+    def of(
+        cls, logits: Tensor, targets: Tensor, *, ignore_index: int, reduction: str, name: str = "logits"
+    ) -> ValidPositions:
         """Check logits (B, S, C) and targets (B, S), and find the valid positions.
 
         Raises:
@@ -124,7 +126,7 @@ def check_share(name: str, value: float) -> None:
         raise ValueError(f"{name} must be in [0, 1], got {value}")
 
 
-def rows_of(tokens: Tokens, x: Tensor) -> Tensor:
+def rows_of(tokens: ValidPositions, x: Tensor) -> Tensor:
     """(B, S, ...) to (N, ...): the valid positions, without gradient."""
     rows = x.detach().flatten(0, 1)
     if tokens.rows is None:

@@ -47,7 +47,7 @@ class Alignments:
         return self.ops[self.offsets[utterance] : self.offsets[utterance + 1]]
 
 
-class Vocabulary:
+class WordIds:
     """Distinct tokens by number."""
 
     def __init__(self, words: Sequence[str] | None = None, spans: tuple[bytes, np.ndarray, np.ndarray] | None = None):
@@ -96,7 +96,7 @@ def one_line_each(texts: Sequence[str], form: str | None = "NFC") -> str:
     return _SPACES.sub(" ", joined)
 
 
-def number_words(groups: Sequence[Sequence[str]], form: str | None = "NFC") -> tuple[list[Tokens], Vocabulary]:
+def number_words(groups: Sequence[Sequence[str]], form: str | None = "NFC") -> tuple[list[Tokens], WordIds]:
     """Split transcripts at white space and number the words, over all groups in common.
 
     Args:
@@ -115,7 +115,7 @@ def number_words(groups: Sequence[Sequence[str]], form: str | None = "NFC") -> t
     if library is None:
         _encode(joined)
         ids, offsets, words = fallback.number_words(joined, sum(sizes))
-        vocabulary = Vocabulary(words)
+        vocabulary = WordIds(words)
     else:
         text = _encode(joined)
         del joined  # half of all the memory that this takes
@@ -186,19 +186,19 @@ def _encode(joined: str) -> bytes:
         raise DataError(f"Transcript {number + 1} holds half a surrogate pair, which is not Unicode text.") from None
 
 
-def _number_words(library: ctypes.CDLL, text: bytes, lines: int) -> tuple[np.ndarray, np.ndarray, Vocabulary]:
+def _number_words(library: ctypes.CDLL, text: bytes, lines: int) -> tuple[np.ndarray, np.ndarray, WordIds]:
     room = (len(text) + 1) // 2
     # What of these is not written takes no memory, so that nothing is gained by copying what is.
     ids, lengths = np.empty(room, np.int32), np.empty(room, np.int32)
     starts, offsets = np.empty(room, np.int64), np.zeros(lines + 1, np.int64)
     if lines == 0:
-        return ids, offsets, Vocabulary([])
+        return ids, offsets, WordIds([])
     distinct = library.seqkd_scoring_words(
         text, len(text), lines, *(array.ctypes.data for array in (ids, offsets, starts, lengths))
     )
     if distinct < 0:
         raise DataError(f"There is not enough memory for the words of {lines} transcripts; score them in parts.")
-    return ids[: offsets[-1]], offsets, Vocabulary(spans=(text, starts[:distinct], lengths[:distinct]))
+    return ids[: offsets[-1]], offsets, WordIds(spans=(text, starts[:distinct], lengths[:distinct]))
 
 
 def _offsets(lengths: Sequence[int]) -> np.ndarray:

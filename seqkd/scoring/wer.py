@@ -21,7 +21,7 @@ from seqkd.errors import ConfigError, DataError
 from seqkd.scoring import lattice
 from seqkd.scoring.align import (
     Alignments,
-    Vocabulary,
+    WordIds,
     align,
     number_characters,
     number_tokens,
@@ -70,7 +70,7 @@ class WordAlignments:
     reference: Tokens
     hypothesis: Tokens
     alignments: Alignments
-    vocabulary: Vocabulary
+    vocabulary: WordIds
     blocks: np.ndarray | None = None
     positions: np.ndarray | None = None
 

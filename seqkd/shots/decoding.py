@@ -44,7 +44,7 @@ log = logging.getLogger("seqkd")
 
 
 @dataclass(frozen=True)
-class Decoded:
+class DecodedSong:
     """``shots`` (T,) and ``posteriors`` (T, C) of a song."""
 
     shots: np.ndarray
@@ -69,7 +69,7 @@ def decode_run(cfg: DictConfig, run: Path, name: str) -> None:
     log.info("%s: %d songs", output, len(tracks))
 
 
-def reader(model: Path, system: str, seed: int) -> Callable[[str, Track], Decoded]:
+def reader(model: Path, system: str, seed: int) -> Callable[[str, Track], DecodedSong]:
     """How a system reads a song, from the directory of its model."""
     match system:
         case "majority":
@@ -80,30 +80,30 @@ def reader(model: Path, system: str, seed: int) -> Callable[[str, Track], Decode
             return lambda key, track: drawn(language, len(track.frames), seed=seed, song=key)
         case "teacher" | "teacher_dil":
             teacher = load_teacher(model)
-            return lambda key, track: Decoded(teacher.decode(track), teacher.posteriors(track))
+            return lambda key, track: DecodedSong(teacher.decode(track), teacher.posteriors(track))
         case _:
             network = load_shot_model(model)
             return lambda key, track: most_probable(network.posteriors(track))
 
 
-def most_probable(posteriors: np.ndarray) -> Decoded:
+def most_probable(posteriors: np.ndarray) -> DecodedSong:
     """The most probable shot of each second."""
-    return Decoded(posteriors.argmax(-1), posteriors)
+    return DecodedSong(posteriors.argmax(-1), posteriors)
 
 
-def constant(language: FilmLanguage, frames: int) -> Decoded:
+def constant(language: FilmLanguage, frames: int) -> DecodedSong:
     """The commonest shot of the training songs, all the time."""
     return most_probable(np.tile(language.prior, (frames, 1)))
 
 
-def drawn(language: FilmLanguage, frames: int, *, seed: int, song: str) -> Decoded:
+def drawn(language: FilmLanguage, frames: int, *, seed: int, song: str) -> DecodedSong:
     """A sequence drawn from the film language without any music; its own for each seed and song."""
     silence = np.zeros((frames, len(language.prior)))
     rng = np.random.default_rng([seed, zlib.crc32(song.encode())])
-    return Decoded(language.sample(silence, rng), language.posterior(silence))
+    return DecodedSong(language.sample(silence, rng), language.posterior(silence))
 
 
-def write_decoded(output: Path, songs: dict[str, Decoded], made_by: dict[str, Any]) -> None:
+def write_decoded(output: Path, songs: dict[str, DecodedSong], made_by: dict[str, Any]) -> None:
     """Write what a system says of each song; ``decode.json`` comes last."""
     from safetensors.numpy import save_file
 
@@ -122,7 +122,7 @@ def write_decoded(output: Path, songs: dict[str, Decoded], made_by: dict[str, An
     write_stamp(output / "decode.json", made_by)
 
 
-def read_decoded(output: Path) -> dict[str, Decoded]:
+def read_decoded(output: Path) -> dict[str, DecodedSong]:
     """What `write_decoded` wrote, by song id.
 
     Raises:
@@ -140,4 +140,4 @@ def read_decoded(output: Path) -> dict[str, Decoded]:
             f"{output}/decoded.safetensors is damaged ({error}); delete it and {again('decode')}"
         ) from error
     keys = [name.removesuffix("/shots") for name in arrays if name.endswith("/shots")]
-    return {key: Decoded(arrays[f"{key}/shots"], arrays[f"{key}/posteriors"]) for key in sorted(keys)}
+    return {key: DecodedSong(arrays[f"{key}/shots"], arrays[f"{key}/posteriors"]) for key in sorted(keys)}

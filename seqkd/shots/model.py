@@ -25,7 +25,7 @@ from seqkd.files import atomic_path, write_text
 from seqkd.settings import less_than
 from seqkd.shots.classes import SHOTS
 from seqkd.shots.language import FilmLanguage
-from seqkd.shots.listening.features import FeatureSettings
+from seqkd.shots.listening.features import SongFeatureSettings
 from seqkd.shots.rates import averaged, repeated
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class ShotModel:
     names: tuple[str, ...]
     language: FilmLanguage
     seconds: int = 1
-    settings: FeatureSettings = field(default_factory=FeatureSettings)
+    settings: SongFeatureSettings = field(default_factory=SongFeatureSettings)
 
     @torch.no_grad()
     def logits(self, frames: np.ndarray) -> np.ndarray:
@@ -197,7 +197,7 @@ def load_shot_model(directory: Path | str) -> ShotModel:
         described: dict[str, Any] = yaml.safe_load((directory / "model.yaml").read_text(encoding="utf-8"))
         architecture = Architecture(**described["architecture"])
         names, seconds = tuple(described["features"]["names"]), int(described["seconds"])
-        settings = FeatureSettings(**described["features"]["settings"])
+        settings = SongFeatureSettings(**described["features"]["settings"])
         classes = tuple(described["classes"])
     except (yaml.YAMLError, KeyError, TypeError, ValueError, UnicodeDecodeError, ConfigError) as error:
         reason = " ".join(str(error).split())

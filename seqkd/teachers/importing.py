@@ -14,7 +14,7 @@ from seqkd.data.features import finished_features
 from seqkd.data.tokens import Tokenizer
 from seqkd.decoding.confidence import token_confidences, word_confidences
 from seqkd.decoding.greedy import greedy_decode
-from seqkd.decoding.run import Decoded, write_decoded
+from seqkd.decoding.run import DecodedSpeech, write_decoded
 from seqkd.files import write_json
 from seqkd.layout import is_done, plain, run_directory, working_in
 from seqkd.teachers.check import all_answers, measure, transcripts_wer
@@ -93,19 +93,19 @@ def decode_imported(cfg: DictConfig, name: str) -> None:
     write_decoded(run / f"decode_{name}", found, made_by)
 
 
-def spoken(log_probs: Tensor, tokenizer: Tokenizer) -> Decoded:
+def spoken(log_probs: Tensor, tokenizer: Tokenizer) -> DecodedSpeech:
     """Greedy decoding of a teacher's answer (T', C)."""
     tokens = greedy_decode(log_probs[None], torch.tensor([len(log_probs)]))[0]
     sure = token_confidences(log_probs, tokens, blank=tokenizer.blank)
-    return Decoded(tokenizer.decode(tokens), word_confidences(tokens, sure, tokenizer.decode))
+    return DecodedSpeech(tokenizer.decode(tokens), word_confidences(tokens, sure, tokenizer.decode))
 
 
-def written(teacher: SequenceTeacher, sets: Sets, tokenizer: Tokenizer) -> dict[str, Decoded]:
+def written(teacher: SequenceTeacher, sets: Sets, tokenizer: Tokenizer) -> dict[str, DecodedSpeech]:
     """The best transcripts, in the student's spelling; such teachers state no confidence."""
     ids = list(sets.corpus.transcripts)
     speech = tqdm(sets.speech(ids, teacher.sample_rate), total=len(ids), desc=f"teacher {teacher.name}", disable=None)
     best = {one.id: teacher.transcribe([one], 1)[0] for one in speech}
-    return {u: Decoded(fitted(found[0].text, tokenizer) if found else "", []) for u, found in best.items()}
+    return {u: DecodedSpeech(fitted(found[0].text, tokenizer) if found else "", []) for u, found in best.items()}
 
 
 def hashes(teaching: list[Listener] | SequenceTeacher) -> dict[str, str]:

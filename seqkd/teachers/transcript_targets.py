@@ -21,7 +21,7 @@ from seqkd.losses import Hypotheses
 from seqkd.stages import again
 from seqkd.teachers.ctc_book import Plan
 from seqkd.teachers.external.audio import SequenceTeacher
-from seqkd.teachers.external.transcripts import Transcripts, write_transcripts
+from seqkd.teachers.external.transcripts import TeacherTranscripts, write_transcripts
 
 log = logging.getLogger("seqkd")
 
@@ -41,7 +41,7 @@ def missing_transcripts(cfg: DictConfig, plan: Plan, tokenizer: Tokenizer, teach
     ids, directory = plan.sets(cfg, tokenizer).corpus.transcripts, transcripts_directory(cfg)
     if not (directory / "manifest.json").is_file():
         return len(ids)
-    there = Transcripts.open(directory).require(teacher=teacher.hash)
+    there = TeacherTranscripts.open(directory).require(teacher=teacher.hash)
     if (there.n, there.settings) != (cfg.book.hypotheses, search_settings(cfg)):
         raise ConfigError(f"{directory} has transcripts of n {there.n} and {dict(there.settings)}, others are wanted")
     return sum(one not in there.entries for one in ids)
@@ -69,7 +69,7 @@ def make_transcripts(
 class TranscriptTargets:
     """The hypotheses of batches. ``kept`` are the utterances whose hypotheses agree enough to be learned from."""
 
-    transcripts: Transcripts
+    transcripts: TeacherTranscripts
     tokenizer: Tokenizer
     kept: frozenset[str]
     frames: Mapping[str, int]
@@ -94,12 +94,12 @@ def learns_sequences(cfg: DictConfig) -> bool:
     return cfg.book.form == "sequence" or (transcripts_directory(cfg) / "manifest.json").is_file()
 
 
-def open_transcripts(cfg: DictConfig, utterances: Sequence[str] = ()) -> Transcripts:
+def open_transcripts(cfg: DictConfig, utterances: Sequence[str] = ()) -> TeacherTranscripts:
     """What the stage book wrote; ConfigError or DataError if it is not there or does not fit."""
     directory = transcripts_directory(cfg)
     if not (directory / "manifest.json").is_file():
         raise ConfigError(f"{directory}: no transcripts here; {again('book')}")
-    return Transcripts.open(directory).require(utterances=utterances)
+    return TeacherTranscripts.open(directory).require(utterances=utterances)
 
 
 def transcripts_id(cfg: DictConfig) -> dict[str, Any]:

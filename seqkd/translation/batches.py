@@ -18,7 +18,7 @@ from seqkd.data.sampling import StepSampler, longest_first
 from seqkd.data.tokens import Tokenizer
 from seqkd.errors import DataError
 from seqkd.stages import again
-from seqkd.translation.pairs import Pair
+from seqkd.translation.pairs import SentencePair
 
 BOUNDARY = 0
 IGNORE = -100
@@ -58,7 +58,7 @@ class TextCorpus:
 
 
 def encode_pairs(
-    pairs: Iterable[Pair],
+    pairs: Iterable[SentencePair],
     tokenizer: Tokenizer,
     *,
     max_length: int | None = None,

@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from seqkd.data.tokens import Tokenizer
-from seqkd.decoding.beam import Hypothesis, beam_search
+from seqkd.decoding.beam import TextHypothesis, beam_search
 from seqkd.errors import DataError
 from seqkd.files import atomic_path, write_text
 from seqkd.models.seq2seq import Seq2SeqModel, load_seq2seq
@@ -64,10 +64,10 @@ def translate(
     length_penalty: float,
     max_tokens: int,
     what: str = "decoding",
-) -> dict[str, Hypothesis]:
+) -> dict[str, TextHypothesis]:
     """The best hypothesis of each sentence, in the corpus' order; says once a minute how far it is."""
     device = model.bias.device
-    found: dict[str, Hypothesis] = {}
+    found: dict[str, TextHypothesis] = {}
     began = said = time.monotonic()
     # A beam takes as much room as that many sentences.
     for batch in evaluation_text(corpus, max_tokens // beam):
@@ -83,7 +83,7 @@ def translate(
     return {key: found[key] for key in corpus.sources}
 
 
-def write_hypotheses(directory: Path, hypotheses: dict[str, Hypothesis], tokenizer: Tokenizer) -> None:
+def write_hypotheses(directory: Path, hypotheses: dict[str, TextHypothesis], tokenizer: Tokenizer) -> None:
     """``text`` and ``hyp.jsonl``."""
     texts = {key: tokenizer.decode(one.tokens) for key, one in hypotheses.items()}
     write_text(directory / "text", "".join(f"{key} {text}".rstrip() + "\n" for key, text in texts.items()))

@@ -27,7 +27,7 @@ _TABLES = ("src", "tgt")
 
 
 @dataclass(frozen=True)
-class Pair:
+class SentencePair:
     """A sentence and its translation."""
 
     id: str
@@ -82,7 +82,7 @@ class Dropped:
         return ", ".join(f"{count} {reason}" for reason, count in counts.items() if count) or "none"
 
 
-def pairs_fingerprint(pairs: Iterable[Pair]) -> str:
+def pairs_fingerprint(pairs: Iterable[SentencePair]) -> str:
     """Return a short digest of ids and texts, in their order."""
     digest = hashlib.sha256()
     for pair in pairs:
@@ -108,7 +108,7 @@ def _read_table(file: Path) -> dict[str, str]:
     return table
 
 
-def read_pairs(directory: Path | str) -> list[Pair]:
+def read_pairs(directory: Path | str) -> list[SentencePair]:
     """Read a data directory of pairs, in its order; a side without text is "" (``filter_pairs`` drops it).
 
     Raises:
@@ -129,10 +129,10 @@ def read_pairs(directory: Path | str) -> list[Pair]:
                 f"{files[1]}, line {line}: found id {right!r}, expected {left!r} as in {files[0].name}; "
                 "put both files into the same order."
             )
-    return [Pair(key, text, target[key]) for key, text in source.items()]
+    return [SentencePair(key, text, target[key]) for key, text in source.items()]
 
 
-def write_pairs(directory: Path | str, pairs: Iterable[Pair]) -> None:
+def write_pairs(directory: Path | str, pairs: Iterable[SentencePair]) -> None:
     """Write a data directory of pairs, sorted by id; it appears whole, in place of an older one of that name.
 
     A directory that holds these pairs already is left alone.
@@ -166,8 +166,8 @@ def write_pairs(directory: Path | str, pairs: Iterable[Pair]) -> None:
 
 
 def filter_pairs(
-    pairs: Iterable[Pair], *, max_words: int, max_ratio: float | None = None
-) -> tuple[list[Pair], Dropped]:
+    pairs: Iterable[SentencePair], *, max_words: int, max_ratio: float | None = None
+) -> tuple[list[SentencePair], Dropped]:
     """Leave out pairs that are empty on a side, over-long or unbalanced; see ``Dropped``.
 
     Args:
@@ -179,7 +179,7 @@ def filter_pairs(
         ConfigError: ``max_words`` is below 1 or ``max_ratio`` below 1.
     """
     TextSettings(max_words, max_ratio)
-    kept: list[Pair] = []
+    kept: list[SentencePair] = []
     empty = over_long = unbalanced = 0
     for pair in pairs:
         short, long = sorted(pair.words)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from seqkd.deploy.origin import Scored, Teacher, recipe_origin
+from seqkd.deploy.origin import Scored, TeacherOrigin, recipe_origin
 from seqkd.errors import DataError
 from seqkd.models.storage import model_hash
 from tests.runs import settings
@@ -40,7 +40,9 @@ def test_a_student_of_our_own_teacher(tmp_path: Path, learned_from: dict[str, ob
     found = recipe_origin(settings(exp, tmp_path, "system=kd", "export.licence=MIT"), "units")
     assert found.scores == {"dev": Scored(8, True, RATE, RATE, CALIBRATION)}
     hashed = model_hash(exp / "teacher" / "seed0" / "model")
-    assert found.teachers == (Teacher("teacher, seed0", hashed, {"dev": Scored(8, False, RATE, RATE, CALIBRATION)}),)
+    assert found.teachers == (
+        TeacherOrigin("teacher, seed0", hashed, {"dev": Scored(8, False, RATE, RATE, CALIBRATION)}),
+    )
     assert (found.labelled, found.labelled_hours, found.unlabelled, found.licence) == (("train",), 1.5, (), "MIT")
 
 

@@ -13,7 +13,7 @@ import pytest
 from seqkd.errors import ConfigError, DataError, SeqkdError
 from seqkd.experiment.check import check
 from seqkd.experiment.scores import Scores, Undecoded, score
-from seqkd.shots.decoding import Decoded, write_decoded
+from seqkd.shots.decoding import DecodedSong, write_decoded
 from seqkd.statistics.table import Table
 from seqkd.tasks.asr.scores import AsrScores
 from seqkd.tasks.shots.scores import ShotsScores
@@ -47,7 +47,7 @@ def make_translation(root):
 def make_shots(root):
     write_set(root / "data", "test", 3, 40)
     shots = {f"song{n:03d}": np.arange(40 + n % 3) // 9 for n in range(3)}
-    decoded = {key: Decoded(found, np.full((len(found), 8), 1 / 8)) for key, found in shots.items()}
+    decoded = {key: DecodedSong(found, np.full((len(found), 8), 1 / 8)) for key, found in shots.items()}
     write_decoded(root / "exp" / "kd" / "seed0" / "decode_test", decoded, {})
 
 
@@ -116,7 +116,7 @@ def test_what_changed_is_scored_anew_whatever_its_time(made, tmp_path, capsys, n
         path.write_bytes(change(path))
     else:
         shots = {f"song{n:03d}": np.arange(40 + n % 3) // 7 for n in range(3)}
-        decoded = {key: Decoded(found, np.full((len(found), 8), 1 / 8)) for key, found in shots.items()}
+        decoded = {key: DecodedSong(found, np.full((len(found), 8), 1 / 8)) for key, found in shots.items()}
         write_decoded(path.parent, decoded, {})
     os.utime(path, (1, 1))
     again = scored(case, root)

@@ -14,7 +14,7 @@ from seqkd.config import compose
 from seqkd.files import write_json
 from seqkd.shots.data import Song, shots_of, write_songs
 from seqkd.shots.language import FilmLanguage
-from seqkd.shots.listening.features import FeatureSettings, Track, save_track
+from seqkd.shots.listening.features import SongFeatureSettings, Track, save_track
 from seqkd.tasks.shots import TASK
 from seqkd.training.run import train
 
@@ -57,7 +57,7 @@ def write_set(data: Path, name: str, count: int, frames: int, *, noise: float = 
         track = Track(songs[key], [f"f{i}" for i in range(FEATURES)], duration=float(len(songs[key])))
         save_track(data / name / "features" / f"{key}.safetensors", track)
     write_songs(data / name, made)
-    settings = asdict(FeatureSettings())
+    settings = asdict(SongFeatureSettings())
     write_json(data / name / "features" / "done.json", {"settings": settings, "songs": dict.fromkeys(songs, "")})
 
 

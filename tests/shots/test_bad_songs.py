@@ -13,7 +13,7 @@ from seqkd.corpora.songs.shot_lists import read_shot_list
 from seqkd.errors import DataError
 from seqkd.shots.data import Shot, Song, read_songs, write_songs
 from seqkd.shots.editing.timecode import parse_rate
-from seqkd.shots.listening.features import FeatureSettings, make_features, read_features
+from seqkd.shots.listening.features import SongFeatureSettings, make_features, read_features
 
 RATE = 8000
 LONG = 40  # seconds
@@ -21,7 +21,7 @@ LONG = 40  # seconds
 FAULTS: list[tuple] = []
 
 
-def fault(says: str, settings: FeatureSettings | None = None) -> Callable:
+def fault(says: str, settings: SongFeatureSettings | None = None) -> Callable:
     """Register a way to break a set; ``says`` is the whole sentence, with * for what may differ and {set} for it."""
 
     def register(breaks: Callable[[Path], None]) -> Callable[[Path], None]:
@@ -146,30 +146,30 @@ def half_a_second(folder: Path) -> None:
 
 
 @fault("{tags} has neither a CSV nor an npy file of song 'b'; expected one of them for every song.",
-       FeatureSettings(tagger="tags"))  # fmt: skip
+       SongFeatureSettings(tagger="tags"))  # fmt: skip
 def no_tags(folder: Path) -> None:
     (folder / "tags" / "b.csv").unlink()
 
 
-@fault("Song 'a': {tags}/a.csv, line 3: found '1,x', expected 2 numbers.", FeatureSettings(tagger="tags"))
+@fault("Song 'a': {tags}/a.csv, line 3: found '1,x', expected 2 numbers.", SongFeatureSettings(tagger="tags"))
 def tags_that_are_no_numbers(folder: Path) -> None:
     (folder / "tags" / "a.csv").write_text("rock,pop\n0,1\n1,x\n")
 
 
 @fault("Song 'a': {tags}/a.csv, line 1: found '0.5,0.5', expected a line that names every tag once.",
-       FeatureSettings(tagger="tags"))  # fmt: skip
+       SongFeatureSettings(tagger="tags"))  # fmt: skip
 def tags_without_a_header(folder: Path) -> None:
     (folder / "tags" / "a.csv").write_text("0.5,0.5\n0.1,0.9\n")
 
 
 @fault("Song 'b': {tags}/b.csv has 1 rows for a song of 40 s; expected at least one every 30 s: is it the file of "
-       "another song?", FeatureSettings(tagger="tags"))  # fmt: skip
+       "another song?", SongFeatureSettings(tagger="tags"))  # fmt: skip
 def tags_of_another_song(folder: Path) -> None:
     (folder / "tags" / "b.csv").write_text("rock\n1\n")
 
 
 @fault("Song 'a': {tags}/a.npy cannot be read as a NumPy array (*); expected a .npy of numbers, or a CSV.",
-       FeatureSettings(tagger="tags"))  # fmt: skip
+       SongFeatureSettings(tagger="tags"))  # fmt: skip
 def pickled_tags(folder: Path) -> None:
     (folder / "tags" / "a.csv").unlink()
     np.save(folder / "tags" / "a.npy", np.array([{"rock": 1}], dtype=object), allow_pickle=True)
@@ -183,14 +183,14 @@ def matches(message: str, pattern: str) -> bool:
 
 @pytest.mark.parametrize(("breaks", "settings", "says"), FAULTS)
 def test_features_are_refused_in_one_sentence(
-    breaks: Callable[[Path], None], settings: FeatureSettings | None, says: str, folder: Path
+    breaks: Callable[[Path], None], settings: SongFeatureSettings | None, says: str, folder: Path
 ) -> None:
     (folder / "tags").mkdir()
     for name in "ab":
         (folder / "tags" / f"{name}.csv").write_text("rock,pop\n" + "0.5,0.5\n" * 4)
     breaks(folder)
     if settings:
-        settings = FeatureSettings(tagger=str(folder / "tags"))
+        settings = SongFeatureSettings(tagger=str(folder / "tags"))
     with pytest.raises(DataError) as caught:
         make_features(folder, settings)
     expected = says.replace("{set}", str(folder)).replace("{tags}", str(folder / "tags"))

@@ -13,8 +13,9 @@ from omegaconf import OmegaConf
 from seqkd.cli.main import main
 from seqkd.cli.settings import parse, parser
 from seqkd.config import compose, system_overrides
+from seqkd.losses.build import objective_of
 from seqkd.settings import build
-from seqkd.shots.listening.features import FeatureSettings
+from seqkd.shots.listening.features import SongFeatureSettings
 from seqkd.shots.model import Architecture, ShotNetwork
 from seqkd.tasks.shots import TASK
 from seqkd.tasks.shots.work import SongTraining
@@ -30,7 +31,7 @@ def test_presets_fit(preset):
     options = ["--task", "shots", "--conf", str(preset.parents[1]), "--preset", preset.stem]
     args = parse(parser("test", ""), options)
     cfg = compose(args)
-    FeatureSettings(**cfg.features)
+    SongFeatureSettings(**cfg.features)
     build(SongTraining, OmegaConf.to_container(cfg.training), "training")
     Architecture(**OmegaConf.to_container(cfg.model))
     systems = dict(all_runs(TASK, cfg, lambda name: compose(args, f"system={name}").system))

@@ -15,7 +15,7 @@ from seqkd.teachers.external.audio import FrameTeacher, heard
 from seqkd.teachers.external.opening import open_teacher
 from seqkd.teachers.external.rates import to_rate
 from seqkd.teachers.external.sequence import nbest_of
-from seqkd.teachers.external.transcripts import Transcripts, write_transcripts
+from seqkd.teachers.external.transcripts import TeacherTranscripts, write_transcripts
 from seqkd.teachers.external.vocabulary import CannotMap, VocabularyMap
 from tests.teachers.external.tiny_teachers import save_tiny_torchaudio, save_tiny_wav2vec2
 from tests.tone_corpus import TONES
@@ -79,7 +79,7 @@ def test_a_student_of_other_units_reads_its_transcripts(tones: Path, teacher: Fr
     writer = nbest_of(teacher, beam=4)
     hear = lambda missing: heard(tones / "dev", missing, writer.sample_rate)  # noqa: E731
     assert write_transcripts(tmp_path / "t", writer, ids, hear, n=3, settings={"beam": 4}) == len(ids)
-    found = Transcripts.open(tmp_path / "t").require(teacher=teacher.hash, utterances=ids)
+    found = TeacherTranscripts.open(tmp_path / "t").require(teacher=teacher.hash, utterances=ids)
     letters = set("DOREMIFA ")
     for speech in heard(tones / "dev", ids, teacher.sample_rate):
         assert found.of(speech.id) == writer.transcribe([speech], 3)[0]

@@ -11,7 +11,7 @@ from seqkd.data.specaugment import SpecAugment
 from seqkd.data.tokens import Tokenizer
 from seqkd.losses import Objective
 from seqkd.models.ctc import CtcModel
-from seqkd.tasks.asr.work import SpeechTraining, SpeechWork, TeacherOutputs
+from seqkd.tasks.asr.work import SpeechTeacher, SpeechTraining, SpeechWork
 from seqkd.teachers import CheckpointTeacher
 from seqkd.training.module import Distillation
 
@@ -65,5 +65,5 @@ def speech(
     work.settings = SpeechTraining(**{"max_duration": 8.0} | SETTINGS | training)
     work.sources = {}
     if "teacher" in objective.sources():
-        work.sources["teacher"] = TeacherOutputs(teacher, clean=teacher_view == "clean")
+        work.sources["teacher"] = SpeechTeacher(teacher, clean=teacher_view == "clean")
     return Still(work, objective, seed=SEED, passes=passes)

@@ -41,7 +41,7 @@ from seqkd.models.ctc import CtcModel
 from seqkd.models.seq2seq import Seq2SeqModel
 from seqkd.shots.lessons import draw
 from seqkd.tasks.shots.work import ShotData, SongWork
-from seqkd.tasks.translation.work import TeacherOutputs as TextTeacher
+from seqkd.tasks.translation.work import TextTeacher as TextTeacher
 from seqkd.tasks.translation.work import TextTraining, TextWork
 from seqkd.teachers import CheckpointTeacher
 from seqkd.training.checkpoints import average_weights, newest_resume_point, resume_points

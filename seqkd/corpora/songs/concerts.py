@@ -19,7 +19,7 @@ import numpy as np
 
 from seqkd.corpora.corpus import Ledger, check_keys, check_sets, interval, plain
 from seqkd.corpora.songs.director import Director
-from seqkd.corpora.songs.songwriting import Score, context_of, write_score
+from seqkd.corpora.songs.songwriting import SongScore, context_of, write_score
 from seqkd.errors import ConfigError
 from seqkd.files import atomic_path
 from seqkd.parallel import bar_interval
@@ -96,7 +96,7 @@ def make_corpus(
         _write_set(data_dir, name, count, seed, limits, taste)
 
 
-def plan_song(seed: int, name: str, index: int, seconds: tuple[float, float]) -> Score:
+def plan_song(seed: int, name: str, index: int, seconds: tuple[float, float]) -> SongScore:
     """Write song number ``index`` of a set; the same whatever else is in the set."""
     return write_score(_rng(seed, name, index, 0), seconds)
 

@@ -25,7 +25,7 @@ from seqkd.data.tables import number
 from seqkd.errors import ConfigError, DataError
 from seqkd.shots.classes import SHOTS, parse_kind
 from seqkd.shots.data import Shot
-from seqkd.shots.editing.timecode import Rate
+from seqkd.shots.editing.timecode import FrameRate
 
 SUFFIXES = (".csv", ".edl", ".otio")
 NEAR = 0.05  # seconds by which two shots may miss one another: a frame at 24 a second and what rounding adds
@@ -46,7 +46,7 @@ class _Entry:
     kind: str
 
 
-def read_shot_list(file: Path, duration: float, rate: Rate) -> tuple[Shot, ...]:
+def read_shot_list(file: Path, duration: float, rate: FrameRate) -> tuple[Shot, ...]:
     """Read the shots of a song.
 
     Args:
@@ -118,7 +118,7 @@ def _text(file: Path) -> str:
         ) from error
 
 
-def _time(text: str, where: str, rate: Rate) -> tuple[float, bool]:
+def _time(text: str, where: str, rate: FrameRate) -> tuple[float, bool]:
     """Seconds, and whether they were given as timecode."""
     text = text.strip()
     if _TIMECODE.fullmatch(text):
@@ -135,7 +135,7 @@ def _time(text: str, where: str, rate: Rate) -> tuple[float, bool]:
     return seconds, False
 
 
-def _read_csv(file: Path, rate: Rate) -> list[_Entry]:
+def _read_csv(file: Path, rate: FrameRate) -> list[_Entry]:
     table = csv.reader(io.StringIO(_text(file), newline=""))
     try:
         rows = [(table.line_num, row) for row in table if any(field.strip() for field in row)]
@@ -159,7 +159,7 @@ def _read_csv(file: Path, rate: Rate) -> list[_Entry]:
     return entries
 
 
-def _read_edl(file: Path, rate: Rate) -> list[_Entry]:
+def _read_edl(file: Path, rate: FrameRate) -> list[_Entry]:
     found: list[tuple[str, float, float, str]] = []
     for line, text in enumerate(_text(file).splitlines(), start=1):
         where = f"{file}, line {line}"
@@ -192,7 +192,7 @@ def _kind(name: str) -> str:
     return name if parse_kind(name) or not name.split() else name.split()[0]
 
 
-def _read_otio(file: Path, rate: Rate) -> list[_Entry]:
+def _read_otio(file: Path, rate: FrameRate) -> list[_Entry]:
     del rate  # a timeline has its own
     try:
         import opentimelineio as otio

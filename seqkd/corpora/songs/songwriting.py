@@ -49,7 +49,7 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Score:
+class SongScore:
     """A song as it is written. Times in seconds, ``key`` in semitones above C; ``bars`` stand between the applauses."""
 
     tempo: float
@@ -103,7 +103,7 @@ class Context:
         return len(self.section)
 
 
-def write_score(rng: np.random.Generator, seconds: tuple[float, float]) -> Score:
+def write_score(rng: np.random.Generator, seconds: tuple[float, float]) -> SongScore:
     """Write a song that lasts about as many seconds as are drawn between the two limits."""
     tempo = float(rng.uniform(84, 152))
     bar_seconds = 60 * BEATS / tempo
@@ -139,7 +139,7 @@ def write_score(rng: np.random.Generator, seconds: tuple[float, float]) -> Score
             )
     # In tenths, which are whole samples: the file lasts as long as the score says, to the frame.
     duration = round(before + len(bars) * bar_seconds + after, 1)
-    return Score(tempo, int(rng.integers(12)), scale, tuple(bars), duration)
+    return SongScore(tempo, int(rng.integers(12)), scale, tuple(bars), duration)
 
 
 def _form(rng: np.random.Generator, budget: int) -> list[tuple[str, int]]:
@@ -160,7 +160,7 @@ def _form(rng: np.random.Generator, budget: int) -> list[tuple[str, int]]:
     return [*form, ending]
 
 
-def context_of(score: Score) -> Context:
+def context_of(score: SongScore) -> Context:
     """Return what the director hears in each second of a song."""
     frames = frame_count(score.duration)
     middles = np.arange(frames) + 0.5

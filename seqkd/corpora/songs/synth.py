@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from seqkd.corpora.songs import instruments
-from seqkd.corpora.songs.songwriting import BEATS, Bar, Score
+from seqkd.corpora.songs.songwriting import BEATS, Bar, SongScore
 from seqkd.shots.listening.spectrum import RATE
 
 # Relative amplitudes of harmonics: sine-like, organ, clarinet, string, brass.
@@ -58,7 +58,7 @@ class Band:
         )
 
 
-def render(score: Score, rng: np.random.Generator) -> np.ndarray:
+def render(score: SongScore, rng: np.random.Generator) -> np.ndarray:
     """Play a score: float32 samples (N,) at 22,050 Hz whose greatest is between .3 and .9."""
     band = Band.draw(rng)
     count = round(score.duration * RATE)
@@ -78,7 +78,7 @@ Player = Callable[[np.ndarray, Bar], None]
 """Adds one bar to a track."""
 
 
-def _drums(score: Score, band: Band, rng: np.random.Generator) -> Player:
+def _drums(score: SongScore, band: Band, rng: np.random.Generator) -> Player:
     beat = 60 / score.tempo
     kick, snare, crash = instruments.kick(), instruments.snare(rng), instruments.hat(rng, 0.5)
     hats = [instruments.hat(rng, 0.03) for _ in range(4)]
@@ -112,7 +112,7 @@ def _drums(score: Score, band: Band, rng: np.random.Generator) -> Player:
     return play
 
 
-def _backing(score: Score, band: Band) -> Player:
+def _backing(score: SongScore, band: Band) -> Player:
     """Bass and chords; equal bars are rendered once."""
     beat = 60 / score.tempo
     known: dict[tuple[object, ...], np.ndarray] = {}
@@ -139,7 +139,7 @@ def _backing(score: Score, band: Band) -> Player:
     return play
 
 
-def _lead(score: Score, band: Band, rng: np.random.Generator) -> Player:
+def _lead(score: SongScore, band: Band, rng: np.random.Generator) -> Player:
     beat = 60 / score.tempo
 
     def play(track: np.ndarray, bar: Bar) -> None:
@@ -157,7 +157,7 @@ def _lead(score: Score, band: Band, rng: np.random.Generator) -> Player:
     return play
 
 
-def _melody(score: Score, band: Band, rng: np.random.Generator) -> list[tuple[float, float, float, int]]:
+def _melody(score: SongScore, band: Band, rng: np.random.Generator) -> list[tuple[float, float, float, int]]:
     """The singer's notes: start and length in seconds, pitch and vowel."""
     beat = 60 / score.tempo
     pitch = band.voice_pitch
@@ -175,14 +175,14 @@ def _melody(score: Score, band: Band, rng: np.random.Generator) -> list[tuple[fl
     return notes
 
 
-def _step(pitch: int, score: Score, rng: np.random.Generator, low: int, high: int) -> int:
+def _step(pitch: int, score: SongScore, rng: np.random.Generator, low: int, high: int) -> int:
     """Another note of the scale, at most a fourth away, within the range."""
     scale = {(score.key + degree) % 12 for degree in score.scale}
     near = [other for other in range(pitch - 5, pitch + 6) if other % 12 in scale and low <= other <= high]
     return int(rng.choice(near)) if near else (low + high) // 2
 
 
-def _audience(score: Score, band: Band, rng: np.random.Generator) -> np.ndarray:
+def _audience(score: SongScore, band: Band, rng: np.random.Generator) -> np.ndarray:
     """How loud the audience is in each second (T,): at both ends, a little all the time, and where a chorus begins."""
     middles = np.arange(int(np.ceil(score.duration))) + 0.5
     level = np.full(len(middles), band.audience)

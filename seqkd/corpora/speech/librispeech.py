@@ -26,7 +26,7 @@ _SET_KEYS = ("parts", "transcripts")
 
 
 @dataclass(frozen=True)
-class Transcript:
+class TranscriptLine:
     """A line of a ``.trans.txt``: what is said, and where it stands."""
 
     text: str
@@ -34,10 +34,10 @@ class Transcript:
     line: int
 
 
-def _read_transcripts(file: Path) -> dict[str, Transcript]:
+def _read_transcripts(file: Path) -> dict[str, TranscriptLine]:
     """Return the transcripts of a chapter by utterance id."""
     chapter = file.name.removesuffix(".trans.txt")
-    found: dict[str, Transcript] = {}
+    found: dict[str, TranscriptLine] = {}
     try:
         content = file.read_bytes()
     except OSError as error:
@@ -51,7 +51,7 @@ def _read_transcripts(file: Path) -> dict[str, Transcript]:
             raise DataError(f"{where}: the transcript of {key} is empty; get the file again.")
         if key in found:
             raise DataError(f"{where}: {key} is there already, on line {found[key].line}; get the file again.")
-        found[key] = Transcript(" ".join(text.split()), file, number_)
+        found[key] = TranscriptLine(" ".join(text.split()), file, number_)
     if not found:
         raise DataError(f"{file} is empty; expected an utterance id and its words on each line; get the file again.")
     return found
@@ -64,7 +64,7 @@ def read_part(folder: Path) -> list[Utterance]:
         DataError: The folder is not a part of LibriSpeech, a transcript lacks its audio or the reverse; the message
             names the file and line.
     """
-    transcripts: dict[str, Transcript] = {}
+    transcripts: dict[str, TranscriptLine] = {}
     for file in sorted(folder.glob("*/*/*.trans.txt")):
         expected = f"{file.parent.parent.name}-{file.parent.name}.trans.txt"
         if file.name != expected:

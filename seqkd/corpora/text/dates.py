@@ -23,7 +23,7 @@ from seqkd.corpora.text.parallel import is_made, whole, write_corpus
 from seqkd.errors import ConfigError, DataError
 from seqkd.files import write_text
 from seqkd.parallel import bar_interval
-from seqkd.translation.pairs import Pair
+from seqkd.translation.pairs import SentencePair
 from seqkd.uptodate import fingerprint
 
 _VERSION = 1  # raise it when the same settings give other pairs
@@ -97,7 +97,7 @@ def make_corpus(data_dir: Path | str, *, nj: int, seed: int, sets: Mapping[str, 
     if is_made(data_dir, print_):
         print(f"{data_dir}: made already from the same settings", file=sys.stderr)
         return
-    made: dict[str, list[Pair]] = {}
+    made: dict[str, list[SentencePair]] = {}
     least: dict[str, float] = {}
     total = sum(count for count, _ in checked.values())
     with tqdm(total=total, desc="dates", unit="pair", mininterval=bar_interval()) as bar:
@@ -105,7 +105,7 @@ def make_corpus(data_dir: Path | str, *, nj: int, seed: int, sets: Mapping[str, 
             rng = random.Random(f"{seed} {name} renderings")
             made[name], lines, least[name] = [], [], 0.0
             for number, phrase in enumerate(islice(draw_phrases(split, seed, name), count), start=1):
-                made[name].append(Pair(f"{name}-{number:07d}", phrase.english, phrase.draw(rng)))
+                made[name].append(SentencePair(f"{name}-{number:07d}", phrase.english, phrase.draw(rng)))
                 renderings = {text: round(weight, 9) for weight, text in phrase.german}
                 lines.append(json.dumps({"id": made[name][-1].id, "renderings": renderings}, ensure_ascii=False))
                 least[name] += phrase.entropy / count

@@ -24,7 +24,7 @@ from seqkd.corpora.text.parallel import is_made, whole, write_corpus
 from seqkd.corpora.text.parallel_split import split_groups
 from seqkd.errors import ConfigError, DataError
 from seqkd.parallel import bar_interval
-from seqkd.translation.pairs import Pair
+from seqkd.translation.pairs import SentencePair
 from seqkd.uptodate import fingerprint
 
 _VERSION = 1  # raise it when the same settings give other pairs
@@ -81,11 +81,11 @@ def _read(file: Path) -> str:
         ) from error
 
 
-def extract_pairs(pages: Mapping[str, tuple[Path, Path]], limits: Limits) -> tuple[list[Pair], Counter[str]]:
+def extract_pairs(pages: Mapping[str, tuple[Path, Path]], limits: Limits) -> tuple[list[SentencePair], Counter[str]]:
     """Return the pairs of all pages, ids ``<page>.<section>-<number>``, and how many were left out for what reason."""
     from tqdm import tqdm
 
-    pairs: list[Pair] = []
+    pairs: list[SentencePair] = []
     dropped: Counter[str] = Counter()
     for name, (english, german) in tqdm(pages.items(), desc="manual pages", unit="page", mininterval=bar_interval()):
         source, target = _read(english), _read(german)
@@ -97,12 +97,12 @@ def extract_pairs(pages: Mapping[str, tuple[Path, Path]], limits: Limits) -> tup
             dropped["pages: with other blocks than their translations"] += 1
             continue
         kept, reasons = found
-        pairs += [Pair(f"{name}-{number:04d}", *pair) for number, pair in enumerate(kept, start=1)]
+        pairs += [SentencePair(f"{name}-{number:04d}", *pair) for number, pair in enumerate(kept, start=1)]
         dropped += reasons
     return pairs, dropped
 
 
-def page_of(pair: Pair) -> str:
+def page_of(pair: SentencePair) -> str:
     """Return the page that a pair is from."""
     return pair.id.rpartition("-")[0]
 
@@ -117,7 +117,7 @@ def masked(text: str) -> str:
     return " ".join(words)
 
 
-def group_pages(pairs: Iterable[Pair]) -> dict[str, str]:
+def group_pages(pairs: Iterable[SentencePair]) -> dict[str, str]:
     """Return the group of every page: pages with mostly the same paragraphs are one, named by the first of them."""
     texts: dict[str, set[str]] = {}
     for pair in pairs:
@@ -144,8 +144,8 @@ def group_pages(pairs: Iterable[Pair]) -> dict[str, str]:
 
 
 def split_pairs(
-    pairs: Sequence[Pair], sizes: Mapping[str, int], seed: int, file: Path
-) -> tuple[dict[str, list[Pair]], int]:
+    pairs: Sequence[SentencePair], sizes: Mapping[str, int], seed: int, file: Path
+) -> tuple[dict[str, list[SentencePair]], int]:
     """Split pairs by page into train, dev and test, every source text once.
 
     A text that is on pages of several sets, if only with other names in it (``masked``), stays in train, else
@@ -160,7 +160,7 @@ def split_pairs(
         holders.setdefault(masked(pair.source), set()).add(groups[page_of(pair)])
     own = {pair.source.lower(): groups[page_of(pair)] for pair in pairs if len(holders[masked(pair.source)]) == 1}
     place = dict(zip(own.values(), split_groups([*own.values()], sizes, seed, file, _LARGEST), strict=True))
-    sets: dict[str, list[Pair]] = {"train": [], "dev": [], "test": []}
+    sets: dict[str, list[SentencePair]] = {"train": [], "dev": [], "test": []}
     texts: set[str] = set()
     elsewhere: set[str] = set()  # the masked texts of the sets that are done
     for name in ("train", "test", "dev"):
@@ -174,7 +174,7 @@ def split_pairs(
     return sets, len(pairs) - sum(map(len, sets.values()))
 
 
-def near_repeats(pairs: Sequence[Pair], others: Sequence[Pair]) -> list[Pair]:
+def near_repeats(pairs: Sequence[SentencePair], others: Sequence[SentencePair]) -> list[SentencePair]:
     """Return the pairs whose source has nearly the words of the source of one of the others."""
     import numpy as np
     from rapidfuzz.distance import Indel
@@ -184,11 +184,11 @@ def near_repeats(pairs: Sequence[Pair], others: Sequence[Pair]) -> list[Pair]:
         return []
     letters: dict[str, str] = {}  # a character for every word: strings are compared much faster than lists
 
-    def spelled(pair: Pair) -> str:
+    def spelled(pair: SentencePair) -> str:
         return "".join(letters.setdefault(word, chr(0x10000 + len(letters))) for word in masked(pair.source).split())
 
     left, right = ([spelled(pair) for pair in some] for some in (pairs, others))
-    found: list[Pair] = []
+    found: list[SentencePair] = []
     for begin in range(0, len(left), 64):
         some = left[begin : begin + 64]
         scores = cdist(some, right, scorer=Indel.normalized_similarity, score_cutoff=_NEAR, dtype=np.float32)

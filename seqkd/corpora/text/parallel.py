@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from seqkd.corpora.corpus import check_keys, plain
-from seqkd.corpora.text.parallel_files import Row, empty_sides, read_rows
+from seqkd.corpora.text.parallel_files import FoundPair, empty_sides, read_rows
 from seqkd.corpora.text.parallel_split import split_groups
 from seqkd.errors import ConfigError, DataError
 from seqkd.files import write_json
-from seqkd.translation.pairs import Pair, filter_pairs, pairs_fingerprint, read_pairs, write_pairs
+from seqkd.translation.pairs import SentencePair, filter_pairs, pairs_fingerprint, read_pairs, write_pairs
 
 
 def whole(what: str, value: Any) -> int:
@@ -24,7 +24,7 @@ def whole(what: str, value: Any) -> int:
     return value
 
 
-def remove_repeats(sets: Mapping[str, list[Pair]]) -> tuple[dict[str, list[Pair]], dict[str, int]]:
+def remove_repeats(sets: Mapping[str, list[SentencePair]]) -> tuple[dict[str, list[SentencePair]], dict[str, int]]:
     """Take pairs out of a set whose source (whatever its case) is also in a later one.
 
     Args:
@@ -33,7 +33,7 @@ def remove_repeats(sets: Mapping[str, list[Pair]]) -> tuple[dict[str, list[Pair]
     Returns:
         The sets, and how many pairs each one lost.
     """
-    kept: dict[str, list[Pair]] = {}
+    kept: dict[str, list[SentencePair]] = {}
     seen: set[str] = set()
     for name in reversed(list(sets)):
         kept[name] = [pair for pair in sets[name] if pair.source.casefold() not in seen]
@@ -41,7 +41,7 @@ def remove_repeats(sets: Mapping[str, list[Pair]]) -> tuple[dict[str, list[Pair]
     return {name: kept[name] for name in sets}, {name: len(sets[name]) - len(kept[name]) for name in sets}
 
 
-def write_corpus(data_dir: Path, sets: Mapping[str, list[Pair]], made_from: Mapping[str, Any]) -> None:
+def write_corpus(data_dir: Path, sets: Mapping[str, list[SentencePair]], made_from: Mapping[str, Any]) -> None:
     """Write every set, then ``origin.json``: what they were made from, their sizes; prints a line a set."""
     empty = [name for name, pairs in sets.items() if not pairs]
     if empty:
@@ -75,7 +75,7 @@ def is_made(data_dir: Path, print_: str) -> bool:
         return False
 
 
-def _read_source(what: str, source: Any, target: Any, group: str | None, drop_empty: bool) -> list[Row]:
+def _read_source(what: str, source: Any, target: Any, group: str | None, drop_empty: bool) -> list[FoundPair]:
     """Return the rows of one source; lines without text are an error unless they will be dropped."""
     if not isinstance(source, str | Path) or not str(source):
         raise ConfigError(
@@ -143,12 +143,12 @@ def make_corpus(
         else:
             sizes[name] = whole(name, wanted)
 
-    sets: dict[str, list[Pair]] = {"train": [], "dev": [], "test": []}
+    sets: dict[str, list[SentencePair]] = {"train": [], "dev": [], "test": []}
     dropped: dict[str, str] = {}
     for name, files in given.items():
         where = "corpus.source" if name == "train" else f"corpus.{name}.source"
         rows = _read_source(where, files["source"], files["target"], files["group"], drop_empty)
-        pairs = [Pair(row.id or f"{row.line:07d}", row.source, row.target) for row in rows]
+        pairs = [SentencePair(row.id or f"{row.line:07d}", row.source, row.target) for row in rows]
         kept, lost = filter_pairs(pairs, max_words=max_words, max_ratio=max_ratio)
         if not kept:
             raise DataError(f"{files['source']}: none of its {len(pairs)} pairs is usable; left out: {lost}.")

@@ -15,7 +15,7 @@ _NAMED = 5  # line numbers in a message
 
 
 @dataclass(frozen=True)
-class Row:
+class FoundPair:
     """A pair as it was found.
 
     Attributes:
@@ -33,7 +33,7 @@ class Row:
     group: str | None = None
 
 
-def _read_side_by_side(source: Path, target: Path, groups: Path | None) -> Iterator[Row]:
+def _read_side_by_side(source: Path, target: Path, groups: Path | None) -> Iterator[FoundPair]:
     files = [source, target, *([groups] if groups else [])]
     texts = [read_text(file) for file in files]
     for file, lines in zip(files[1:], texts[1:], strict=True):
@@ -46,10 +46,10 @@ def _read_side_by_side(source: Path, target: Path, groups: Path | None) -> Itera
         group = fields[2] if groups else None
         if group == "":
             raise DataError(f"{groups}, line {number} is empty; expected the group of this pair on every line.")
-        yield Row(number, fields[0], fields[1], group=group)
+        yield FoundPair(number, fields[0], fields[1], group=group)
 
 
-def _read_table(table: Path, group: str | None) -> Iterator[Row]:
+def _read_table(table: Path, group: str | None) -> Iterator[FoundPair]:
     lines = read_lines(table)
     first = next(lines, "").split("\t")
     header = "source" in first and "target" in first
@@ -85,10 +85,10 @@ def _read_table(table: Path, group: str | None) -> Iterator[Row]:
                     "every id must be unique."
                 )
             seen[row["id"]] = number
-        yield Row(number, row["source"], row["target"], row.get("id"), row[group] if group else None)
+        yield FoundPair(number, row["source"], row["target"], row.get("id"), row[group] if group else None)
 
 
-def read_rows(source: Path, target: Path | None, group: str | None = None) -> list[Row]:
+def read_rows(source: Path, target: Path | None, group: str | None = None) -> list[FoundPair]:
     """Read pairs as they stand: from two text files, or from one ``.tsv``.
 
     A table has one pair a line with tabs between its columns and no quoting. Its first line may name the
@@ -117,7 +117,7 @@ def read_rows(source: Path, target: Path | None, group: str | None = None) -> li
     return rows
 
 
-def empty_sides(rows: list[Row], source: Path, target: Path | None) -> str | None:
+def empty_sides(rows: list[FoundPair], source: Path, target: Path | None) -> str | None:
     """Say on which lines a side has no text; None if there are none."""
     found = []
     for name, side in (("source", source), ("target", target or source)):

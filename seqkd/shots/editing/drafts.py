@@ -23,7 +23,7 @@ from seqkd.errors import ConfigError, DataError
 from seqkd.shots.classes import SHOTS
 from seqkd.shots.data import shots_of
 from seqkd.shots.editing.snap import snap
-from seqkd.shots.editing.timecode import RATES, Rate
+from seqkd.shots.editing.timecode import RATES, FrameRate
 from seqkd.shots.editing.timeline import BEAT, DOWNBEAT, SECTION, Clip, Marker, Timeline, frames_of
 from seqkd.shots.language import FilmLanguage
 from seqkd.shots.listening.features import Track
@@ -45,7 +45,7 @@ class CutSettings:
         seed: Of the drawn ones.
     """
 
-    rate: Rate = RATES[2]
+    rate: FrameRate = RATES[2]
     snap: str = "beat"
     min_shot: float = 0.5
     start: int = 0
@@ -200,13 +200,13 @@ def _pick(weights: np.ndarray, rng: np.random.Generator | None) -> int:
     return int((shares > rng.random() * shares[-1]).argmax())
 
 
-def _on_frames(times: np.ndarray, rate: Rate, frames: int) -> list[int]:
+def _on_frames(times: np.ndarray, rate: FrameRate, frames: int) -> list[int]:
     """Nearest frames of times within the song, each once."""
     found = {rate.nearest(float(time)) for time in times}
     return sorted(frame for frame in found if 0 <= frame < frames)
 
 
-def _markers(track: Track, rate: Rate, frames: int, beats: list[int], downbeats: list[int]) -> tuple[Marker, ...]:
+def _markers(track: Track, rate: FrameRate, frames: int, beats: list[int], downbeats: list[int]) -> tuple[Marker, ...]:
     strong = set(downbeats)
     found = [Marker(frame, DOWNBEAT, DOWNBEAT) for frame in downbeats]
     found += [Marker(frame, BEAT, BEAT) for frame in beats if frame not in strong]

@@ -18,7 +18,7 @@ from xml.etree import ElementTree
 
 from seqkd.errors import ConfigError
 from seqkd.shots.classes import LONG_NAMES, SHOTS
-from seqkd.shots.editing.timecode import Rate
+from seqkd.shots.editing.timecode import FrameRate
 from seqkd.shots.editing.timeline import SECTION, Clip, Timeline
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def build(cut: Timeline, fps: float, footage: Path | None = None) -> OtioTimelin
     return made
 
 
-def _exact_times(tree: ElementTree.Element, rate: Rate) -> None:
+def _exact_times(tree: ElementTree.Element, rate: FrameRate) -> None:
     """Turn times at the nominal rate into exact ones at the true rate."""
     stretch = rate.nominal / rate.fps  # 1001/1000 or 1
     for element in tree.iter():

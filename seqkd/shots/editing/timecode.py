@@ -24,7 +24,7 @@ _LABEL = re.compile(r"([0-9]{2}):([0-9]{2}):([0-9]{2})([:;])([0-9]{2})")
 
 
 @dataclass(frozen=True)
-class Rate:
+class FrameRate:
     """A frame rate.
 
     Attributes:
@@ -109,7 +109,7 @@ class Rate:
 
 
 RATES = tuple(
-    Rate(name, Fraction(fps), drop)
+    FrameRate(name, Fraction(fps), drop)
     for name, fps, drop in (
         ("23.976", "24000/1001", False),
         ("24", "24", False),
@@ -133,7 +133,7 @@ _OTHER_NAMES = {
 }
 
 
-def parse_rate(text: str) -> Rate:
+def parse_rate(text: str) -> FrameRate:
     """Return the rate that a name of ``RATES`` means; 29.97 and 59.94 alone are drop-frame, as broadcasters have it.
 
     Raises:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from seqkd.errors import ConfigError, DataError
 from seqkd.shots.classes import SHOTS, class_number
-from seqkd.shots.editing.timecode import Rate
+from seqkd.shots.editing.timecode import FrameRate
 
 SECTION, BEAT, DOWNBEAT = "section", "beat", "downbeat"
 
@@ -83,7 +83,7 @@ class Timeline:
     song: str
     audio: Path
     duration: float
-    rate: Rate
+    rate: FrameRate
     start: int
     frames: int
     draft: int
@@ -122,6 +122,6 @@ class Timeline:
         return (marker for marker in self.markers if marker.kind in kinds)
 
 
-def frames_of(duration: float, rate: Rate) -> int:
+def frames_of(duration: float, rate: FrameRate) -> int:
     """How many frames end within a song of ``duration`` (s), at least one: no clip reaches beyond the audio."""
     return max(1, rate.floor(duration))

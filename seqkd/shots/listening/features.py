@@ -37,7 +37,7 @@ _DEEPEST = -80.0  # dB below the song's level where silence begins
 
 
 @dataclass(frozen=True)
-class FeatureSettings:
+class SongFeatureSettings:
     """What is measured.
 
     Attributes:
@@ -82,7 +82,7 @@ class Track:
 def analyse(
     audio: Path,
     *,
-    settings: FeatureSettings | None = None,
+    settings: SongFeatureSettings | None = None,
     tagger: Path | None = None,
     progress: Progress | None = None,
 ) -> Track:
@@ -103,7 +103,7 @@ def analyse(
     from seqkd.shots.listening import beats, spectrum, structure
     from seqkd.shots.listening.tagger import read_tagger
 
-    settings = settings or FeatureSettings()
+    settings = settings or SongFeatureSettings()
     tell = progress or (lambda what, share: None)
     tell("loading librosa", 0.0)
     heard = spectrum.measure(Path(audio), settings.mel_bands, progress)
@@ -143,7 +143,7 @@ def analyse(
     )
 
 
-def make_features(directory: Path | str, settings: FeatureSettings | None = None, nj: int = 1) -> int:
+def make_features(directory: Path | str, settings: SongFeatureSettings | None = None, nj: int = 1) -> int:
     """Measure every song of a set; return how many there are.
 
     Songs that are there already and unchanged are kept; ``nj`` processes share the rest, and the result does not
@@ -156,7 +156,7 @@ def make_features(directory: Path | str, settings: FeatureSettings | None = None
 
     from seqkd.parallel import bar_interval
 
-    directory, settings = Path(directory), settings or FeatureSettings()
+    directory, settings = Path(directory), settings or SongFeatureSettings()
     songs = read_songs(directory)
     folder = directory / "features"
     folder.mkdir(exist_ok=True)
@@ -251,7 +251,7 @@ def _position(sections: list[Section], frames: int) -> dict[str, np.ndarray]:
     }
 
 
-def _tagger_file(song: Song, settings: FeatureSettings) -> Path | None:
+def _tagger_file(song: Song, settings: SongFeatureSettings) -> Path | None:
     if settings.tagger is None:
         return None
     found = [path for suffix in ("csv", "npy") if (path := Path(settings.tagger) / f"{song.id}.{suffix}").is_file()]
@@ -261,7 +261,7 @@ def _tagger_file(song: Song, settings: FeatureSettings) -> Path | None:
     return found[0]
 
 
-def _mark(song: Song, content: str, settings: FeatureSettings) -> str:
+def _mark(song: Song, content: str, settings: SongFeatureSettings) -> str:
     """Hash of everything that the features of a song depend on."""
     tagger = _tagger_file(song, settings)
     told = content_hash(tagger) if tagger else None
@@ -280,7 +280,7 @@ def _mark_of(path: Path) -> str | None:
         return None
 
 
-def _measure_song(song: Song, *, folder: Path, settings: FeatureSettings, marks: dict[str, str]) -> None:
+def _measure_song(song: Song, *, folder: Path, settings: SongFeatureSettings, marks: dict[str, str]) -> None:
     try:
         track = analyse(song.audio, settings=settings, tagger=_tagger_file(song, settings))
     except SeqkdError as error:

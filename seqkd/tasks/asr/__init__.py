@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from seqkd.training.study import Study
 
 
-class Asr(AsrScores):
+class AsrTask(AsrScores):
     """See `seqkd.task.Task`."""
 
     def prepare(self, cfg: DictConfig) -> None:
@@ -183,4 +183,4 @@ def learned_from(cfg: DictConfig, objective: Objective) -> dict[str, Any]:
     return {"teacher": teachers[0].hash if len(teachers) == 1 else {one.hash: one.weight for one in teachers}}
 
 
-TASK = Asr()
+TASK = AsrTask()

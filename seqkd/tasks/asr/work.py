@@ -78,7 +78,7 @@ class SpeechWork:
         if "teacher" in objective.sources():
             teacher = load_teacher(cfg, objective, self.model, self.tokenizer)
             layers, clean = objective.layers("teacher"), cfg.system.teacher_view == "clean"
-            self.sources["teacher"] = TeacherOutputs(teacher, clean=clean, layers=layers)
+            self.sources["teacher"] = SpeechTeacher(teacher, clean=clean, layers=layers)
 
     def training(self, start: int, rank: int, world: int) -> DataLoader:
         """Batches of the training set, with what is stored of their teachers."""
@@ -158,7 +158,7 @@ class SpeechWork:
         }
 
 
-class TeacherOutputs:
+class SpeechTeacher:
     """A teacher's outputs for what the student was given, on the student's frames: live, from a book, or transcripts.
 
     Args:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 STUDENTS = ("dil", "student_kd", "student")  # the best kind first
 
 
-class Shots(ShotsScores):
+class ShotsTask(ShotsScores):
     """See `seqkd.task.Task`."""
 
     def prepare(self, cfg: DictConfig) -> None:
@@ -33,7 +33,7 @@ class Shots(ShotsScores):
         from seqkd.shots.listening import features
 
         for name in dict.fromkeys([cfg.sets.train, cfg.sets.dev, *cfg.sets.test]):
-            settings = features.FeatureSettings(**cfg.features)
+            settings = features.SongFeatureSettings(**cfg.features)
             count = features.make_features(Path(cfg.data) / name, settings, cfg.nj)
             print(f"{name}: {count} songs")
 
@@ -120,4 +120,4 @@ class Shots(ShotsScores):
         raise ConfigError(f"{cfg.exp} has no finished student to export; {again('students')}")
 
 
-TASK = Shots()
+TASK = ShotsTask()

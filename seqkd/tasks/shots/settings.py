@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from seqkd.settings import at_least, build, one_of
-from seqkd.shots.listening.features import FeatureSettings
+from seqkd.shots.listening.features import SongFeatureSettings
 from seqkd.shots.model import Architecture
 from seqkd.shots.rates import RATES
 from seqkd.shots.settings import FusionSettings, InteractionSettings, LanguageSettings
@@ -43,7 +43,7 @@ def check(cfg: DictConfig) -> None:
     check_common(cfg)
     check_system(cfg)
     build(SongTraining, plain(cfg.training), "training")
-    build(FeatureSettings, plain(cfg.features), "features")
+    build(SongFeatureSettings, plain(cfg.features), "features")
     build(LanguageSettings, plain(cfg.language), "language")
     build(Architecture, plain(cfg.model), "model")
     build(FusionSettings, plain(cfg.teacher), "teacher")

@@ -21,7 +21,7 @@ from seqkd.losses import Labels, Outputs
 from seqkd.settings import build
 from seqkd.shots.language import FilmLanguage
 from seqkd.shots.lessons import Lesson, SongSet, draw, lessons, load_songs
-from seqkd.shots.listening.features import FeatureSettings
+from seqkd.shots.listening.features import SongFeatureSettings
 from seqkd.shots.model import Architecture, ShotModel, ShotNetwork, save_shot_model
 from seqkd.shots.rates import averaged
 from seqkd.tasks.shots.settings import MONITOR, SongTraining
@@ -74,7 +74,7 @@ class ShotData:
         network = ShotNetwork(self.architecture, len(self.train.names))
         frames = np.concatenate([averaged(frames, seconds) for frames in self.train.frames.values()]).astype(float)
         network.normalise(frames.mean(0), frames.std(0))
-        settings = FeatureSettings(**self.cfg.features)
+        settings = SongFeatureSettings(**self.cfg.features)
         return ShotModel(network, self.train.names, self.language, seconds, settings)
 
 

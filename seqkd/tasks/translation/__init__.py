@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from seqkd.training.study import Study
 
 
-class Translation(TranslationScores):
+class TranslationTask(TranslationScores):
     """See `seqkd.task.Task`."""
 
     def prepare(self, cfg: DictConfig) -> None:
@@ -137,4 +137,4 @@ def describe_knowledge(cfg: DictConfig) -> dict[str, Any] | str | None:
     return plain(cfg.book)
 
 
-TASK = Translation()
+TASK = TranslationTask()

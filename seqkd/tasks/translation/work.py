@@ -106,7 +106,7 @@ class TextWork:
         return {"pairs": len(self.corpus.sources), "over_long": len(self.corpus.over_long)}
 
 
-class TeacherOutputs:
+class TextTeacher:
     """A teacher's outputs for a batch: ``logits`` gives (B, S, C) of one, by ``model`` or from its book."""
 
     def __init__(self, logits: Callable[[TextBatch], Tensor], model: Seq2SeqModel | None = None) -> None:
@@ -135,10 +135,10 @@ def finished_teacher(cfg: DictConfig) -> Path | None:
     return directory
 
 
-def teacher_of(cfg: DictConfig, study: Study, directory: Path, tokenizer: Tokenizer) -> TeacherOutputs:
+def teacher_of(cfg: DictConfig, study: Study, directory: Path, tokenizer: Tokenizer) -> TextTeacher:
     """The teacher beside its student, or its book."""
     if cfg.system.knowledge == "book":
-        return TeacherOutputs(book.open_book(cfg, directory, tokenizer, study.objective))
+        return TextTeacher(book.open_book(cfg, directory, tokenizer, study.objective))
     model, units = load_seq2seq(directory / "model")
     if units.hash != tokenizer.hash:
         raise DataError(
@@ -146,4 +146,4 @@ def teacher_of(cfg: DictConfig, study: Study, directory: Path, tokenizer: Tokeni
             "train both with the same tokens.directory"
         )
     model.requires_grad_(False)
-    return TeacherOutputs(torch.no_grad()(lambda batch: model(batch.source, batch.source_lengths, batch.inputs)), model)
+    return TextTeacher(torch.no_grad()(lambda batch: model(batch.source, batch.source_lengths, batch.inputs)), model)

@@ -36,7 +36,7 @@ class Speech:
 
 
 @dataclass(frozen=True)
-class Hypothesis:
+class TeacherTranscript:
     """A transcript, words between single spaces, and the natural log of what the teacher gives it."""
 
     text: str
@@ -67,7 +67,7 @@ class SequenceTeacher(Protocol):
     hash: str
     sample_rate: int | None
 
-    def transcribe(self, speech: Sequence[Speech], n: int) -> list[list[Hypothesis]]:
+    def transcribe(self, speech: Sequence[Speech], n: int) -> list[list[TeacherTranscript]]:
         """At most n hypotheses for each utterance, best first, all different."""
         ...
 

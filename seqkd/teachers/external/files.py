@@ -41,7 +41,7 @@ from torch import Tensor
 
 from seqkd.errors import ConfigError, DataError
 from seqkd.files import decode_line
-from seqkd.teachers.external.audio import Hypothesis, Speech
+from seqkd.teachers.external.audio import Speech, TeacherTranscript
 from seqkd.teachers.external.descriptions import check_fields, read_json
 from seqkd.teachers.external.vocabulary import Vocabulary
 from seqkd.uptodate import file_state
@@ -139,13 +139,14 @@ class TranscriptTeacher:
             raise DataError(f"{self._path} is missing; write a line an utterance")
         content = self._path.read_bytes()
         self.hash = hashlib.sha256(json.dumps(about, sort_keys=True).encode() + content).hexdigest()[:16]
-        self._entries: dict[str, list[Hypothesis]] = {}
+        self._entries: dict[str, list[TeacherTranscript]] = {}
         for number, raw in enumerate(content.splitlines(), 1):
             where = f"{self._path}, line {number}"
             try:
                 value = json.loads(decode_line(raw, where))
                 found = [
-                    Hypothesis(" ".join(one["text"].split()), float(one["log_prob"])) for one in value["hypotheses"]
+                    TeacherTranscript(" ".join(one["text"].split()), float(one["log_prob"]))
+                    for one in value["hypotheses"]
                 ]
                 utterance = value["id"]
             except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -158,7 +159,7 @@ class TranscriptTeacher:
                 raise DataError(f"{where}: utterance {utterance!r} needs hypotheses with finite log-probabilities")
             self._entries[utterance] = found
 
-    def transcribe(self, speech: Sequence[Speech], n: int) -> list[list[Hypothesis]]:
+    def transcribe(self, speech: Sequence[Speech], n: int) -> list[list[TeacherTranscript]]:
         """See SequenceTeacher; nothing is heard. DataError for an utterance that has no line."""
         for one in speech:
             if one.id not in self._entries:

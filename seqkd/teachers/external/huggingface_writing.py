@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from seqkd.errors import ConfigError, DataError
-from seqkd.teachers.external.audio import Hypothesis, Speech, check_rate
+from seqkd.teachers.external.audio import Speech, TeacherTranscript, check_rate
 from seqkd.teachers.external.huggingface_files import loaded, name_of, quiet, weights
 from seqkd.teachers.external.network import check_length, parameters_hash
 from seqkd.teachers.external.sequence import distinct
@@ -38,7 +38,7 @@ class WritingTeacher:
         self._longest = extractor.n_samples if hasattr(extractor, "n_samples") else None
 
     @torch.no_grad()
-    def transcribe(self, speech: Sequence[Speech], n: int) -> list[list[Hypothesis]]:
+    def transcribe(self, speech: Sequence[Speech], n: int) -> list[list[TeacherTranscript]]:
         """See SequenceTeacher. Searches with a beam of at least n; ``log_prob`` adds up all tokens, the end included.
 
         Raises:
@@ -47,7 +47,7 @@ class WritingTeacher:
         """
         return [self._write(one, n) for one in speech]
 
-    def _write(self, speech: Speech, n: int) -> list[Hypothesis]:
+    def _write(self, speech: Speech, n: int) -> list[TeacherTranscript]:
         from transformers import GenerationMixin
 
         check_rate(speech, self.sample_rate, self.name)
@@ -74,7 +74,7 @@ class WritingTeacher:
         steps = self._model.compute_transition_scores(found.sequences, found.scores, found.beam_indices)
         texts = self._processor.batch_decode(found.sequences, skip_special_tokens=True)
         scores = steps.double().sum(1).tolist()  # (N, S) to (N,); what follows a hypothesis' end is 0
-        return distinct(Hypothesis(" ".join(t.split()), score) for t, score in zip(texts, scores, strict=True))
+        return distinct(TeacherTranscript(" ".join(t.split()), score) for t, score in zip(texts, scores, strict=True))
 
 
 def open_writing(source: str, config: Any, *, device: str, language: str | None, beam: int) -> WritingTeacher:

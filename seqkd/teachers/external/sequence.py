@@ -14,7 +14,7 @@ import torch
 from seqkd.data.tokens import Tokenizer
 from seqkd.decoding.prefix_beam import prefix_beam_search
 from seqkd.errors import ConfigError
-from seqkd.teachers.external.audio import FrameTeacher, Hypothesis, Speech
+from seqkd.teachers.external.audio import FrameTeacher, Speech, TeacherTranscript
 from seqkd.teachers.external.vocabulary import UNKNOWN, fold
 
 
@@ -27,11 +27,11 @@ class CtcNBest:
         self.name, self.hash, self.sample_rate = teacher.name, teacher.hash, teacher.sample_rate
         self._teacher, self._beam = teacher, beam
 
-    def transcribe(self, speech: Sequence[Speech], n: int) -> list[list[Hypothesis]]:
+    def transcribe(self, speech: Sequence[Speech], n: int) -> list[list[TeacherTranscript]]:
         """See SequenceTeacher. Searches with a beam of at least n; sequences that read the same are added up."""
         return [self._search(log_probs, n) for log_probs in self._teacher.log_probs(speech)]
 
-    def _search(self, log_probs: torch.Tensor, n: int) -> list[Hypothesis]:
+    def _search(self, log_probs: torch.Tensor, n: int) -> list[TeacherTranscript]:
         vocabulary = self._teacher.vocabulary
         found = prefix_beam_search(
             log_probs[None],
@@ -39,7 +39,7 @@ class CtcNBest:
             blank=vocabulary.blank,
             beam_size=max(self._beam, n),
         )[0]
-        return distinct(Hypothesis(vocabulary.text(one.tokens), one.score) for one in found)[:n]
+        return distinct(TeacherTranscript(vocabulary.text(one.tokens), one.score) for one in found)[:n]
 
 
 def nbest_of(teacher: FrameTeacher, *, beam: int = 8) -> CtcNBest:
@@ -55,12 +55,12 @@ def nbest_of(teacher: FrameTeacher, *, beam: int = 8) -> CtcNBest:
     return CtcNBest(teacher, beam)
 
 
-def distinct(hypotheses: Iterable[Hypothesis]) -> list[Hypothesis]:
+def distinct(hypotheses: Iterable[TeacherTranscript]) -> list[TeacherTranscript]:
     """Hypotheses with different texts, best first; the probabilities of those that read the same are added."""
     sums: dict[str, float] = {}
     for one in hypotheses:
         sums[one.text] = float(np.logaddexp(sums.get(one.text, -np.inf), one.log_prob))
-    return [Hypothesis(text, sums[text]) for text in sorted(sums, key=lambda text: (-sums[text], text))]
+    return [TeacherTranscript(text, sums[text]) for text in sorted(sums, key=lambda text: (-sums[text], text))]
 
 
 def fitted(text: str, student: Tokenizer) -> str:

@@ -15,16 +15,16 @@ from seqkd.errors import DataError
 from seqkd.files import decode_line
 from seqkd.stages import again
 from seqkd.teachers.external.agreement import agreement
-from seqkd.teachers.external.audio import Hypothesis
+from seqkd.teachers.external.audio import TeacherTranscript
 
 VERSION = 1
 
 
 @dataclass(frozen=True)
-class Entry:
+class TranscriptEntry:
     """One utterance: its hypotheses, best first, and how far they agree, from 0 to 1."""
 
-    hypotheses: tuple[Hypothesis, ...]
+    hypotheses: tuple[TeacherTranscript, ...]
     agreement: float
 
 
@@ -45,7 +45,7 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     return found
 
 
-def line_of(utterance: str, hypotheses: list[Hypothesis], teacher: str) -> str:
+def line_of(utterance: str, hypotheses: list[TeacherTranscript], teacher: str) -> str:
     """One line of a file of transcripts; DataError, naming the teacher, for a log-probability that is none."""
     for one in hypotheses:
         if not math.isfinite(one.log_prob):
@@ -70,7 +70,7 @@ def _digest(entry: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(entry, ensure_ascii=False, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def read_lines(path: Path) -> dict[str, Entry]:
+def read_lines(path: Path) -> dict[str, TranscriptEntry]:
     """Entries by utterance id, but for a last line that breaks off; DataError naming a line that is damaged."""
     found = {}
     for number, raw in enumerate(path.read_bytes().splitlines(keepends=True), 1):
@@ -81,7 +81,9 @@ def read_lines(path: Path) -> dict[str, Entry]:
             value = json.loads(decode_line(raw, where))
             if value.pop("digest") != _digest(value):
                 raise ValueError("its digest is another")
-            found[value["id"]] = Entry(tuple(Hypothesis(**one) for one in value["hypotheses"]), value["agreement"])
+            found[value["id"]] = TranscriptEntry(
+                tuple(TeacherTranscript(**one) for one in value["hypotheses"]), value["agreement"]
+            )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{where}: damaged ({error}); delete the line and {again('book')}") from error
     return found

@@ -24,11 +24,11 @@ from seqkd.data.tokens import Tokenizer
 from seqkd.errors import ConfigError, DataError
 from seqkd.files import lock, write_json
 from seqkd.stages import again
-from seqkd.teachers.external.audio import Hypothesis, SequenceTeacher, Speech
+from seqkd.teachers.external.audio import SequenceTeacher, Speech, TeacherTranscript
 from seqkd.teachers.external.sequence import distinct, fitted
 from seqkd.teachers.external.transcript_lines import (
     VERSION,
-    Entry,
+    TranscriptEntry,
     append,
     cut_off_unfinished,
     line_of,
@@ -38,7 +38,7 @@ from seqkd.teachers.external.transcript_lines import (
 
 
 @dataclass(frozen=True)
-class NBest:
+class NBestList:
     """Targets for :func:`seqkd.losses.nbest_ctc_loss`.
 
     Attributes:
@@ -55,7 +55,7 @@ class NBest:
 
 
 @dataclass(frozen=True)
-class Transcripts:
+class TeacherTranscripts:
     """What `write_transcripts` wrote, by utterance id."""
 
     directory: Path
@@ -63,10 +63,10 @@ class Transcripts:
     hash: str
     n: int
     settings: Mapping[str, Any]
-    entries: Mapping[str, Entry]
+    entries: Mapping[str, TranscriptEntry]
 
     @classmethod
-    def open(cls, directory: Path | str) -> Transcripts:
+    def open(cls, directory: Path | str) -> TeacherTranscripts:
         """Read a directory.
 
         Raises:
@@ -74,13 +74,13 @@ class Transcripts:
         """
         directory = Path(directory)
         manifest = read_manifest(directory)
-        entries: dict[str, Entry] = {}
+        entries: dict[str, TranscriptEntry] = {}
         for path in sorted(directory.glob("*.jsonl")):
             entries |= read_lines(path)
         name, teacher_hash = manifest["teacher"]["name"], manifest["teacher"]["hash"]
         return cls(directory, name, teacher_hash, manifest["n"], manifest["settings"], entries)
 
-    def require(self, *, teacher: str | None = None, utterances: Iterable[str] | None = None) -> Transcripts:
+    def require(self, *, teacher: str | None = None, utterances: Iterable[str] | None = None) -> TeacherTranscripts:
         """Return itself if it is of the teacher with this hash and has these utterances.
 
         Raises:
@@ -100,7 +100,7 @@ class Transcripts:
             )
         return self
 
-    def of(self, utterance: str) -> list[Hypothesis]:
+    def of(self, utterance: str) -> list[TeacherTranscript]:
         """The hypotheses of an utterance, best first."""
         return list(self.require(utterances=[utterance]).entries[utterance].hypotheses)
 
@@ -114,12 +114,12 @@ class Transcripts:
             raise ConfigError(f"the least agreement is {threshold}; expected a number from 0 to 1")
         return sorted(name for name, entry in self.entries.items() if entry.agreement >= threshold)
 
-    def collate(self, utterances: Sequence[str], student: Tokenizer) -> NBest:
+    def collate(self, utterances: Sequence[str], student: Tokenizer) -> NBestList:
         """Hypotheses as units of the student, in its spelling (see :func:`seqkd.teachers.external.sequence.fitted`)."""
         rows: list[list[tuple[list[int], float]]] = []
         left_out = 0
         for name in utterances:
-            spelt = distinct(Hypothesis(fitted(one.text, student), one.log_prob) for one in self.of(name))
+            spelt = distinct(TeacherTranscript(fitted(one.text, student), one.log_prob) for one in self.of(name))
             encoded = [(student.encode(one.text, unknown=True), one.log_prob) for one in spelt]
             rows.append([(units, score) for units, score in encoded if units and 1 not in units])
             left_out += len(encoded) - len(rows[-1])
@@ -132,7 +132,7 @@ class Transcripts:
             for n, (units, score) in enumerate(row):
                 hypotheses[b, n, : len(units)] = torch.tensor(units)
                 lengths[b, n], scores[b, n] = len(units), score
-        return NBest(hypotheses, lengths, scores, left_out)
+        return NBestList(hypotheses, lengths, scores, left_out)
 
 
 def write_transcripts(
@@ -188,7 +188,7 @@ def write_transcripts(
             held.enter_context(lock(directory / f".lock-{shard:05d}", f"shard {shard} of the transcripts {directory}"))
             _take(directory, manifest)
             cut_off_unfinished(path)
-        there = Transcripts.open(directory).entries
+        there = TeacherTranscripts.open(directory).entries
         todo = [one for one in sorted(utterances)[shard::shards] if one not in there]
         if not todo:
             return 0

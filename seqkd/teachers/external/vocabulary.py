@@ -110,7 +110,7 @@ class CannotMap(ConfigError):
 
 
 @dataclass(frozen=True)
-class Row:
+class UnitMatch:
     """What one class of the teacher becomes, and why."""
 
     unit: int
@@ -131,7 +131,7 @@ class VocabularyMap:
         notes: sentences on what else differs.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[UnitMatch, ...]
     classes: int
     unreached: tuple[str, ...]
     notes: tuple[str, ...] = ()
@@ -171,7 +171,7 @@ class VocabularyMap:
                 target, why = UNKNOWN, "the student lacks it: unknown"
                 if len(piece) > 1:
                     lacking.append(label)
-            rows.append(Row(unit, label, target, units[target], why))
+            rows.append(UnitMatch(unit, label, target, units[target], why))
         reached = {row.student for row in rows}
         unreached = tuple(piece for piece, unit in where.items() if unit not in reached)
         _check_kinds(name, lacking, unreached, units)

@@ -16,7 +16,7 @@ from seqkd.corpora.songs.shot_lists import read_shot_list
 from seqkd.errors import ConfigError, DataError
 from seqkd.shots.classes import LONG_NAMES
 from seqkd.shots.data import Shot, Song, read_songs
-from seqkd.shots.editing.timecode import Rate, parse_rate
+from seqkd.shots.editing.timecode import FrameRate, parse_rate
 from seqkd.shots.listening.features import make_features, read_features
 from tests.shots.real_music import require
 
@@ -36,7 +36,7 @@ def as_csv(path: Path, shots: tuple[Shot, ...] = SHOT_LIST) -> Path:
     return path
 
 
-def as_edl(path: Path, shots: tuple[Shot, ...], rate: Rate, start: str) -> Path:
+def as_edl(path: Path, shots: tuple[Shot, ...], rate: FrameRate, start: str) -> Path:
     first = rate.parse(start)
     codes = [tuple(rate.timecode(first + rate.nearest(t)) for t in (s.start, s.end)) for s in shots]
     lines = ["TITLE: SONG", f"FCM: {'DROP FRAME' if rate.drop else 'NON-DROP FRAME'}", ""]

@@ -28,7 +28,7 @@ from seqkd.corpora.text.manpages import (
 from seqkd.corpora.text.manpages_align import Limits, align, fault, page_pairs, sentences
 from seqkd.corpora.text.manpages_roff import Block, arguments, parse_page, plain_text
 from seqkd.errors import ConfigError, DataError
-from seqkd.translation.pairs import Pair, read_pairs
+from seqkd.translation.pairs import SentencePair, read_pairs
 
 ENGLISH = r""".\" A licence that is nobody's sentence
 .TH halve 3 2023-02-05 "Tests"
@@ -337,7 +337,7 @@ def test_masked_text():
 
 
 def page(name, *texts):
-    return [Pair(f"{name}-{number:04d}", text, f"Ziel {text}") for number, text in enumerate(texts, start=1)]
+    return [SentencePair(f"{name}-{number:04d}", text, f"Ziel {text}") for number, text in enumerate(texts, start=1)]
 
 
 def test_pages_with_mostly_the_same_paragraphs_are_a_group():

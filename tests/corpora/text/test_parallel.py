@@ -12,9 +12,9 @@ import yaml
 from seqkd.corpora.text.parallel import is_made, make_corpus, remove_repeats
 from seqkd.corpora.text.parallel_split import split_groups
 from seqkd.errors import ConfigError, DataError
-from seqkd.translation.pairs import Dropped, Pair, filter_pairs, pairs_fingerprint, read_pairs, write_pairs
+from seqkd.translation.pairs import Dropped, SentencePair, filter_pairs, pairs_fingerprint, read_pairs, write_pairs
 
-PAIRS = [Pair("b", "the second", "das zweite"), Pair("a", "the  first\tone", "das »erste«")]
+PAIRS = [SentencePair("b", "the second", "das zweite"), SentencePair("a", "the  first\tone", "das »erste«")]
 SETS = ("train", "dev", "test")
 
 
@@ -33,7 +33,7 @@ def message(call, *args, kind=DataError, **kwargs):
 
 def test_pairs_come_back_sorted_with_white_space_collapsed(tmp_path):
     write_pairs(tmp_path / "set", PAIRS)
-    expected = [Pair("a", "the first one", "das »erste«"), Pair("b", "the second", "das zweite")]
+    expected = [SentencePair("a", "the first one", "das »erste«"), SentencePair("b", "the second", "das zweite")]
     assert read_pairs(tmp_path / "set") == expected
     assert (tmp_path / "set" / "src").read_bytes() == b"a the first one\nb the second\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["set"]
@@ -59,7 +59,7 @@ def test_nothing_is_written_of_pairs_that_cannot_be(tmp_path):
     path = tmp_path / "set"
     assert message(write_pairs, path, []) == f"Data directory {path} would be empty: no pairs to write."
     assert message(write_pairs, path, [PAIRS[0]] * 2) == f"Data directory {path} would have pair id 'b' twice."
-    assert "pair id 'a b' is empty or has white space" in message(write_pairs, path, [Pair("a b", "x", "y")])
+    assert "pair id 'a b' is empty or has white space" in message(write_pairs, path, [SentencePair("a b", "x", "y")])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -68,9 +68,9 @@ def test_fingerprint_tells_every_part_of_a_pair_and_the_order():
         PAIRS,
         PAIRS[::-1],
         PAIRS[:1],
-        [Pair("c", *(PAIRS[0].source, PAIRS[0].target)), PAIRS[1]],
-        [Pair("b", "the  second", "das zweite"), PAIRS[1]],
-        [Pair("b", "the second", "das zweite "), PAIRS[1]],
+        [SentencePair("c", *(PAIRS[0].source, PAIRS[0].target)), PAIRS[1]],
+        [SentencePair("b", "the  second", "das zweite"), PAIRS[1]],
+        [SentencePair("b", "the second", "das zweite "), PAIRS[1]],
     ]
     prints = [pairs_fingerprint(variant) for variant in variants]
     assert len(set(prints)) == len(variants)
@@ -128,7 +128,7 @@ def test_pairs_that_do_not_suit_are_dropped_by_the_first_reason():
         "ratio": ("one", "eins zwei drei"),
         "twice": ("one", "eins zwei"),  # at the limit of 2
     }
-    pairs = [Pair(key, *sides) for key, sides in texts.items()]
+    pairs = [SentencePair(key, *sides) for key, sides in texts.items()]
     kept, dropped = filter_pairs(pairs, max_words=4, max_ratio=2.0)
     assert [pair.id for pair in kept] == ["exact", "twice"]
     assert dropped == Dropped(empty=1, over_long=1, unbalanced=1)
@@ -200,9 +200,14 @@ def test_impossible_splits(tmp_path):
 
 def test_repeats_are_taken_out_of_the_earlier_set():
     sets = {
-        "train": [Pair("1", "One.", "a"), Pair("2", "two", "b"), Pair("3", "three", "c"), Pair("4", "three", "d")],
-        "dev": [Pair("1", "two", "b"), Pair("2", "four", "c")],
-        "test": [Pair("1", "one.", "a"), Pair("2", "FOUR", "c")],
+        "train": [
+            SentencePair("1", "One.", "a"),
+            SentencePair("2", "two", "b"),
+            SentencePair("3", "three", "c"),
+            SentencePair("4", "three", "d"),
+        ],
+        "dev": [SentencePair("1", "two", "b"), SentencePair("2", "four", "c")],
+        "test": [SentencePair("1", "one.", "a"), SentencePair("2", "FOUR", "c")],
     }
     kept, lost = remove_repeats(sets)
     assert {name: [pair.id for pair in pairs] for name, pairs in kept.items()} == {
@@ -277,7 +282,9 @@ def test_table_with_ids_and_groups(tmp_path):
     assert [len(documents[name]) for name in SETS] == [6, 2, 2]
     for one, other in combinations(SETS, 2):
         assert not documents[one] & documents[other]
-    assert all(pair == Pair(pair.id, f"source {int(pair.id[2:])}", f"Ziel {int(pair.id[2:])}") for pair in sets["dev"])
+    assert all(
+        pair == SentencePair(pair.id, f"source {int(pair.id[2:])}", f"Ziel {int(pair.id[2:])}") for pair in sets["dev"]
+    )
 
 
 def test_table_without_a_header(tmp_path):

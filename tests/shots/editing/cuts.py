@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from seqkd.shots.editing.drafts import CutSettings, make_drafts
-from seqkd.shots.editing.timecode import Rate
+from seqkd.shots.editing.timecode import FrameRate
 from seqkd.shots.editing.timeline import Timeline
 from seqkd.shots.language import FilmLanguage
 from seqkd.shots.listening.features import Track
@@ -30,7 +30,7 @@ def a_track(seconds: float = 61.3, beat: float = 0.48, seed: int = 0) -> tuple[T
 
 
 def some_drafts(
-    rate: Rate, *, song: str = "a song", audio: Path = Path("a song.wav"), start: int = 0, seconds: float = 61.3,
+    rate: FrameRate, *, song: str = "a song", audio: Path = Path("a song.wav"), start: int = 0, seconds: float = 61.3,
     drafts: int = 1, snap: str = "beat",
 ) -> list[Timeline]:  # fmt: skip
     """Drafts of the made-up song."""
@@ -38,7 +38,7 @@ def some_drafts(
     return make_drafts(song, audio, *a_track(seconds), LANGUAGE, settings)
 
 
-def a_cut(rate: Rate, song: str = "a song", audio: Path = Path("a song.wav")) -> Timeline:
+def a_cut(rate: FrameRate, song: str = "a song", audio: Path = Path("a song.wav")) -> Timeline:
     """The best draft of the made-up song, beginning at one o'clock."""
     return some_drafts(rate, song=song, audio=audio, start=rate.parse(HOUR))[0]
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from seqkd.errors import ConfigError, DataError
 from seqkd.shots.data import shots_of
 from seqkd.shots.editing.drafts import CutSettings, choose, make_drafts
-from seqkd.shots.editing.timecode import Rate, parse_rate
+from seqkd.shots.editing.timecode import FrameRate, parse_rate
 from seqkd.shots.editing.timeline import BEAT, DOWNBEAT, SECTION, Clip, Timeline, frames_of
 from seqkd.shots.language import FilmLanguage
 from seqkd.shots.listening.features import Track
@@ -120,7 +120,7 @@ def test_the_seed_changes_all_but_the_best() -> None:
     shortest=st.floats(0, 4),
     draft=st.integers(0, 2),
 )
-def test_any_song(seconds: float, rate: Rate, snap: str, beat: float, shortest: float, draft: int) -> None:
+def test_any_song(seconds: float, rate: FrameRate, snap: str, beat: float, shortest: float, draft: int) -> None:
     track, posteriors = a_track(seconds, beat, seed=round(seconds))
     chosen = CutSettings(rate=rate, snap=snap, min_shot=min(shortest, seconds), drafts=draft + 1)
     cut = make_drafts("a", Path("a"), track, posteriors, LANGUAGE, chosen)[draft]

@@ -15,7 +15,7 @@ from seqkd.errors import ConfigError
 from seqkd.shots.classes import LONG_NAMES, SHOTS
 from seqkd.shots.editing.export_otio import build, to_fcpxml, to_otio
 from seqkd.shots.editing.export_text import to_edl, to_srt
-from seqkd.shots.editing.timecode import RATES, Rate, parse_rate
+from seqkd.shots.editing.timecode import RATES, FrameRate, parse_rate
 from tests.shots.editing.cuts import HOUR, a_cut, some_drafts, spans
 
 otio = pytest.importorskip("opentimelineio")
@@ -23,7 +23,7 @@ by_rate = pytest.mark.parametrize("rate", RATES, ids=lambda rate: rate.name)
 
 
 @by_rate
-def test_otio(rate: Rate, tmp_path: Path) -> None:
+def test_otio(rate: FrameRate, tmp_path: Path) -> None:
     cut = a_cut(rate, audio=tmp_path / "a söng.wav")
     read = otio.adapters.read_from_string(to_otio(cut), "otio_json")
     picture, sound = read.tracks
@@ -59,7 +59,7 @@ def test_otio(rate: Rate, tmp_path: Path) -> None:
 
 
 @by_rate
-def test_fcpxml_in_exact_fractions(rate: Rate, tmp_path: Path) -> None:
+def test_fcpxml_in_exact_fractions(rate: FrameRate, tmp_path: Path) -> None:
     cut = a_cut(rate, audio=tmp_path / "it's a <b> & song.wav", song='it\'s a <b> & "song"')
     text = to_fcpxml(cut, tmp_path)
     assert text.startswith('<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE fcpxml>\n<fcpxml version="1.8">')
@@ -107,7 +107,7 @@ def test_fcpxml_in_exact_fractions(rate: Rate, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rate", [rate for rate in RATES if rate.fps.denominator == 1], ids=lambda rate: rate.name)
-def test_fcpxml_by_its_adapter(rate: Rate, tmp_path: Path) -> None:
+def test_fcpxml_by_its_adapter(rate: FrameRate, tmp_path: Path) -> None:
     """Its reader knows whole rates only, and is a frame off where a float falls short."""
     cut = a_cut(rate)
     read = otio.adapters.read_from_string(to_fcpxml(cut, tmp_path), "fcpx_xml")

@@ -19,7 +19,7 @@ from seqkd.shots.classes import LONG_NAMES, SHOTS
 from seqkd.shots.editing.export_files import FORMATS, file_names, format_of, write_drafts
 from seqkd.shots.editing.export_otio import to_fcpxml, to_otio
 from seqkd.shots.editing.export_text import to_csv, to_edl, to_json, to_srt
-from seqkd.shots.editing.timecode import RATES, Rate
+from seqkd.shots.editing.timecode import RATES, FrameRate
 from seqkd.shots.editing.timeline import Marker
 from tests.shots.editing.cuts import HOUR, a_cut, some_drafts, spans
 
@@ -30,7 +30,7 @@ by_rate = pytest.mark.parametrize("rate", RATES, ids=lambda rate: rate.name)
 
 
 @by_rate
-def test_csv(rate: Rate) -> None:
+def test_csv(rate: FrameRate) -> None:
     cut = a_cut(rate)
     rows = list(csv.DictReader(io.StringIO(to_csv(cut))))
     read = [(int(row["start_frame"]), int(row["end_frame"]), row["type"]) for row in rows]
@@ -48,7 +48,7 @@ def test_csv(rate: Rate) -> None:
 
 
 @by_rate
-def test_srt(rate: Rate) -> None:
+def test_srt(rate: FrameRate) -> None:
     cut = a_cut(rate)
     entries = to_srt(cut).rstrip("\n").split("\n\n")
     read = []
@@ -64,7 +64,7 @@ def test_srt(rate: Rate) -> None:
 
 
 @by_rate
-def test_json(rate: Rate, tmp_path: Path) -> None:
+def test_json(rate: FrameRate, tmp_path: Path) -> None:
     drafts = some_drafts(rate, start=rate.parse(HOUR), drafts=3, audio=tmp_path / "music" / "a song.wav")
     read = json.loads(to_json(drafts, tmp_path / "cuts"))
     assert Fraction(*read["frame_rate"]) == rate.fps
@@ -99,7 +99,7 @@ def count_frames(label: str, nominal: int, drop: bool) -> int:
 
 
 @by_rate
-def test_edl(rate: Rate) -> None:
+def test_edl(rate: FrameRate) -> None:
     cut = a_cut(rate)
     title, mode, *lines = to_edl(cut).splitlines()
     assert title == "TITLE: a song"
@@ -147,7 +147,7 @@ def test_edl_is_plain_ascii() -> None:
 
 @pytest.mark.parametrize("name", ["csv", "edl", "otio"])
 @by_rate
-def test_a_corpus_can_be_made_of_it(rate: Rate, name: str, tmp_path: Path) -> None:
+def test_a_corpus_can_be_made_of_it(rate: FrameRate, name: str, tmp_path: Path) -> None:
     """The reader of people's shot lists, with what an editor changed, takes them back."""
     cut = a_cut(rate)
     (path,) = write_drafts([tmp_path / f"cut.{name}"], [cut])

@@ -16,7 +16,7 @@ import soundfile
 from seqkd.errors import DataError
 from seqkd.shots.classes import LONG_NAMES, SHOTS
 from seqkd.shots.editing.storyboard import PEAKS, peaks, to_html
-from seqkd.shots.editing.timecode import RATES, Rate, parse_rate
+from seqkd.shots.editing.timecode import RATES, FrameRate, parse_rate
 from tests.shots.editing.cuts import some_drafts
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)> & __DATA__ 漢字 #?%"
@@ -34,7 +34,7 @@ class Tags(html.parser.HTMLParser):
         return [attributes for tag, attributes in self.tags if tag == name]
 
 
-def page(folder: Path, rate: Rate, *, audio: bool = True) -> Path:
+def page(folder: Path, rate: FrameRate, *, audio: bool = True) -> Path:
     """A storyboard of 61.3 s in a directory beside its song's."""
     song = folder / "music" / "the #1 söng & more.wav"
     song.parent.mkdir()

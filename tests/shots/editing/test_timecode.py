@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seqkd.errors import ConfigError
-from seqkd.shots.editing.timecode import RATES, Rate, parse_rate
+from seqkd.shots.editing.timecode import RATES, FrameRate, parse_rate
 
 by_rate = pytest.mark.parametrize("rate", RATES, ids=lambda rate: rate.name)
 DROPS = {"29.97df": 2, "59.94df": 4}
 
 
-def labels(rate: Rate, minutes: int) -> Iterator[str]:
+def labels(rate: FrameRate, minutes: int) -> Iterator[str]:
     """Every label that exists, one after the other: all of the clock's but those that the standard names as dropped."""
     per_second = {"23.976": 24, "29.97df": 30, "29.97ndf": 30, "59.94df": 60, "59.94ndf": 60}.get(rate.name)
     per_second = per_second or int(rate.name)
@@ -32,7 +32,7 @@ def labels(rate: Rate, minutes: int) -> Iterator[str]:
 
 
 @by_rate
-def test_the_frames_of_two_hours(rate: Rate) -> None:
+def test_the_frames_of_two_hours(rate: FrameRate) -> None:
     # Labels repeat every ten minutes but for the hour and the tens: every frame of twenty minutes or more, and around
     # the full hour, then every 13th. Rates that count as one of the others does: of eleven minutes or more.
     every = 72_000 if rate.name in ("24", "25", "29.97df", "59.94df", "60") else 40_000
@@ -52,7 +52,7 @@ def test_the_frames_of_two_hours(rate: Rate) -> None:
 
 @by_rate
 @given(data=st.data())
-def test_seconds_and_frames(rate: Rate, data: st.DataObject) -> None:
+def test_seconds_and_frames(rate: FrameRate, data: st.DataObject) -> None:
     frame = data.draw(st.integers(0, 7200 * 60))
     seconds = rate.seconds(frame)
     assert rate.floor(seconds) == rate.nearest(seconds) == frame
@@ -65,7 +65,7 @@ def test_seconds_and_frames(rate: Rate, data: st.DataObject) -> None:
 
 
 @by_rate
-def test_the_day_begins_again(rate: Rate) -> None:
+def test_the_day_begins_again(rate: FrameRate) -> None:
     assert rate.timecode(rate.day) == rate.timecode(0)
     assert rate.parse(rate.timecode(rate.day - 1)) == rate.day - 1
     assert rate.timecode(rate.day - 1).startswith("23:59:59")

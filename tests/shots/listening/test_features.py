@@ -16,7 +16,7 @@ from seqkd.shots.listening import beats as beats_module
 from seqkd.shots.listening.beats import beat_columns, find_downbeats, tempo_of, track_beats
 from seqkd.shots.listening.compiled import load_librosa
 from seqkd.shots.listening.features import (
-    FeatureSettings,
+    SongFeatureSettings,
     Track,
     analyse,
     load_track,
@@ -254,7 +254,7 @@ def test_features_are_kept_and_made_again_only_when_needed(song: Path, tmp_path:
     assert files["a"].stat().st_mtime_ns == made["a"]
     assert len(read_features(tmp_path / "set")["b"].frames) == 14
     assert sorted(path.name for path in files["a"].parent.iterdir()) == ["a.safetensors", "b.safetensors", "done.json"]
-    make_features(tmp_path / "set", FeatureSettings(mel_bands=24))
+    make_features(tmp_path / "set", SongFeatureSettings(mel_bands=24))
     assert files["a"].stat().st_mtime_ns != made["a"]
 
 
@@ -286,10 +286,10 @@ def test_a_tagger_adds_its_columns(song: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(track.frames[:, -2:], found, rtol=1e-6)
 
     write_songs(tmp_path / "set", [Song("song", song)])
-    make_features(tmp_path / "set", FeatureSettings(tagger=str(tmp_path)))
+    make_features(tmp_path / "set", SongFeatureSettings(tagger=str(tmp_path)))
     assert read_features(tmp_path / "set")["song"].names[-3:] == ["tag_000", "tag_001", "tag_002"]
     np.save(tmp_path / "song.npy", rows[:, :2])
-    make_features(tmp_path / "set", FeatureSettings(tagger=str(tmp_path)))
+    make_features(tmp_path / "set", SongFeatureSettings(tagger=str(tmp_path)))
     assert read_features(tmp_path / "set")["song"].names[-2:] == ["tag_000", "tag_001"]
     assert json.loads((tmp_path / "set" / "features" / "done.json").read_text())["settings"]["tagger"] == str(tmp_path)
 

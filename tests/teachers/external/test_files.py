@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from seqkd.errors import ConfigError, DataError
 from seqkd.teachers.external import files
-from seqkd.teachers.external.audio import FrameTeacher, Hypothesis, SequenceTeacher, Speech
+from seqkd.teachers.external.audio import FrameTeacher, SequenceTeacher, Speech, TeacherTranscript
 from seqkd.teachers.external.opening import open_teacher
 
 LABELS = ["<blank>", "▁", "a", "b", "c"]
@@ -98,10 +98,10 @@ def test_transcripts(tmp_path: Path) -> None:
     teacher = open_teacher(tmp_path)
     assert isinstance(teacher, SequenceTeacher)
     assert teacher.transcribe(asked("v", "u"), 2) == [
-        [Hypothesis("größe", -0.5)],
-        [Hypothesis("the cat", -1.5), Hypothesis("a cat", -2.0)],
+        [TeacherTranscript("größe", -0.5)],
+        [TeacherTranscript("the cat", -1.5), TeacherTranscript("a cat", -2.0)],
     ]
-    assert teacher.transcribe(asked("u"), 1) == [[Hypothesis("the cat", -1.5)]]
+    assert teacher.transcribe(asked("u"), 1) == [[TeacherTranscript("the cat", -1.5)]]
     before = teacher.hash
     path.write_text(path.read_text().replace("a cat", "a hat"))
     assert open_teacher(tmp_path).hash != before

@@ -22,8 +22,8 @@ from seqkd.files import lock
 from seqkd.losses import ctc_loss
 from seqkd.losses.nbest import nbest_ctc_loss
 from seqkd.teachers.external.agreement import agreement
-from seqkd.teachers.external.audio import Hypothesis, Speech
-from seqkd.teachers.external.transcripts import Transcripts, write_transcripts
+from seqkd.teachers.external.audio import Speech, TeacherTranscript
+from seqkd.teachers.external.transcripts import TeacherTranscripts, write_transcripts
 
 IDS = [f"utt{n:03d}" for n in range(20)]
 
@@ -38,16 +38,16 @@ class Reciter:
     pause: float = 0.0
     asked: list[str] = field(default_factory=list)
 
-    def transcribe(self, speech: list[Speech], n: int) -> list[list[Hypothesis]]:
+    def transcribe(self, speech: list[Speech], n: int) -> list[list[TeacherTranscript]]:
         self.asked += [one.id for one in speech]
         time.sleep(self.pause)
         return [self.recite(one.id)[:n] for one in speech]
 
     @staticmethod
-    def recite(utterance: str) -> list[Hypothesis]:
+    def recite(utterance: str) -> list[TeacherTranscript]:
         choose = random.Random(utterance)
         scores = sorted((-10 * choose.random() for _ in range(4)), reverse=True)
-        return [Hypothesis(" ".join(choose.choices(["ab", "ba", "cab"], k=3)), score) for score in scores]
+        return [TeacherTranscript(" ".join(choose.choices(["ab", "ba", "cab"], k=3)), score) for score in scores]
 
 
 def hear(ids: list[str]) -> Iterator[Speech]:
@@ -65,7 +65,7 @@ def content(directory: Path) -> dict[str, bytes]:
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert written(tmp_path / "t", settings={"beam": 8}) == 20
-    found = Transcripts.open(tmp_path / "t").require(teacher="aaaa", utterances=IDS)
+    found = TeacherTranscripts.open(tmp_path / "t").require(teacher="aaaa", utterances=IDS)
     assert (found.teacher, found.hash, found.n, found.settings) == ("reciter", "aaaa", 3, {"beam": 8})
     for name in IDS:
         assert found.of(name) == Reciter.recite(name)[:3]  # floats to the last bit
@@ -74,7 +74,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 
 def test_keep_what_the_teacher_is_sure_of(tmp_path: Path) -> None:
     written(tmp_path / "t")
-    found = Transcripts.open(tmp_path / "t")
+    found = TeacherTranscripts.open(tmp_path / "t")
     assert found.keep(0.0) == IDS
     threshold = sorted(found.agreement(name) for name in IDS)[8]
     assert found.keep(threshold) == [name for name in IDS if found.agreement(name) >= threshold]
@@ -103,7 +103,7 @@ def test_any_number_of_processes_write_the_same(tmp_path: Path) -> None:
     written(tmp_path / "one")
     for shard in (2, 0, 1):
         written(tmp_path / "three", shard=shard, shards=3)
-    assert Transcripts.open(tmp_path / "three").entries == Transcripts.open(tmp_path / "one").entries
+    assert TeacherTranscripts.open(tmp_path / "three").entries == TeacherTranscripts.open(tmp_path / "one").entries
     lines = [path.read_text().splitlines() for path in sorted((tmp_path / "three").glob("*.jsonl"))]
     assert [len(one) for one in lines] == [7, 7, 6]
     assert sorted(line for one in lines for line in one) == (tmp_path / "one" / "00000.jsonl").read_text().splitlines()
@@ -120,7 +120,9 @@ def test_a_file_that_breaks_off_anywhere_is_completed(tmp_path: Path) -> None:
         (directory / "manifest.json").write_bytes(expected["manifest.json"])
         (directory / "00000.jsonl").write_bytes(expected["00000.jsonl"][:end])
         whole_lines = expected["00000.jsonl"][:end].count(b"\n")
-        assert len(Transcripts.open(directory).entries) == whole_lines  # the line that breaks off was never written
+        assert (
+            len(TeacherTranscripts.open(directory).entries) == whole_lines
+        )  # the line that breaks off was never written
         assert written(directory, ids=IDS[:4]) == 4 - whole_lines
         assert content(directory) == expected
 
@@ -143,7 +145,7 @@ def test_killed_at_any_time_and_carried_on(tmp_path: Path) -> None:
         os.kill(process.pid, signal.SIGKILL)
         process.join()
         assert process.exitcode == -signal.SIGKILL  # and not of itself
-    before = len(Transcripts.open(tmp_path / "killed").entries)
+    before = len(TeacherTranscripts.open(tmp_path / "killed").entries)
     assert 6 <= before < 20
     assert written(tmp_path / "killed") == 20 - before
     assert content(tmp_path / "killed") == content(tmp_path / "whole")
@@ -173,8 +175,8 @@ class Says(Reciter):
 
     texts: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
 
-    def transcribe(self, speech: list[Speech], n: int) -> list[list[Hypothesis]]:
-        return [[Hypothesis(*pair) for pair in self.texts[one.id]] for one in speech]
+    def transcribe(self, speech: list[Speech], n: int) -> list[list[TeacherTranscript]]:
+        return [[TeacherTranscript(*pair) for pair in self.texts[one.id]] for one in speech]
 
 
 def test_hypotheses_become_units_of_the_student(tmp_path: Path) -> None:
@@ -184,7 +186,7 @@ def test_hypotheses_become_units_of_the_student(tmp_path: Path) -> None:
         "c": [("xyz", -1.0)],
     }
     written(tmp_path / "t", Says(texts=said), ids=["a", "b", "c"])
-    batch = Transcripts.open(tmp_path / "t").collate(["b", "a", "c"], STUDENT)
+    batch = TeacherTranscripts.open(tmp_path / "t").collate(["b", "a", "c"], STUDENT)
     decoded = [
         [STUDENT.decode(row[:length].tolist()) for row, length in zip(rows, lengths, strict=True) if length]
         for rows, lengths in zip(batch.hypotheses, batch.lengths, strict=True)
@@ -199,7 +201,7 @@ def test_hypotheses_become_units_of_the_student(tmp_path: Path) -> None:
 def test_the_loss_reads_them(tmp_path: Path) -> None:
     said = {"a": [("ab", math.log(0.75)), ("ba", math.log(0.25))], "b": [("cab", 0.0)]}
     written(tmp_path / "t", Says(texts=said), ids=["a", "b"])
-    batch = Transcripts.open(tmp_path / "t").collate(["a", "b"], STUDENT)
+    batch = TeacherTranscripts.open(tmp_path / "t").collate(["a", "b"], STUDENT)
     logits = torch.randn(2, 12, len(STUDENT), generator=torch.Generator().manual_seed(0))
     lengths = torch.tensor([12, 10])
     loss = nbest_ctc_loss(
@@ -231,7 +233,7 @@ def test_the_loss_reads_them(tmp_path: Path) -> None:
 def test_another_teacher_is_named(tmp_path: Path) -> None:
     written(tmp_path / "t")
     with pytest.raises(ConfigError) as caught:
-        Transcripts.open(tmp_path / "t").require(teacher="bbbb")
+        TeacherTranscripts.open(tmp_path / "t").require(teacher="bbbb")
     assert str(caught.value) == (
         f"{tmp_path}/t has transcripts of reciter (aaaa) and the teacher is bbbb; make them again, or name the teacher "
         "that wrote them"
@@ -241,13 +243,13 @@ def test_another_teacher_is_named(tmp_path: Path) -> None:
 def test_missing_utterances(tmp_path: Path) -> None:
     written(tmp_path / "t", ids=IDS[:5])
     with pytest.raises(DataError) as caught:
-        Transcripts.open(tmp_path / "t").require(utterances=IDS)
+        TeacherTranscripts.open(tmp_path / "t").require(utterances=IDS)
     assert str(caught.value) == (
         f"{tmp_path}/t has no transcripts of 15 utterances, such as 'utt005'; to make what is missing "
         "run ./run.sh --stage book"
     )
     with pytest.raises(DataError):
-        Transcripts.open(tmp_path / "t").of("utt010")
+        TeacherTranscripts.open(tmp_path / "t").of("utt010")
 
 
 @pytest.mark.parametrize(
@@ -282,14 +284,14 @@ def test_a_flipped_letter_is_found(tmp_path: Path) -> None:
     lines[4] = lines[4].replace('"text": "', '"text": "x', 1)
     path.write_text("".join(lines))
     with pytest.raises(DataError) as caught:
-        Transcripts.open(tmp_path / "t")
+        TeacherTranscripts.open(tmp_path / "t")
     assert str(caught.value) == (
         f"{path}, line 5: damaged (its digest is another); delete the line and run ./run.sh --stage book"
     )
     lines[4] = "nonsense\n"
     path.write_text("".join(lines))
     with pytest.raises(DataError) as caught:
-        Transcripts.open(tmp_path / "t")
+        TeacherTranscripts.open(tmp_path / "t")
     assert str(caught.value).startswith(f"{path}, line 5: damaged (Expecting value")
     path.write_text("".join(lines[:4] + lines[5:]))
     assert written(tmp_path / "t") == 1  # as the sentence says
@@ -297,11 +299,11 @@ def test_a_flipped_letter_is_found(tmp_path: Path) -> None:
 
 def test_no_transcripts(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
-        Transcripts.open(tmp_path)
+        TeacherTranscripts.open(tmp_path)
     assert str(caught.value) == (f"{tmp_path} has no transcripts: manifest.json is missing; run ./run.sh --stage book")
     (tmp_path / "manifest.json").write_text(json.dumps({"version": 1, "n": 3}))
     with pytest.raises(DataError) as caught:
-        Transcripts.open(tmp_path)
+        TeacherTranscripts.open(tmp_path)
     assert str(caught.value) == (
         f"{tmp_path}/manifest.json is damaged (KeyError('teacher')); restore it, or delete {tmp_path} and write it "
         "again"

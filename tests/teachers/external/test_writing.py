@@ -13,7 +13,7 @@ import torch
 
 from seqkd.data.tokens import train_tokenizer
 from seqkd.errors import ConfigError, DataError
-from seqkd.teachers.external.audio import FrameTeacher, Hypothesis, SequenceTeacher, Speech
+from seqkd.teachers.external.audio import FrameTeacher, SequenceTeacher, Speech, TeacherTranscript
 from seqkd.teachers.external.opening import open_teacher
 from seqkd.teachers.external.sequence import distinct, fitted, nbest_of
 from seqkd.teachers.external.vocabulary import Vocabulary
@@ -191,10 +191,16 @@ def test_pieces_of_words_are_put_together() -> None:
 
 
 def test_distinct() -> None:
-    found = distinct([Hypothesis("b", math.log(0.2)), Hypothesis("a", math.log(0.3)), Hypothesis("b", math.log(0.2))])
+    found = distinct(
+        [
+            TeacherTranscript("b", math.log(0.2)),
+            TeacherTranscript("a", math.log(0.3)),
+            TeacherTranscript("b", math.log(0.2)),
+        ]
+    )
     assert [one.text for one in found] == ["b", "a"]
     assert [math.exp(one.log_prob) for one in found] == pytest.approx([0.4, 0.3])
-    tied = [Hypothesis("b", -1.0), Hypothesis("a", -1.0)]
+    tied = [TeacherTranscript("b", -1.0), TeacherTranscript("a", -1.0)]
     assert distinct(tied) == distinct(tied[::-1])
 
 
