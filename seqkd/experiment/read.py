@@ -22,6 +22,7 @@ import numpy as np
 
 from seqkd.errors import DataError
 from seqkd.experiment.files import COUNTS, is_scored, read_json, read_yaml, seed_directories
+from seqkd.stages import again
 from seqkd.statistics.bootstrap import Estimates, estimate
 from seqkd.statistics.measures import Measure, tested
 from seqkd.statistics.table import Table, same_items
@@ -185,7 +186,7 @@ def read_experiment(
         raise DataError(f"{exp} holds no finished run of {', '.join(systems)}; nothing to report.")
     tables = [table for system in experiment.finished.values() for table in system.tables().values()]
     if not same_items(tables):
-        raise DataError(f"Systems of {exp} were scored on different {task.items}; run stages decode and score again.")
+        raise DataError(f"Systems of {exp} were scored on different {task.items}; {again('decode')}")
     return experiment
 
 

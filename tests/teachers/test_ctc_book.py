@@ -224,7 +224,7 @@ def test_another_teacher_tokenizer_clock_or_set_is_refused(exp: Path, tones: Pat
     other = configured(exp, tones, f"teacher.import_from={exp}/teacher/seed1/model")
     with pytest.raises(ConfigError, match=r"has teachers teacher \(\w+\) and the student \w+; name the book"):
         opened(other)
-    with pytest.raises(ConfigError, match=r"clean: no book here; run stage 5 first, or let the teacher run by book="):
+    with pytest.raises(ConfigError, match=r"clean: no book here; let the teacher run by book="):
         train_here(exp, tones, "kd", "book=dense", "system=kd", "system.teacher_view=clean")
 
 

@@ -54,7 +54,7 @@ class ShotsScores(Scores):
             if song.shots is None:
                 raise DataError(f"{data} has no shots.csv: a test set needs shots; name another set in sets.test")
             if song.id not in decoded:
-                raise DataError(f"{output} lacks song {song.id!r} of {data}; run stage decode again")
+                raise DataError(f"{output} lacks song {song.id!r} of {data}; {again('decode')}")
             found = decoded[song.id]
             rows[song.id] = score_song(
                 song.shots,
