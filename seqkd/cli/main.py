@@ -11,6 +11,7 @@ from seqkd.errors import SeqkdError
 
 COMMANDS = {
     "prepare": "get the corpus, check it, make features, units, books",
+    "systems": "what there is to train: the systems of a task, and a recipe's own",
     "train": "train the systems of a recipe, or one of them",
     "book": "stored teacher outputs: make books, see what one holds and whether it is whole, join several",
     "tune": "train variants of systems and rank them by dev WER",

@@ -98,6 +98,7 @@ def train(cfg: DictConfig) -> None:
 
     from seqkd.processes import needs_of, place
     from seqkd.tasks import task_of
+    from seqkd.training.run import train as train_run
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     OmegaConf.resolve(cfg)
@@ -109,7 +110,7 @@ def train(cfg: DictConfig) -> None:
             f"hydra/launcher=submitit_slurm with hydra.launcher.nodes={needs.nodes} and "
             f"hydra.launcher.tasks_per_node={needs.per_node}"
         )
-    task_of(cfg).train(cfg)
+    train_run(task_of(cfg), cfg)
 
 
 def table(folder: Path) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from seqkd.cli.main import main
 from seqkd.cli.settings import parse, parser
-from seqkd.config import compose, student_runs, system_settings, systems_of
+from seqkd.config import CONF, TASKS, compose, student_runs, system_settings, systems_of
 from seqkd.errors import ConfigError
 from seqkd.tasks.translation import TASK
 from seqkd.training.order import levels_of
@@ -66,6 +66,16 @@ def test_an_own_system_is_found_and_builds_on_one_of_the_package(conf):
     assert {"mine", "kd", "student"} <= set(systems_of(cfg))
     assert system_settings(cfg, "mine").objective.kd.weight == 0.5
     assert composed(conf, "model@student.model=small").student.model.width == 16
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_systems_are_listed_from_their_files(task: str, conf: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = ["--conf", str(conf)] if task == "asr" else []
+    assert main(["systems", "--task", task, *own]) == 0
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
+    names = [path.stem for path in sorted((CONF / task / "system").glob("*.yaml"))]
+    assert [row[0] for row in rows] == [f"| `{name}`" for name in [*names, *["mine"] * bool(own)]]
+    assert rows[-1][1:] == ["KD, half the weight", "`kd`", "the weight |"] or not own
 
 
 def test_an_own_system_that_is_wrong_is_one_sentence(conf):

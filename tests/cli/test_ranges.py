@@ -103,7 +103,7 @@ def test_every_number_out_of_its_range_is_refused(task):
         (
             "asr",
             "system.objective.consistency.weight=[[0,0],[0,1]]",
-            "[[0, 0], [0, 1]]; expected shares of the updates",
+            "[[0, 0], [0, 1]]; expected shares of the updates that rise",
         ),
         ("asr", "decode.beam=0", "0; expected at least 1"),
         ("asr", "decode.lm_order=1", "1; expected from 2 to 6"),

@@ -37,7 +37,7 @@ def again(exp: Path, data: Path) -> tuple[int, int]:
         made = FeatureSettings(**finished_features(data / name)["settings"])
         make_features(data / name, made, nj=1)
     run = train_here(exp, data, "teacher")
-    decode_run(settings(exp, data), "teacher", 0, "dev")
+    decode_run(settings(exp, data), run, "dev")
     return (run / "decode_dev" / "decode.json").stat().st_ino, (run / "model" / "model.safetensors").stat().st_ino
 
 

@@ -35,7 +35,7 @@ def test_hypotheses_are_of_the_lexicon_and_have_confidences(tones, exp, tmp_path
     words = tmp_path / "words"
     words.write_text("do\nre\n")
     cfg = settings(exp, tones, *LM, f"decode.lexicon={words}", "decode.lm_weight=0.3")
-    decode_run(cfg, "teacher", 0, "dev")
+    decode_run(cfg, exp / "teacher" / "seed0", "dev")
     entries = [json.loads(line) for line in (decoded(exp) / "hyp.jsonl").read_text().splitlines()]
     assert [entry["id"] for entry in entries] == [u.id for u in read_data_dir(tones / "dev")]
     assert {word for entry in entries for word in entry["text"].split()} <= {"do", "re"}
@@ -50,7 +50,7 @@ def test_done_is_left_alone_and_other_weights_or_files_are_not(tones, exp):
     stamp = decoded(exp) / "decode.json"
 
     def run(*overrides: str) -> int:
-        decode_run(settings(exp, tones, *overrides), "teacher", 0, "dev")
+        decode_run(settings(exp, tones, *overrides), exp / "teacher" / "seed0", "dev")
         return stamp.stat().st_mtime_ns
 
     first = run(*LM)
@@ -89,7 +89,7 @@ def test_weights_are_chosen_on_dev(tones, exp):
 
     best = tuning.best
     weights = (f"decode.lm_weight={best.lm_weight}", f"decode.word_score={best.word_score}")
-    decode_run(settings(exp, tones, *LM, *weights), "teacher", 0, "dev")
+    decode_run(settings(exp, tones, *LM, *weights), exp / "teacher" / "seed0", "dev")
     scored = score(read_text(tones / "dev" / "text"), read_text(decoded(exp) / "text"))
     assert scored.wer.rate == pytest.approx(best.wer)
 

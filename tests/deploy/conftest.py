@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from seqkd.cli.main import main
-from seqkd.tasks import asr
+from seqkd.experiment.scores import score
+from seqkd.layout import run_directory
+from seqkd.tasks.asr import TASK
 from tests.runs import arguments, settings, train_here
 from tests.tone_corpus import TONES
 
@@ -50,8 +52,8 @@ def learned(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     exp = tmp_path_factory.mktemp("learned")
     train_here(exp, tones, "student", *LEARNED)
     cfg = settings(exp, tones, *LEARNED)
-    asr.decode(cfg, "student", 0, "dev")
-    asr.score(cfg, "student", 0, "dev")
+    TASK.decode(cfg, run_directory(cfg, "student", 0), "dev")
+    score(TASK, cfg, "student", 0, "dev")
     return exp
 
 

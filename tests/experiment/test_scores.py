@@ -164,7 +164,7 @@ def test_nothing_decoded(made, tmp_path, name):
     case, root = CASES[name], tmp_path / "root"
     shutil.copytree(made[name], root)
     shutil.rmtree(root / "exp" / "kd" / "seed0" / "decode_test")
-    with pytest.raises(Undecoded, match="run .*--stage decode"):
+    with pytest.raises(Undecoded, match=r"run .*--stage decode"):
         scored(case, root)
     assert not (root / "exp" / "kd" / "seed0" / "decode_test").exists()
 
@@ -253,7 +253,7 @@ def test_a_system_that_was_not_chosen_is_left_out_with_a_word(speech, capsys):
     root, _ = speech
     checked(root, {"cons_kd": 1})
     assert capsys.readouterr().out.startswith("cons_kd is not among the systems chosen here")
-    with pytest.raises(SeqkdError, match="cons_kd has no scored decoding of test; run .*--stage score"):
+    with pytest.raises(SeqkdError, match=r"cons_kd has no scored decoding of test; run .*--stage score"):
         checked(root, {"cons_kd": 1}, chosen=["kd", "cons_kd"])
 
 

@@ -131,9 +131,9 @@ def test_scores_are_those_of_the_metrics(done, songs_data):
 
 def test_what_comes_first_is_asked_for(songs_data, done, tmp_path):
     cfg = settings(tmp_path / "nothing", songs_data)
-    with pytest.raises(ConfigError, match="has no finished model; run .*--stage teachers"):
+    with pytest.raises(ConfigError, match=r"has no finished model; run .*--stage teachers"):
         decode_run(cfg, tmp_path / "nothing" / "student" / "seed0", "test")
-    with pytest.raises(ConfigError, match="has nothing decoded; run .*--stage decode"):
+    with pytest.raises(ConfigError, match=r"has nothing decoded; run .*--stage decode"):
         score(ShotsScores(), cfg, "student", 0, "test")
     with pytest.raises(ConfigError, match=r"no finished student to export; run .*--stage students"):
         TASK.export(cfg, [])
@@ -239,7 +239,7 @@ def test_seeds_scored_on_other_songs_are_found_out(done, tmp_path):
     assert read_experiment(ShotsScores(), exp, about, ["test"]).finished.keys() == about.keys()
     counts = of(exp, "dil") / "counts.npz"
     Table.load(counts).part(slice(-1)).save(counts)
-    with pytest.raises(DataError, match="were scored on different songs; run .*--stage decode"):
+    with pytest.raises(DataError, match=r"were scored on different songs; run .*--stage decode"):
         read_experiment(ShotsScores(), exp, about, ["test"])
     (of(exp, "student") / "counts.npz").unlink()
     assert read_experiment(ShotsScores(), exp, about, ["test"]).systems["student"].unfinished == [0]

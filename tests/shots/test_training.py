@@ -300,7 +300,7 @@ def test_what_comes_first_is_asked_for(songs_data, tmp_path):
         ("system.objective.kd.temperature=0", "setting system.objective.kd.temperature is 0; expected more than 0"),
         ("system.objective.kd.weight=-1", "setting system.objective.kd.weight is -1; expected at least 0"),
         ("interaction.rounds=-1", "interaction.rounds is -1; expected at least 0"),
-        ("model.sizes=[]", r"model.sizes is \[\]; expected one size"),
+        ("model.sizes=[]", r"model.sizes is \[\]; expected a whole number of at least 1 for each layer"),
         ("interaction.patience=0", "interaction.patience is 0; expected at least 1"),
         ("teacher.codes=500", "fewer than the 500 codes of the teacher"),
     ],

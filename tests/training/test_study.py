@@ -164,7 +164,7 @@ def test_a_run_that_cannot_be_is_one_sentence(
 ) -> None:
     from seqkd.training.run import train
 
-    cfg = settings(tone_exp, tones, *overrides)
     with pytest.raises(ConfigError, match=says) as caught:
+        cfg = settings(tone_exp, tones, *overrides)
         train(task_of(cfg), cfg)
     assert "\n" not in str(caught.value)

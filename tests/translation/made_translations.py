@@ -101,7 +101,7 @@ def make_run(directory, references, quality, *, sharpness=1.0, alpha=None, seed=
         left = 0.5 ** (step / 300)
         train = {"total": 5 * left + 1, "hard": 4 * left + 1}
         if alpha is not None:
-            train |= {"soft": left, "alpha": alpha * (1 - left) * generator.uniform(0.95, 1.05)}
+            train |= {"soft": left, "labels.alpha": alpha * (1 - left) * generator.uniform(0.95, 1.05)}
         row = {"step": step, "seconds": 60 * minutes * step / steps, "lr": 1e-3, "train": train}
         row["dev_nll"] = (6 * left + 1.5 / quality) * generator.uniform(0.97, 1.03)
         if alpha is not None and step >= 500:
