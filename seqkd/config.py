@@ -128,6 +128,8 @@ def check_settings(cfg: DictConfig) -> None:
     """Raise ConfigError about the first setting, if any, that has a value of another kind or out of its range."""
     check_kinds(cfg)
     systems_of(cfg)
+    if not cfg.systems:
+        raise ConfigError("setting systems is []; expected at least one system, such as [student]")
     checks_of(cfg.task).check(cfg)
 
 

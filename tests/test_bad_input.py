@@ -63,20 +63,20 @@ def fault(command: str, *settings: str, says: str) -> Callable:
 
 
 @fault(
-    "prepare features",
+    "prepare",
     says="Data directory {data}/train does not exist; expected a directory with wav.scp and utt2spk.",
 )
 def missing_data_directory(place: Place) -> None:
     shutil.rmtree(place.data / "train")
 
 
-@fault("prepare features", says="{data}/train/wav.scp is missing; a data directory needs wav.scp and utt2spk.")
+@fault("prepare", says="{data}/train/wav.scp is missing; a data directory needs wav.scp and utt2spk.")
 def missing_table(place: Place) -> None:
     (place.data / "train" / "wav.scp").unlink()
 
 
 @fault(
-    "prepare features",
+    "prepare",
     says="{data}/train/utt2spk, line 4: id 's0-train006' is there already, on line 3; every id must be unique, "
     "remove or rename one.",
 )
@@ -85,7 +85,7 @@ def duplicate_id(place: Place) -> None:
 
 
 @fault(
-    "prepare features",
+    "prepare",
     says="{data}/train/text, line 2: 's0-train000' comes after 's0-train003', but lines must be sorted by the first "
     "field; sort the file with: LC_ALL=C sort -k1,1 -o text text",
 )
@@ -94,7 +94,7 @@ def unsorted(place: Place) -> None:
 
 
 @fault(
-    "prepare features",
+    "prepare",
     says="{data}/train/text, line 3: byte 13 (0xff) is not valid UTF-8; convert the file to UTF-8, for instance with "
     "iconv.",
 )
@@ -106,7 +106,7 @@ def invalid_utf8(place: Place) -> None:
 
 
 @fault(
-    "prepare features",
+    "prepare",
     says="{data}/train/text, line 3: the transcript of 's0-train006' is empty; write it, or remove the utterance from "
     "every file.",
 )
@@ -115,7 +115,7 @@ def empty_transcript(place: Place) -> None:
 
 
 @fault(
-    "prepare features",
+    "prepare",
     says="{data}/train/utt2spk, line 3: id 's0-train006' is not in {data}/train/wav.scp; add it there or remove it "
     "here.",
 )
@@ -124,7 +124,7 @@ def id_in_text_but_not_in_wav_scp(place: Place) -> None:
 
 
 @fault(
-    "prepare features",
+    "prepare",
     says="{data}/train/wav.scp, line 3: 's0-train006' is a command ('sox mine.mp3 -t wav - |'), expected an audio "
     "file; commands in data files are never executed, write the audio to files first and name those.",
 )
@@ -136,7 +136,7 @@ def command_in_wav_scp(place: Place) -> None:
 
 
 @fault(
-    "prepare features",
+    "prepare",
     says="{data}/train/wav.scp, line 3: the audio file of 's0-train006' is missing; looked for "
     "{data}/train/../audio/s0-train006.wav or ../audio/s0-train006.wav.",
 )
@@ -145,7 +145,7 @@ def missing_audio(place: Place) -> None:
 
 
 @fault(
-    "prepare features",
+    "prepare",
     says="Utterance 's2-train005', {data}/train/../audio/s2-train005.wav: has no samples; remove the utterance or "
     "write its audio again.",
 )
@@ -154,7 +154,7 @@ def empty_audio(place: Place) -> None:
 
 
 @fault(
-    "prepare features",
+    "prepare",
     says="Utterance 's2-train005', {data}/train/../audio/s2-train005.wav: sample 17 is NaN (3 such samples); write the "
     "audio again.",
 )
@@ -165,7 +165,7 @@ def nan_samples(place: Place) -> None:
 
 
 @fault(
-    "prepare features",
+    "prepare",
     says="Utterance 's2-train005', {data}/train/../audio/s2-train005.wav: sample rate is 16000 Hz, expected 8000 Hz; "
     "resample the audio, or set the sample rate of the features to that of the audio.",
 )
@@ -174,7 +174,7 @@ def wrong_sample_rate(place: Place) -> None:
 
 
 @fault(
-    "prepare features",
+    "prepare",
     says="Utterance 's2-train005', {data}/train/../audio/s2-train005.wav: has 2 channels, expected one; mix them down "
     "or pick one.",
 )
@@ -183,7 +183,7 @@ def stereo(place: Place) -> None:
 
 
 @fault(
-    "prepare features",
+    "prepare",
     says="Utterance 's2-train005', {data}/train/../audio/s2-train005.wav: cannot be read as audio (*); the file is "
     "damaged or of an unknown format.",
 )
@@ -192,7 +192,7 @@ def not_audio(place: Place) -> None:
 
 
 @fault(
-    "prepare features",
+    "prepare",
     says="Utterance 's2-train005', {data}/train/../audio/s2-train005.wav: lasts 10 ms, less than one frame of 25 ms; "
     "remove it.",
 )
@@ -204,7 +204,7 @@ def audio_shorter_than_a_frame(place: Place) -> None:
 
 
 @fault(
-    "prepare tokens",
+    "prepare",
     "tokens.type=bpe",
     "tokens.vocab_size=500",
     says="sentencepiece cannot make 500 bpe units from 24 lines (Vocabulary size too high (500). *); set "
@@ -215,7 +215,7 @@ def vocabulary_too_large(place: Place) -> None:
 
 
 @fault(
-    "prepare tokens",
+    "prepare",
     "tokens.set=extra",
     says="{data}/extra has no transcripts; name a labelled set in tokens.set",
 )
@@ -237,7 +237,7 @@ def no_tokenizer(place: Place) -> None:
 def unknown_word_in_dev(place: Place) -> None:
     text = place.data / "dev" / "text"
     text.write_text("".join(["s0-dev000 do sol\n", *text.read_text().splitlines(keepends=True)[1:]]))
-    assert main(["prepare", "features", *arguments(place.exp, place.data)]) == 0
+    assert main(["prepare", *arguments(place.exp, place.data)]) == 0
 
 
 # ---- the order of stages, and what earlier ones left
@@ -290,7 +290,7 @@ def no_imported_teacher(place: Place) -> None:
 
 def teacher_of_other_tokens(place: Place) -> None:
     """The teacher stays as it was; units are made again, of another kind."""
-    assert main(["prepare", "tokens", *arguments(place.exp, place.data), "tokens.type=char"]) == 0
+    assert main(["prepare", *arguments(place.exp, place.data), "tokens.type=char"]) == 0
 
 
 OTHER_VOCABULARY = (
@@ -316,7 +316,7 @@ def teacher_with_another_vocabulary_in_stage_4(place: Place) -> None:
     "FeatureSettings(sample_rate=8000, num_mel_bins=30, *); set features= to what the teacher was trained on",
 )
 def teacher_of_other_features(place: Place) -> None:
-    assert main(["prepare", "features", *arguments(place.exp, place.data), "features.num_mel_bins=30"]) == 0
+    assert main(["prepare", *arguments(place.exp, place.data), "features.num_mel_bins=30"]) == 0
 
 
 @fault("train --one", "system=kd", says="{exp}/teacher/seed0/model/model.safetensors cannot be loaded (*); train again")
@@ -325,19 +325,21 @@ def damaged_model(place: Place) -> None:
     weights.write_bytes(weights.read_bytes()[:-1000])
 
 
-@fault("decode", "systems=[]", says="{exp}/teacher/seed0/model/model.safetensors cannot be loaded (*); train again")
+@fault(
+    "decode", "systems=[teacher]", says="{exp}/teacher/seed0/model/model.safetensors cannot be loaded (*); train again"
+)
 def damaged_model_in_decoding(place: Place) -> None:
     damaged_model(place)
 
 
-@fault("decode", "systems=[]", says="{exp}/teacher/seed0 has no finished model; run ./run.sh --stage teachers")
+@fault("decode", "systems=[teacher]", says="{exp}/teacher/seed0 has no finished model; run ./run.sh --stage teachers")
 def decoding_an_untrained_system(place: Place) -> None:
     shutil.rmtree(place.model)
 
 
 @fault(
     "decode",
-    "systems=[]",
+    "systems=[teacher]",
     "sets.test=[other]",
     says="{data}/other has no finished features; run ./run.sh --stage prepare",
 )
@@ -376,7 +378,7 @@ def unlabelled_set_as_labelled(place: Place) -> None:
 )
 def transcripts_that_cannot_fit(place: Place) -> None:
     place.lines("text", lambda lines: [f"{line.split()[0]} {'do ' * 90}" for line in lines])
-    assert main(["prepare", "features", *arguments(place.exp, place.data)]) == 0
+    assert main(["prepare", *arguments(place.exp, place.data)]) == 0
 
 
 @fault(
@@ -406,7 +408,10 @@ def unknown_system(place: Place) -> None:
     pass
 
 
-@fault("prepare everything", says="asr has no step 'everything' to prepare; known: corpus, features, tokens")
+@fault(
+    "prepare everything",
+    says="there is no 'everything' to prepare; expected corpus, or nothing for what the task needs",
+)
 def unknown_step(place: Place) -> None:
     pass
 
@@ -517,14 +522,18 @@ def more_gpus_than_there_are(place: Place) -> None:
 # ---- scores and reports
 
 
-@fault("score --recipe", "systems=[]", says="{exp}/teacher/seed0/decode_dev has no text; run ./run.sh --stage decode")
+@fault(
+    "score --recipe",
+    "systems=[teacher]",
+    says="{exp}/teacher/seed0/decode_dev has no text; run ./run.sh --stage decode",
+)
 def scoring_before_decoding(place: Place) -> None:
     pass
 
 
 @fault(
     "score --recipe",
-    "systems=[]",
+    "systems=[teacher]",
     says="{exp}/teacher/seed0/decode_dev/text against {data}/dev/text: 1 utterance (s0-dev003) is without a "
     "hypothesis; decode them, score them as empty (missing: all) or leave them out (missing: present).",
 )
@@ -537,7 +546,7 @@ def hypothesis_missing(place: Place) -> None:
 
 @fault(
     "score --recipe",
-    "systems=[]",
+    "systems=[teacher]",
     "sets.test=[extra]",
     says="{data}/extra/text is missing: a test set needs transcripts; name another set in sets.test",
 )
@@ -547,7 +556,7 @@ def scoring_against_no_transcripts(place: Place) -> None:
     (decoded / "text").write_text("s0-extra000 do\n")
 
 
-@fault("report", "systems=[]", says="{exp} holds no finished run of teacher; nothing to report.")
+@fault("report", "systems=[teacher]", says="{exp} holds no finished run of teacher; nothing to report.")
 def reporting_before_decoding(place: Place) -> None:
     pass
 

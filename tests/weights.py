@@ -57,7 +57,7 @@ def asr(folder: Path) -> None:
         ("live", live),
         ("book", [*common("book"), "systems=[kd,cons_kd_unlabelled,delayed_kd]", "book=dense", "book.seeds=3"]),
     ):
-        seqkd("prepare", "all", *more)
+        seqkd("prepare", *more)
         seqkd("train", "--group", "teachers", *more)
         if exp == "book":
             seqkd("book", "make", *more)
@@ -69,7 +69,7 @@ def translation(folder: Path) -> None:
     data = pairs_corpus.make_corpus(folder / "data")
     options = [*pairs_corpus.arguments(folder / "lstm", data, *UPDATES), "--nj", "2"]
     options += ["book.k=8", f"systems=[{','.join(TRANSLATION)}]"]
-    seqkd("prepare", "all", *options)
+    seqkd("prepare", *options)
     seqkd("train", "--group", "teachers", *options)
     seqkd("book", "make", *options)
     seqkd("train", "--group", "students", *options)

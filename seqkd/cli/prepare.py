@@ -15,14 +15,18 @@ if TYPE_CHECKING:
 
 def main(argv: list[str]) -> int:
     """Entry point."""
-    made = parser("prepare", "Get the corpus, validate it and make features, or train the tokenizer.")
+    made = parser(
+        "prepare", "Get the corpus; or validate it, and make of it what the task needs: features, a tokenizer."
+    )
     made.add_argument(
-        "what", nargs="?", help="corpus, or a step of the task, such as features or tokens (default: all of its steps)"
+        "what", nargs="?", help="'corpus' to get or make it; left out: what the task makes of it, such as features"
     )
     args = parse(made, argv)
     if args.what and "=" in args.what:  # no step, but the first of the settings
         args.overrides.insert(0, args.what)
         args.what = None
+    if args.what not in (None, "corpus"):
+        raise ConfigError(f"there is no {args.what!r} to prepare; expected corpus, or nothing for what the task needs")
     cfg = compose(args)
     from seqkd.tasks import task_of
 

@@ -105,6 +105,7 @@ def test_every_number_out_of_its_range_is_refused(task):
             "system.objective.consistency.weight=[[0,0],[0,1]]",
             "[[0, 0], [0, 1]]; expected shares of the updates that rise",
         ),
+        ("asr", "systems=[]", "[]; expected at least one system, such as [student]"),
         ("asr", "decode.beam=0", "0; expected at least 1"),
         ("asr", "decode.lm_order=1", "1; expected from 2 to 6"),
         ("asr", "features.frame_length_ms=0", "0; expected at least 1"),

@@ -98,23 +98,23 @@ def rewrite(path: Path, change: Callable[[list[str]], list[str]]) -> None:
     path.write_text("".join(f"{line}\n" for line in change(path.read_text().splitlines())))
 
 
-@fault("prepare pairs", says="{data}/train/tgt is missing; *")
+@fault("prepare", says="{data}/train/tgt is missing; *")
 def missing_side(exp: Path, data: Path) -> None:
     (data / "train" / "tgt").unlink()
 
 
-@fault("prepare pairs", says="{data}/train/src has 120 lines, but {data}/train/tgt has 119; *")
+@fault("prepare", says="{data}/train/src has 120 lines, but {data}/train/tgt has 119; *")
 def fewer_lines(exp: Path, data: Path) -> None:
     rewrite(data / "train" / "tgt", lambda lines: lines[:-1])
 
 
-@fault("prepare pairs", says="{data}/dev/src, line 1: byte 11 (0xfc) is not valid UTF-8; *")
+@fault("prepare", says="{data}/dev/src, line 1: byte 11 (0xfc) is not valid UTF-8; *")
 def wrong_encoding(exp: Path, data: Path) -> None:
     (data / "dev" / "src").write_bytes("dev-0000 für\n".encode("latin-1"))
 
 
 @fault(
-    "prepare pairs",
+    "prepare",
     "text.max_words=2",
     says="{data}/train: none of its 120 pairs is usable (120 over-long); raise text.max_words (2) or *",
 )
@@ -122,13 +122,13 @@ def nothing_usable(exp: Path, data: Path) -> None:
     rewrite(data / "train" / "src", lambda lines: [f"{line} and more" for line in lines])
 
 
-@fault("prepare pairs", "text.max_words=0", says="setting text.max_words is 0; expected at least 1")
+@fault("prepare", "text.max_words=0", says="setting text.max_words is 0; expected at least 1")
 def no_words_allowed(exp: Path, data: Path) -> None:
     pass
 
 
 @fault(
-    "prepare tokens",
+    "prepare",
     "tokens.type=bpe",
     "tokens.vocab_size=9000",
     says="sentencepiece cannot make 9000 bpe units from 240 lines (*); set tokens.vocab_size to what the data allows",
@@ -220,7 +220,7 @@ def test_one_sentence(
     breaks: Callable, command: str, settings: tuple[str, ...], says: str, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     exp, data = tmp_path / "exp", make_corpus(tmp_path / "data")
-    assert main(["prepare", "tokens", *arguments(exp, data)]) == 0
+    assert main(["prepare", *arguments(exp, data)]) == 0
     breaks(exp, data)
     capsys.readouterr()
     assert main([*command.split(), *arguments(exp, data, *settings)]) == 1
