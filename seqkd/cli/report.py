@@ -21,7 +21,9 @@ def main(argv: list[str]) -> int:
     from seqkd.training.order import all_runs
 
     task, systems = task_of(cfg), {}
-    for name in dict.fromkeys(system for system, _ in all_runs(task, cfg, partial(system_settings, cfg))):
+    trained = dict.fromkeys(system for system, _ in all_runs(task, cfg, partial(system_settings, cfg)))
+    # Teachers that nobody named come first, then systems in the order in which they were named.
+    for name in [*(name for name in trained if name not in cfg.systems), *dict.fromkeys(cfg.systems)]:
         about = compose(args, f"system={name}").system
         systems[name] = {key: about.get(key) for key in ("label", "control", "isolates")}
     # The recipe's own command line, when the recipe calls us.

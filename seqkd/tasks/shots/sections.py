@@ -90,7 +90,8 @@ def _attainable(experiment: Experiment, bound: Bound, figures: Path) -> list[str
     rows = []
     for name, system in experiment.finished.items():
         value = experiment.estimates[name][ASC.key].value
-        rows.append([system.label, ASC.show(value), _points(below(bound, value)), "–"])
+        length = DS.show(experiment.estimates[name][DS.key].value)
+        rows.append([system.label, ASC.show(value), _points(below(bound, value)), length])
     rows += [
         [
             "*The song known, each second by itself*",
