@@ -171,7 +171,7 @@ def test_a_book_in_shards(slurm: Slurm, exp: Path, tones: Path) -> None:
 
 
 def test_decoding_in_shards(slurm: Slurm, exp: Path, tones: Path) -> None:
-    settings = arguments(exp, tones, "systems=[student]", "seeds=1", *LONG)
+    settings = arguments(exp, tones, "systems=[teacher,student]", "seeds=1", *LONG)
     slurm.environment["SEQKD_MAX_JOBS"] = "2"
     try:
         output = finish(slurm.driver("decode", *settings))
