@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from seqkd.config import check_system_name
 from seqkd.errors import ConfigError
+from seqkd.layout import plain
 from seqkd.losses import Objective
 from seqkd.losses.build import objective_of
 from seqkd.settings import at_least, build, one_of
@@ -84,11 +85,6 @@ def check_system(cfg: DictConfig) -> Objective:
     if "teacher" in objective.sources() and not teachers:
         raise ConfigError(f"system {system.name} learns from a teacher, but system.teacher names no system to be it")
     return objective
-
-
-def plain(settings: DictConfig) -> dict[str, Any]:
-    """Settings as plain values."""
-    return OmegaConf.to_container(settings, resolve=True)
 
 
 def built_on_nothing(kind: Callable[..., Any], settings: Mapping[str, Any], where: str, *args: Any) -> None:

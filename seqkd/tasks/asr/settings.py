@@ -12,10 +12,11 @@ from seqkd.data.features import FeatureSettings
 from seqkd.data.specaugment import SpecAugment
 from seqkd.data.tokens import TokenSettings
 from seqkd.decoding.settings import DecodeSettings
+from seqkd.layout import plain
 from seqkd.models.ctc import ENCODERS
 from seqkd.settings import at_least, build, more_than, one_of
 from seqkd.task import Monitor
-from seqkd.tasks.settings import built_on_nothing, check_common, check_system, plain
+from seqkd.tasks.settings import built_on_nothing, check_common, check_system
 from seqkd.teachers.settings import SpeechBookSettings, TeacherSettings
 from seqkd.training.settings import TrainingSettings
 

@@ -8,13 +8,14 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from seqkd.layout import plain
 from seqkd.settings import at_least, build, one_of
 from seqkd.shots.listening.features import SongFeatureSettings
 from seqkd.shots.model import Architecture
 from seqkd.shots.rates import RATES
 from seqkd.shots.settings import FusionSettings, InteractionSettings, LanguageSettings
 from seqkd.task import Monitor
-from seqkd.tasks.settings import check_common, check_system, plain
+from seqkd.tasks.settings import check_common, check_system
 from seqkd.training.settings import TrainingSettings
 
 MONITOR = Monitor("dev_error", "dev error", "%", scale=100)

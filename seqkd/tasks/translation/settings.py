@@ -11,10 +11,11 @@ from omegaconf import DictConfig
 from seqkd.data.tokens import TokenSettings
 from seqkd.decoding.settings import BeamSettings
 from seqkd.errors import ConfigError
+from seqkd.layout import plain
 from seqkd.models.seq2seq import KINDS
 from seqkd.settings import at_least, build, more_than, one_of
 from seqkd.task import Monitor
-from seqkd.tasks.settings import built_on_nothing, check_common, check_system, plain
+from seqkd.tasks.settings import built_on_nothing, check_common, check_system
 from seqkd.teachers.settings import BookSettings
 from seqkd.training.settings import TrainingSettings
 from seqkd.translation.pairs import TextSettings
