@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import shutil
 from pathlib import Path
 
@@ -33,5 +34,6 @@ def main(argv: list[str]) -> int:
     if not found:
         print(f"{args.exp} holds no run that was moved aside")
     elif not args.yes:
-        print(f"{len(found)} run(s), {total / 1e6:.1f} MB in all; 'seqkd clean --exp {args.exp} --yes' removes them")
+        print(f"{len(found)} run(s), {total / 1e6:.1f} MB in all; remove them with:")
+        print(f"  seqkd clean --exp {shlex.quote(str(args.exp))} --yes")
     return 0
