@@ -13,7 +13,12 @@ from seqkd.settings import share
 
 
 class CrossEntropy(Term):
-    """Σ −log P_y over valid positions, averaged over passes, from the log-softmax that other terms share.
+    """Σ_t Σ_c −w_c ỹ_c log P_c over valid positions, averaged over passes, from the log-softmax that others share.
+
+    ỹ is the one-hot target, smoothed, and mixed where MixUp has mixed the input: share · y + (1 − share) · y'. It is
+    linear in ỹ. w are the labels' class weights, 1 without any. Sums divided by the number of positions, never by the
+    sum of the weights, so that a mixture has the weight of its parts: torch's value for probability targets, which is
+    Σ w_y / N times the one that it gives for indices.
 
     Args:
         smoothing: ε of uniform label smoothing, from 0 to 1. `seqkd.losses.LabelSmoothing` is the same in less memory,
@@ -29,8 +34,19 @@ class CrossEntropy(Term):
         """(B,) nats."""
         targets = labels.positions(student.logits.shape[2])  # (B, T)
         valid = student.mask & (targets != IGNORE)
-        places = targets.clamp(min=0).expand(student.logits.shape[:3])[..., None]
-        losses = -student.log_probs.gather(-1, places)[..., 0]  # (P, B, T)
+        log_probs = student.log_probs  # (P, B, T, C)
+        if labels.class_weights is not None:
+            log_probs = log_probs * labels.class_weights.to(log_probs)
+        losses = _picked(log_probs, targets)  # (P, B, T)
+        if labels.mixed is not None:
+            other_losses = _picked(log_probs, labels.mixed[:, : targets.shape[1]])
+            part = labels.share.to(losses)[:, None]
+            losses = part * losses + (1 - part) * other_losses
         if self.smoothing:
-            losses = (1 - self.smoothing) * losses - self.smoothing * student.log_probs.mean(-1)
+            losses = (1 - self.smoothing) * losses - self.smoothing * log_probs.mean(-1)
         return losses.masked_fill(~valid, 0.0).sum(-1).mean(0)
+
+
+def _picked(log_probs: Tensor, targets: Tensor) -> Tensor:
+    """(P, B, T) −log P of targets (B, T)."""
+    return -log_probs.gather(-1, targets.clamp(min=0).expand(log_probs.shape[:3])[..., None])[..., 0]

@@ -38,11 +38,13 @@ class Term(nn.Module):
         source: whose outputs it compares the student's with: "teacher", "past" (the model's own past), or None.
         optional: whether it can do without them, as before there is a past self; a term that cannot is left out then.
         passes: how many there must be of a batch.
+        progress: share of the updates done, this one included; for what a weight's schedule cannot do.
     """
 
     source: str | None = None
     optional = False
     passes = 1
+    progress = 1.0
     kernel: str | None = None  # its part in the native CTC kernels, of this very class: see `seqkd.losses.native`
 
     def __init__(
@@ -136,6 +138,8 @@ class Objective(nn.ModuleDict):
             progress: share of the updates done, this one included: for weights with a schedule.
             reduction: "none" gives (B,), "sum" adds items up, "mean" divides that by B.
         """
+        for term in self.values():
+            term.progress = progress
         terms = {name: (term, term.weight_at(progress)) for name, term in self.items()}
         return weigh(terms, student, others, labels, reduction)
 

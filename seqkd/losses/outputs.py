@@ -29,12 +29,20 @@ class Labels:
         lengths: (B,) labels of each item.
         labelled: (B,) bool, False for an item without labels; None for all.
         blank: class of CTC's blank.
+        mixed: (B, S) targets of the items that MixUp has mixed in, None where nothing is mixed.
+        share: (B,) of the first targets in a mixture, from 0 to 1.
+        class_weights: (C,) of the classes in cross-entropy; None for equal ones.
+        subset: (C,) which of the teacher's classes the student's are, where it has fewer; None where it has the same.
     """
 
     targets: Tensor
     lengths: Tensor
     labelled: Tensor | None = None
     blank: int = 0
+    mixed: Tensor | None = None
+    share: Tensor | None = None
+    class_weights: Tensor | None = None
+    subset: Tensor | None = None
 
     def positions(self, positions: int) -> Tensor:
         """(B, T) targets, -100 where there is none."""
@@ -51,14 +59,17 @@ class Outputs:
     Attributes:
         logits: (P, B, T, C).
         lengths: (B,) valid frames or positions; what stands in the others, NaN too, changes nothing.
-        layers: other layers that an objective asked for, by name: outputs too, or features (P, B, T, D).
+        layers: other layers that an objective asked for, by name: outputs too, or features (P, B, T, D) of as many
+            frames as there are logits, or `Features` of their own number of frames.
         labels: of a layer whose labels are not the objective's, as those of an attention decoder beside CTC.
+        facts: what a teacher's whole training set has on average, by name, such as its aleatoric uncertainty: scalars.
     """
 
     logits: Tensor
     lengths: Tensor
-    layers: Mapping[str, Outputs | Tensor] = field(default_factory=dict)
+    layers: Mapping[str, Outputs | Features | Tensor] = field(default_factory=dict)
     labels: Labels | None = None
+    facts: Mapping[str, float] = field(default_factory=dict)
 
     @cached_property
     def mask(self) -> Tensor:
@@ -81,7 +92,7 @@ class Outputs:
         tempered = at_least_float32(self.logits) / temperature
         return tempered.masked_fill(~self.mask[..., None], 0.0).softmax(-1)
 
-    def at(self, layer: str) -> Outputs | Tensor:
+    def at(self, layer: str) -> Outputs | Features | Tensor:
         """A layer by name; "output" is the last. Raises ConfigError if the network has not given it."""
         if layer == FINAL:
             return self
@@ -93,9 +104,9 @@ class Outputs:
     def detached(self) -> Outputs:
         """The same without gradient."""
         layers = {
-            name: one.detached() if isinstance(one, Outputs) else one.detach() for name, one in self.layers.items()
+            name: one.detach() if isinstance(one, Tensor) else one.detached() for name, one in self.layers.items()
         }
-        return Outputs(self.logits.detach(), self.lengths, layers, self.labels)
+        return Outputs(self.logits.detach(), self.lengths, layers, self.labels, self.facts)
 
 
 @dataclass
@@ -106,6 +117,16 @@ class Features:
     lengths: Tensor
     mask: Tensor
 
+    @classmethod
+    def of(cls, values: Tensor, lengths: Tensor) -> Features:
+        """Features (P, B, T, D) with what stands on padded frames, NaN too, made 0."""
+        mask = frame_mask(lengths, values.shape[2], values.device)
+        return cls(values.masked_fill(~mask[..., None], 0.0), lengths, mask)
+
+    def detached(self) -> Features:
+        """The same without gradient."""
+        return Features(self.values.detach(), self.lengths, self.mask)
+
 
 def labels_of(layer: Outputs | Features, labels: Labels) -> Labels:
     """The labels of a layer: its own, if it has any, or the objective's."""
@@ -115,7 +136,4 @@ def labels_of(layer: Outputs | Features, labels: Labels) -> Labels:
 def layer_of(outputs: Outputs, name: str) -> Outputs | Features:
     """A layer by name: outputs, or features with their mask."""
     layer = outputs.at(name)
-    if not isinstance(layer, Tensor):
-        return layer
-    mask = frame_mask(outputs.lengths, layer.shape[2], layer.device)
-    return Features(layer.masked_fill(~mask[..., None], 0.0), outputs.lengths, mask)
+    return Features.of(layer, outputs.lengths) if isinstance(layer, Tensor) else layer

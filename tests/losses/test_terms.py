@@ -2,7 +2,9 @@
 
 A test file of tests/losses says what is to be tried: ``EXAMPLES``, terms by name, of which those by position
 (``labels`` of one class a frame) have a name that begins with ``positions``. Terms that look at features name the
-layer ``x``; their teacher's features are as wide as the student's.
+layer ``x``; their teacher's features are as wide as the student's. ``NO_GRADCHECK`` there names those whose gradient is
+not that of their value, or whose value jumps: that file checks them in closed form; ``RAW_LOGITS`` those that adding a
+constant to the logits of a frame does change.
 """
 
 from __future__ import annotations
@@ -68,13 +70,18 @@ EXAMPLES = {
 NO_GRADCHECK = {"positions_adaptive", "aligned_smoothing", "frame_kd_kl", "delayed"}
 
 
-def examples() -> dict[str, Term]:
-    """All of this folder."""
-    found = {}
+def said(attribute: str, empty: dict | set) -> dict | set:
+    """What the test files of this folder say under that name, together."""
+    found = empty
     for module in pkgutil.iter_modules(tests.losses.__path__):
         if module.name.startswith("test_"):
-            found |= getattr(importlib.import_module(f"tests.losses.{module.name}"), "EXAMPLES", {})
+            found = found | getattr(importlib.import_module(f"tests.losses.{module.name}"), attribute, empty)
     return found
+
+
+def examples() -> dict[str, Term]:
+    """All of this folder."""
+    return said("EXAMPLES", {})
 
 
 def terms_of_the_package() -> set[type[Term]]:
@@ -158,7 +165,7 @@ def test_it_is_differentiable(named: tuple[str, Term]) -> None:
     case = Case(name, term)
     loss, gradient = case.value_and_gradient(case.input)
     assert loss.shape == (3,) and loss.isfinite().all() and gradient.abs().sum() > 0
-    if name not in NO_GRADCHECK:
+    if name not in said("NO_GRADCHECK", set()):
         torch.autograd.gradcheck(lambda value: case.loss(case.outputs(value)), case.input.clone().requires_grad_())
 
 
@@ -230,9 +237,27 @@ def test_half_precision_is_computed_in_float32(named: tuple[str, Term], dtype: t
 
 def test_adding_a_constant_to_a_frame_changes_nothing(named: tuple[str, Term]) -> None:
     case = Case(*named)
-    if case.term.layer != "output":
-        pytest.skip("features are no logits")
+    if case.term.layer != "output" or named[0] in said("RAW_LOGITS", set()):
+        pytest.skip("features are no logits; nor does it hold of a variant that takes logits as they are")
     shift = 10 * torch.randn(2, 3, 7, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     other = case.other if isinstance(case.other, Hypotheses) else replace(case.other, logits=case.other.logits + 3.0)
     moved = case.loss(Outputs(case.student.logits + shift, case.lengths), other=other)
     torch.testing.assert_close(moved, case.loss(), rtol=1e-9, atol=1e-9)
+
+
+def test_cross_entropy_of_mixtures_and_weighted_classes_is_that_of_torch() -> None:
+    """methods.md 11: torch's value for probability targets, 5/3 of that for indices."""
+    logits = torch.tensor([[2.0, 0.0], [0.0, 1.0], [1.0, 1.0]], dtype=torch.float64)
+    student = Outputs(logits[None, :, None], torch.ones(3, dtype=torch.int64))
+    targets, weights = torch.tensor([0, 0, 1]), torch.tensor([1.0, 3.0], dtype=torch.float64)
+    labels = Labels(targets[:, None], student.lengths, class_weights=weights)
+    of_torch = torch.nn.functional.cross_entropy
+    for smoothing, expected in ((0.0, 1.17321041), (0.1, 1.24811183)):
+        loss = CrossEntropy(smoothing=smoothing)(student, None, labels).mean()
+        assert loss.item() == pytest.approx(expected, abs=1e-8)
+        by_index = of_torch(logits, targets, weights, label_smoothing=smoothing)
+        assert loss.item() == pytest.approx(by_index.item() * 5 / 3)
+    other = torch.tensor([1, 1, 0])
+    mixed = Labels(targets[:, None], student.lengths, None, 0, other[:, None], torch.tensor([0.25, 1.0, 0.5]), weights)
+    soft = torch.tensor([[0.25, 0.75], [1.0, 0.0], [0.5, 0.5]], dtype=torch.float64)
+    torch.testing.assert_close(CrossEntropy()(student, None, mixed), of_torch(logits, soft, weights, reduction="none"))
