@@ -57,8 +57,19 @@ def fingerprint(*settings: Any) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def check_sets(sets: Mapping[str, dict[str, Any]], base_keys: Iterable[str]) -> list[str]:
+def check_sets(
+    sets: Mapping[str, dict[str, Any]],
+    base_keys: Iterable[str],
+    derived_keys: Iterable[str] = DERIVED_KEYS,
+    count: str = "utterances",
+) -> list[str]:
     """Check names and keys of all sets; returns the names, every set after those that it is made of.
+
+    Args:
+        sets: Settings by set name.
+        base_keys: What a set may have that is made.
+        derived_keys: What a set may have that is a part of another.
+        count: The key that says how large such a part is.
 
     Raises:
         ConfigError: No sets, an unknown key, a subset of less than one, a set made of one that is not there or, in
@@ -77,9 +88,9 @@ def check_sets(sets: Mapping[str, dict[str, Any]], base_keys: Iterable[str]) -> 
         if not isinstance(settings, dict):
             raise ConfigError(f"Set {name!r} is {settings!r}, expected settings.")
         derived = "subset_of" in settings
-        check_keys(f"Set {name!r}", settings, DERIVED_KEYS if derived else base_keys)
-        if derived and settings.get("utterances") is not None:  # now, rather than when the set it is of has been made
-            number(f"Set {name!r}: utterances", settings["utterances"], 1, 999_999)
+        check_keys(f"Set {name!r}", settings, derived_keys if derived else base_keys)
+        if derived and settings.get(count) is not None:  # now, rather than when the set it is of has been made
+            number(f"Set {name!r}: {count}", settings[count], 1, 999_999)
         for key in ("subset_of", "without"):
             if key in settings and settings[key] not in sets:
                 raise ConfigError(f"Set {name!r}: {key} names {settings[key]!r}, which is not one of the sets.")

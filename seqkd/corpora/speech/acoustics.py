@@ -40,11 +40,16 @@ class Conditions:
     trail: float = 0.2
 
 
-def trim(speech: np.ndarray, threshold: float = 1e-3) -> np.ndarray:
-    """Cut off what is quieter than ``threshold`` times the peak at both ends of ``speech``."""
+def loud_part(speech: np.ndarray, threshold: float = 1e-3) -> slice:
+    """Return ``speech`` without what is quieter than ``threshold`` times the peak at both ends, as a slice."""
     magnitude = np.abs(speech)
     loud = np.flatnonzero(magnitude > threshold * magnitude.max()) if len(speech) else np.empty(0, int)
-    return speech[loud[0] : loud[-1] + 1] if len(loud) else speech[:0]
+    return slice(int(loud[0]), int(loud[-1]) + 1) if len(loud) else slice(0, 0)
+
+
+def trim(speech: np.ndarray, threshold: float = 1e-3) -> np.ndarray:
+    """Cut off what is quieter than ``threshold`` times the peak at both ends of ``speech``."""
+    return speech[loud_part(speech, threshold)]
 
 
 def _power(signal: np.ndarray) -> float:

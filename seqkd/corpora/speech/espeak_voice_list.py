@@ -45,6 +45,25 @@ DEFAULT_VOICES: dict[str, tuple[str, ...]] = {
         "m7", "max", "paul", "pedro", "Reed", "victor",
     ),
 }
+
+# For classes of single words: 40 voices to train with and 30 to test with. No voice of a split has formants that are
+# largely those of a voice of another split (apart from the width of the peaks, at least 2 % lie between them).
+KEYWORD_VOICES: dict[str, tuple[str, ...]] = {
+    "train": (
+        "adam", "Alex", "Andy", "AnxiousAndy", "aunty", "benjamin", "croak", "f3", "f4", "grandpa", "gustave", "iven",
+        "iven3", "iven4", "Jacky", "john", "klatt", "klatt2", "klatt3", "klatt4", "klatt5", "klatt6", "m1", "m3", "m6",
+        "m7", "m8", "marcelo", "Mario", "max", "Michael", "Mike", "pedro", "sandro", "steph", "steph2", "steph3",
+        "Storm", "travis", "Tweaky",
+    ),
+    "dev": (
+        "anika", "Annie", "boris", "ian", "m4", "Nguyen", "norbert", "shelby",
+    ),
+    "test": (
+        "Andrea", "antonio", "belinda", "david", "Denis", "Diogo", "ed", "edward", "edward2", "f1", "f2", "f5", "Gene",
+        "Gene2", "grandma", "Henrique", "Hugo", "linda", "m2", "m5", "michel", "miguel", "mike2", "pablo", "paul",
+        "quincy", "Reed", "rob", "robert", "victor",
+    ),
+}
 # fmt: on
 
 

@@ -122,13 +122,13 @@ class _Planner:
         return utterance, job
 
 
-def _start_worker() -> subprocess.Popen[str]:
+def _start_worker(module: str) -> subprocess.Popen[str]:
     root = str(Path(__file__).resolve().parents[3])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
     # One thread each: there are as many workers as wanted already, and forking beside threads is unsafe.
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-m", "seqkd.corpora.speech.espeak_voices_worker"],
+        [sys.executable, "-m", module],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -136,8 +136,19 @@ def _start_worker() -> subprocess.Popen[str]:
     )
 
 
-def run_jobs(jobs: list[dict[str, Any]], nj: int, progress: Callable[[int], object]) -> None:
-    """Have ``nj`` worker processes make the audio of all ``jobs``; ``progress(1)`` after each.
+def run_jobs(
+    jobs: list[dict[str, Any]],
+    nj: int,
+    progress: Callable[[int], object],
+    module: str = "seqkd.corpora.speech.espeak_voices_worker",
+) -> None:
+    """Have ``nj`` worker processes make the audio of all ``jobs``.
+
+    Args:
+        jobs: Each with an ``id``, and what else the worker needs.
+        nj: How many workers at most.
+        progress: Called after each job with its ``count``, 1 if it has none.
+        module: What a worker runs: it answers a JSON job a line with a JSON answer a line.
 
     Raises:
         DataError: A worker could not make an utterance.
@@ -164,9 +175,9 @@ def run_jobs(jobs: list[dict[str, Any]], nj: int, progress: Callable[[int], obje
             if "error" in answer:
                 raise DataError(f"Utterance {job['id']!r} could not be made: {answer['error']}.")
             with lock:
-                progress(1)
+                progress(job.get("count", 1))
 
-    workers = [_start_worker() for _ in range(max(1, min(nj, len(jobs))))]
+    workers = [_start_worker(module) for _ in range(max(1, min(nj, len(jobs))))]
     pool = ThreadPoolExecutor(len(workers))
     try:
         for future in as_completed([pool.submit(serve, worker) for worker in workers]):

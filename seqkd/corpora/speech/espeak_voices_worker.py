@@ -12,8 +12,9 @@ import json
 import os
 import struct
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -22,9 +23,11 @@ from seqkd.files import atomic_path
 
 # Constants of espeak-ng's speak_lib.h.
 _AUDIO_OUTPUT_SYNCHRONOUS = 2
+_PHONEME_EVENTS = 1  # espeak_Initialize: also report phonemes, by espeak-ng's own names (which are ASCII)
 _RATE, _PITCH, _RANGE = 1, 3, 4
 _CHARS_UTF8 = 1
-_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+_LIST_TERMINATED, _PHONEME = 0, 7  # types of events
+_STRESS = "',%=|"  # marks that come with the name of a phoneme
 
 
 class _Voice(ctypes.Structure):
@@ -37,25 +40,60 @@ class _Voice(ctypes.Structure):
     )
 
 
-class Espeak:
-    """The synthesiser. ``speak`` may be called once or more in a forked process, never in this one."""
+class _Event(ctypes.Structure):
+    """espeak_EVENT, its union read as the name of a phoneme (up to 8 bytes, then without a final zero)."""
 
-    def __init__(self) -> None:
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),  # ms
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("name", ctypes.c_ubyte * 8),
+    )
+
+
+_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
+
+
+class Espeak:
+    """The synthesiser. ``speak`` may be called once or more in a forked process, never in this one.
+
+    Args:
+        phonemes: Whether to note where phonemes begin. The sound does not depend on it.
+
+    Attributes:
+        sample_rate: In Hz.
+        phonemes: Of what was spoken last: the sample at which each begins, and espeak-ng's name for it, without
+            marks of stress; ``_`` and ``_:`` are pauses. Empty unless they are asked for.
+    """
+
+    def __init__(self, phonemes: bool = False) -> None:
         import espeakng_loader
 
         self._library = ctypes.CDLL(str(espeakng_loader.get_library_path()))
         self._library.espeak_GetCurrentVoice.restype = ctypes.POINTER(_Voice)
         data = os.fsencode(espeakng_loader.get_data_path())
-        self.sample_rate = self._library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, data, 0)
+        options = _PHONEME_EVENTS if phonemes else 0
+        self.sample_rate = self._library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, data, options)
         if self.sample_rate <= 0:
             raise RuntimeError("espeak-ng could not be initialised")
         self._pcm: list[bytes] = []
+        self.phonemes: list[tuple[int, str]] = []
         self._callback = _CALLBACK(self._collect)  # kept: ctypes does not own it
         self._library.espeak_SetSynthCallback(self._callback)
 
-    def _collect(self, samples: Any, count: int, _events: Any) -> int:
+    def _collect(self, samples: Any, count: int, events: Any) -> int:
         if samples and count > 0:
             self._pcm.append(ctypes.string_at(samples, 2 * count))
+        for event in events or ():  # endless, but for the last
+            if event.type == _LIST_TERMINATED:
+                break
+            if event.type == _PHONEME:
+                name = bytes(event.name).partition(b"\0")[0].decode("ascii", "replace")
+                self.phonemes.append((event.sample, name.strip(_STRESS)))
         return 0
 
     def speak(self, text: str, voice: str, rate: int, pitch: int, range: int, seed: int) -> bytes:
@@ -79,45 +117,59 @@ class Espeak:
             library.espeak_SetParameter(parameter, value, 0)
         library.espeak_ng_SetRandSeed(ctypes.c_long(seed))
         self._pcm.clear()
+        self.phonemes.clear()
         data = text.encode() + b"\0"
         if library.espeak_Synth(data, len(data), 0, 1, 0, _CHARS_UTF8, None, None) != 0:
             raise RuntimeError(f"espeak-ng could not say {text!r}")
         return b"".join(self._pcm)
 
 
-def _read_block(pipe: BinaryIO) -> bytes | None:
-    head = pipe.read(4)
-    if len(head) < 4:
-        return None
-    (size,) = struct.unpack("<I", head)
-    block = pipe.read(size)
-    return block if len(block) == size else None
-
-
-def speak_apart(espeak: Espeak, requests: list[dict[str, Any]]) -> list[np.ndarray]:
-    """Synthesise ``requests`` (arguments of ``Espeak.speak``) in one forked process; float32 within ±1."""
+def in_child(work: Callable[[], bytes]) -> bytes:
+    """Return what ``work`` returns in a process forked from this one; RuntimeError if it fails there."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         status = 1
         try:
             os.close(reader)
+            try:
+                answer, status = work(), 0
+            except BaseException as error:
+                answer = f"{type(error).__name__}: {error}".encode()
             with os.fdopen(writer, "wb") as pipe:
-                for request in requests:
-                    pcm = espeak.speak(**request)
-                    pipe.write(struct.pack("<I", len(pcm)) + pcm)
-            status = 0
-        except BaseException as error:
-            os.write(2, f"espeak voices: {error}\n".encode())
+                pipe.write(answer)
+        except BaseException:  # nobody reads any more
+            status = 1
         finally:
             os._exit(status)
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
-        blocks = [_read_block(pipe) for _ in requests]
+        answer = pipe.read()
     _, status = os.waitpid(child, 0)
-    if status != 0 or not all(blocks):
-        raise RuntimeError(f"espeak-ng failed (process status {status}) on {requests[0]}")
-    return [np.frombuffer(block, np.int16).astype(np.float32) / 32768 for block in blocks if block]
+    if status != 0:
+        raise RuntimeError(f"{answer.decode(errors='replace') or 'no message'} (process status {status})")
+    return answer
+
+
+def speak_apart(espeak: Espeak, requests: list[dict[str, Any]]) -> list[np.ndarray]:
+    """Synthesise ``requests`` (arguments of ``Espeak.speak``) in one forked process; float32 within ±1."""
+
+    def speak() -> bytes:
+        spoken = [espeak.speak(**request) for request in requests]
+        if not all(spoken):
+            raise RuntimeError("no sound came")
+        return b"".join(struct.pack("<I", len(pcm)) + pcm for pcm in spoken)
+
+    try:
+        answer = in_child(speak)
+    except RuntimeError as error:
+        raise RuntimeError(f"espeak-ng failed on {requests[0]}: {error}") from error
+    signals = []
+    while answer:
+        (size,) = struct.unpack_from("<I", answer)
+        signals.append(np.frombuffer(answer[4 : 4 + size], np.int16).astype(np.float32) / 32768)
+        answer = answer[4 + size :]
+    return signals
 
 
 def render(espeak: Espeak, job: dict[str, Any]) -> float:
