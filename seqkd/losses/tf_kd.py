@@ -6,6 +6,7 @@ Letters: B sentences, S target positions, C classes, N valid positions.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from torch import Tensor
 
@@ -18,6 +19,7 @@ from seqkd.losses.tokens import ValidPositions, check_share
 from seqkd.settings import more_than, one_of
 
 VARIANTS = ("paper", "released")
+REG_VARIANTS = (*VARIANTS, "printed")
 
 
 def tf_kd_self_loss(
@@ -63,7 +65,7 @@ def tf_kd_self_loss(
     """
     tokens = ValidPositions.of(logits, targets, ignore_index=ignore_index, reduction=reduction)
     teacher_logits = tokens.fitting("teacher_logits", teacher_logits)
-    _check(kd_weight, temperature, multiplier, variant)
+    _check(kd_weight, temperature, multiplier, variant, VARIANTS)
     log_probs = tokens.log_softmax(logits)  # (N, C)
 
     def kd() -> Tensor:
@@ -83,7 +85,7 @@ class VirtualTeacher(Term):
     Args:
         temperature: τ.
         correct_prob: what the virtual teacher gives the target, between 0 and 1.
-        variant: "paper" (default) or "released".
+        variant: "paper" (default), "printed" or "released".
         **options: ``weight``, ``layer``: see :class:`Term`. The paper's α and m are weights: (1 − α) on the
             cross-entropy beside it, α m here.
     """
@@ -92,7 +94,7 @@ class VirtualTeacher(Term):
         self, *, temperature: float = 40.0, correct_prob: float = 0.99, variant: str = "paper", **options: object
     ) -> None:
         super().__init__(**options)
-        self.temperature, self.variant = more_than(0, temperature=temperature), one_of(VARIANTS, variant=variant)
+        self.temperature, self.variant = more_than(0, temperature=temperature), one_of(REG_VARIANTS, variant=variant)
         if not 0 < correct_prob < 1:
             raise ConfigError(f"correct_prob is {correct_prob}; expected between 0 and 1")
         self.correct_prob = correct_prob
@@ -101,7 +103,7 @@ class VirtualTeacher(Term):
         """(B,) nats."""
         classes = student.logits.shape[-1]
         gold, rest = virtual_teacher(classes, self.temperature, self.correct_prob, self.variant)
-        ours = student.tempered(self.temperature if self.variant == "paper" else 1.0)  # (P, B, T, C)
+        ours = student.tempered(1.0 if self.variant == "released" else self.temperature)  # (P, B, T, C)
         targets = labels.positions(ours.shape[2])
         valid = student.mask & (targets != IGNORE)
         hard = -ours.gather(-1, targets.clamp(min=0).expand(ours.shape[:3])[..., None])[..., 0]
@@ -136,9 +138,11 @@ def tf_kd_reg_loss(
     other classes. Its distribution has two values, so that it is never written out.
 
     - "paper" (default): kd = KL(softmax(log p^d / τ) ‖ softmax(z / τ)), both tempered.
-    - "released": kd = (1/C) KL(softmax(p^d / τ) ‖ softmax(z)): the author code puts probabilities where logits
-      belong, so that its target is nearly uniform; it does not temper the student; and its ``KLDivLoss()``
-      averages over classes too, which m (1 to 100) repairs: with m = C the sum over classes is back.
+    - "printed": kd = KL(softmax(p^d / τ) ‖ softmax(z / τ)): both tempered, with the probabilities p^d in the place of
+      logits, so that the target is nearly uniform. By the author's statement, what Tiny-ImageNet and ImageNet have.
+    - "released": kd = (1/C) KL(softmax(p^d / τ) ‖ softmax(z)): the author code for CIFAR-100 has the same target; it
+      does not temper the student; and its ``KLDivLoss()`` averages over classes too, which m (1 to 100) repairs: with
+      m = C the sum over classes is back.
 
     Args:
         logits: (B, S, C) of the student, C at least 2. A class that is -inf makes ``kd`` infinite.
@@ -146,10 +150,10 @@ def tf_kd_reg_loss(
         kd_weight: α, from 0 to 1; cross-entropy has the weight 1 − α. Either weight at 0 removes its term. The
             paper has 0.95 for MobileNetV2 on CIFAR-100.
         temperature: τ; the default is the paper's for MobileNetV2.
-        multiplier: m. Neither variant has τ²: m = τ² gives "paper" the gradient scale of ordinary
+        multiplier: m. No variant has τ²: m = τ² gives "paper" and "printed" the gradient scale of ordinary
             distillation.
         correct_prob: p^d of the target, between 0 and 1.
-        variant: "paper" or "released".
+        variant: "paper", "printed" or "released".
         ignore_index: as in :func:`tf_kd_self_loss`.
         reduction: "mean", "sum" or "none".
 
@@ -164,7 +168,7 @@ def tf_kd_reg_loss(
     the logits of p^d are log p^d, for the paper gives none.
     """
     tokens = ValidPositions.of(logits, targets, ignore_index=ignore_index, reduction=reduction)
-    _check(kd_weight, temperature, multiplier, variant)
+    _check(kd_weight, temperature, multiplier, variant, REG_VARIANTS)
     if not 0 < correct_prob < 1:
         raise ValueError(f"correct_prob must be between 0 and 1, got {correct_prob}")
     classes = logits.shape[-1]
@@ -174,7 +178,7 @@ def tf_kd_reg_loss(
     gold, other = virtual_teacher(classes, temperature, correct_prob, variant)
 
     def kd() -> Tensor:
-        tempered = variant == "paper" and temperature != 1
+        tempered = variant != "released" and temperature != 1
         student = tokens.log_softmax(logits, temperature) if tempered else log_probs
         losses = _from_virtual(gold, other, tokens.cross_entropy(student), student)
         return losses / (classes if variant == "released" else 1)
@@ -192,7 +196,7 @@ def virtual_teacher(
         classes: C, at least 2.
         temperature: τ.
         correct_prob: p^d of the target.
-        variant: "paper" tempers log p^d, "released" p^d itself.
+        variant: "paper" tempers log p^d, "printed" and "released" p^d itself.
 
     Returns:
         Two probabilities; the first and C − 1 times the second add up to 1.
@@ -206,8 +210,8 @@ def virtual_teacher(
     return gold / total, other / total
 
 
-def _check(kd_weight: float, temperature: float, multiplier: float, variant: str) -> None:
-    check_choice("variant", variant, VARIANTS)
+def _check(kd_weight: float, temperature: float, multiplier: float, variant: str, variants: Sequence[str]) -> None:
+    check_choice("variant", variant, variants)
     check_share("kd_weight", kd_weight)
     check_distance("kl", temperature)
     if not (math.isfinite(multiplier) and multiplier > 0):

@@ -12,18 +12,113 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from seqkd.losses import r_drop_loss, tf_kd_reg_loss, tf_kd_self_loss
+from seqkd.errors import ConfigError
+from seqkd.losses import Labels, Outputs, VirtualTeacher, r_drop_loss, tf_kd_reg_loss, tf_kd_self_loss
 from seqkd.losses.tf_kd import virtual_teacher
 from tests.losses.test_label_smoothing import IGNORED, make, total_and_gradient
 
+EXAMPLES = {"positions_virtual_printed": VirtualTeacher(temperature=2.0, variant="printed")}
+
+# methods.md: one position whose target is class 0.
+TEACHER = torch.tensor([[[3.0, 1.0, 0.0, -1.0]]], dtype=torch.float64)
+STUDENT = torch.tensor([[[1.0, 1.5, 0.0, -0.5]]], dtype=torch.float64)
+GOLD = torch.tensor([[0]])
+
 
 def test_published_virtual_teacher():
-    gold, other = virtual_teacher(100, 20.0, 0.99, "released")
-    assert gold == pytest.approx(0.010502, abs=5e-7) and other == pytest.approx(0.009995, abs=5e-7)
+    for variant in ("released", "printed"):
+        assert virtual_teacher(100, 20.0, 0.99, variant) == pytest.approx((0.01050207, 0.00999493), abs=1e-8)
+        assert virtual_teacher(4, 20.0, 0.99, variant)[0] == pytest.approx(0.25936359, abs=1e-8)
+    assert virtual_teacher(100, 20.0, 0.99, "paper")[0] == pytest.approx(0.01574, abs=5e-6)
     assert virtual_teacher(100, 1.0, 0.99, "paper") == pytest.approx((0.99, 0.01 / 99))
 
 
+def test_published_released_loss_and_gradient():
+    options = {"kd_weight": 0.95, "temperature": 20.0, "variant": "released"}
+    result, gradient = total_and_gradient(lambda z: tf_kd_reg_loss(z, GOLD, **options), STUDENT)
+    assert result.total.item() == pytest.approx(0.12603105, abs=1e-8)
+    assert gradient.flatten().tolist() == pytest.approx([-0.02285691, 0.08767701, -0.02598738, -0.03883271], abs=1e-8)
+
+
+def test_a_multiplier_of_the_classes_gives_the_summed_form():
+    options = {"kd_weight": 0.95, "temperature": 20.0, "variant": "released"}
+    result = tf_kd_reg_loss(STUDENT, GOLD, multiplier=4.0, **options)
+    soft = (virtual(GOLD[0], 4, 0.99) / 20).softmax(-1)
+    summed = F.kl_div(STUDENT[0].log_softmax(-1), soft, reduction="batchmean")
+    torch.testing.assert_close(result.total, 0.05 * F.cross_entropy(STUDENT[0], GOLD[0]) + 0.95 * summed)
+
+
+@pytest.mark.parametrize(
+    ("kd_weight", "temperature", "multiplier", "expected"),
+    [(0.95, 40.0, 1.0, (0.05, 0.0095)), (0.1, 20.0, 100.0, (0.9, 0.1)), (0.1, 40.0, 50.0, (0.9, 0.05))],
+)
+def test_published_weights_at_a_hundred_classes(kd_weight, temperature, multiplier, expected):
+    logits, _, targets = make(classes=100, ignored=0)
+    found = tf_kd_reg_loss(
+        logits, targets, kd_weight=kd_weight, temperature=temperature, multiplier=multiplier, variant="released"
+    )
+    z, y = logits.flatten(0, 1), targets.flatten()
+    summed = F.kl_div(z.log_softmax(-1), (virtual(y, 100, 0.99) / temperature).softmax(-1), reduction="batchmean")
+    hard, soft = expected
+    torch.testing.assert_close(found.total, hard * F.cross_entropy(z, y) + soft * summed)
+
+
+def test_an_untrained_teacher_is_label_smoothing():
+    """As τ grows the virtual teacher becomes uniform; so is that of logits of 0, a network that has learned nothing."""
+    published = [-0.01633239, 0.28390686, -0.11144753, -0.15612695]
+    smoothed = torch.autograd.functional.jacobian(
+        lambda z: F.cross_entropy(z, GOLD[0], label_smoothing=0.9), STUDENT[0]
+    )
+    assert smoothed.flatten().tolist() == pytest.approx(published, abs=1e-8)
+    for loss in (
+        lambda z: tf_kd_reg_loss(z, GOLD, kd_weight=0.9, temperature=1e9, multiplier=4.0, variant="released"),
+        lambda z: tf_kd_self_loss(z, GOLD, torch.zeros_like(z), kd_weight=0.9, temperature=1.0),
+    ):
+        assert total_and_gradient(loss, STUDENT)[1].flatten().tolist() == pytest.approx(published, abs=1e-8)
+
+
 @pytest.mark.parametrize("variant", ["paper", "released"])
+def test_a_constant_added_to_teacher_logits_changes_nothing(variant):
+    options = {"kd_weight": 0.6, "temperature": 20.0, "variant": variant}
+    expected, gradient = total_and_gradient(lambda z: tf_kd_self_loss(z, GOLD, TEACHER, **options), STUDENT)
+    found, same = total_and_gradient(lambda z: tf_kd_self_loss(z, GOLD, TEACHER + 50, **options), STUDENT)
+    torch.testing.assert_close(found.total, expected.total)
+    torch.testing.assert_close(same, gradient)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 20.0])
+def test_the_printed_form_tempers_both_sides(temperature):
+    logits, _, targets = make(ignored=0)
+    z, y = logits.flatten(0, 1), targets.flatten()
+    soft = (virtual(y, 6, 0.99) / temperature).softmax(-1)
+    options = {"kd_weight": 0.9, "temperature": temperature, "multiplier": 2.0, "variant": "printed"}
+    found, gradient = total_and_gradient(lambda x: tf_kd_reg_loss(x, targets, **options), logits)
+    kd = F.kl_div((z / temperature).log_softmax(-1), soft, reduction="batchmean")
+    torch.testing.assert_close(found.terms["kd"], kd)
+    torch.testing.assert_close(found.total, 0.1 * F.cross_entropy(z, y) + 0.9 * 2 * kd)
+    slope = 0.1 * (z.softmax(-1) - F.one_hot(y, 6)) + 1.8 / temperature * ((z / temperature).softmax(-1) - soft)
+    torch.testing.assert_close(gradient.flatten(0, 1), slope / len(y))
+
+
+@pytest.mark.parametrize("variant", ["paper", "released", "printed"])
+def test_the_term_is_the_function(variant):
+    logits, _, targets = make(ignored=0)
+    lengths = torch.full((3,), 5)
+    term = VirtualTeacher(temperature=20.0, variant=variant)
+    found = term(Outputs(logits[None], lengths), None, Labels(targets, lengths))
+    expected = tf_kd_reg_loss(logits, targets, kd_weight=1.0, temperature=20.0, variant=variant, reduction="none")
+    torch.testing.assert_close(found, expected.total.sum(-1))
+
+
+def test_the_printed_form_is_of_the_virtual_teacher_alone():
+    logits, teacher, targets = make()
+    with pytest.raises(ValueError, match="variant must be one of 'paper', 'released', got 'printed'"):
+        tf_kd_self_loss(logits, targets, teacher, kd_weight=0.5, variant="printed")
+    with pytest.raises(ConfigError, match="variant is 'exact'; expected one of paper, released, printed"):
+        VirtualTeacher(variant="exact")
+
+
+@pytest.mark.parametrize("variant", ["paper", "released", "printed"])
 @pytest.mark.parametrize("temperature", [1e-3, 0.5, 1.0, 20.0, 1e6])
 def test_the_virtual_teacher_is_a_distribution(variant, temperature):
     gold, other = virtual_teacher(50, temperature, 0.9, variant)
@@ -130,6 +225,7 @@ def test_a_weight_of_zero_is_cross_entropy():
         tf_kd_self_loss(logits, targets, broken, kd_weight=0.0),
         tf_kd_reg_loss(logits, targets, kd_weight=0.0),
         tf_kd_reg_loss(logits, targets, kd_weight=0.0, variant="released"),
+        tf_kd_reg_loss(logits, targets, kd_weight=0.0, variant="printed"),
         r_drop_loss(torch.stack([logits, logits]), targets, consistency_weight=0.0),
     ):
         assert found.terms.keys() == {"hard"} and found.total.equal(found.terms["hard"])
@@ -142,7 +238,7 @@ def test_a_weight_of_zero_is_cross_entropy():
         ({"kd_weight": 1.1}, r"kd_weight must be in \[0, 1\], got 1.1"),
         ({"temperature": 0.0}, "temperature must be finite and positive, got 0.0"),
         ({"multiplier": -1.0}, "multiplier must be finite and positive, got -1.0"),
-        ({"variant": "exact"}, "variant must be one of 'paper', 'released', got 'exact'"),
+        ({"variant": "exact"}, "variant must be one of 'paper', 'released'.*, got 'exact'"),
     ],
 )
 def test_a_fault_is_one_sentence(options, sentence):
