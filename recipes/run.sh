@@ -64,6 +64,7 @@ case $task in
   asr) example=student,kd ;;
   translation) example=none,adaptive ;;
   shots) example=student,dil ;;
+  classification) example=student,kd ;;
   *) example=... ;;
 esac
 [ -d conf/preset ] || fail "there is no conf/preset in $PWD; expected to be called by a recipe's own run.sh"

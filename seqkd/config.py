@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 CONF = Path(__file__).resolve().parent / "conf"
 TASKS = tuple(sorted(path.parent.name for path in CONF.glob("*/config.yaml")))
-OLD_NAMES = {"ctc_kd": "asr", "seq2seq_ls": "translation", "music2shot": "shots"}
+OLD_NAMES = {"ctc_kd": "asr", "seq2seq_ls": "translation", "music2shot": "shots", "classify_kd": "classification"}
 # Mappings of which the files name only some keys. What takes the settings checks the others.
-OPEN = ("system.objective.", "report.expect.", "dev_chosen.")
+OPEN = ("system.objective.", "system.network.", "system.options.", "report.expect.", "dev_chosen.", "variants.")
 
 
 def task_name(name: str) -> str:
@@ -160,9 +160,30 @@ def systems_of(cfg: DictConfig) -> dict[str, Path]:
     return found
 
 
+def variants_of(cfg: DictConfig) -> dict[str, DictConfig]:
+    """The systems that ``variants`` adds to the files, by name: ``{of: a system, label: ..., with: [overrides], ...}``.
+
+    A variant is ``of`` a system, differs from it in what else stands there, and ``with`` overrides outside of
+    ``system``. So a sweep is a few lines of a preset.
+
+    Raises:
+        ConfigError: a variant has the name of a system's file, no label, or is of a system that is not there.
+    """
+    files = systems_of(cfg)
+    for name, variant in cfg.variants.items():
+        if name in files:
+            raise ConfigError(f"setting variants.{name} has the name of a system; give it another name")
+        if not hasattr(variant, "items") or "of" not in variant or "label" not in variant:
+            raise ConfigError(f"setting variants.{name} is {variant!r}; expected a mapping with 'of' and 'label'")
+        if variant.of not in files:
+            near = did_you_mean(str(variant.of), files)
+            raise ConfigError(f"setting variants.{name}.of: there is no system {variant.of!r}{near}")
+    return dict(cfg.variants)
+
+
 def check_system_name(cfg: DictConfig, name: str, where: str = "") -> None:
     """Raise ConfigError, with the known systems, unless there is one of that name. ``where`` heads the sentence."""
-    known = systems_of(cfg)
+    known = [*systems_of(cfg), *variants_of(cfg)]
     if name not in known:
         near = did_you_mean(str(name), known).removeprefix("; ")
         raise ConfigError(f"{where}there is no system {name!r}; {near}{' ' * bool(near)}known: {', '.join(known)}")
@@ -173,6 +194,10 @@ def system_settings(cfg: DictConfig, name: str) -> DictConfig:
     from omegaconf import OmegaConf
 
     check_system_name(cfg, name)
+    variant = variants_of(cfg).get(name)
+    if variant is not None:
+        own = {key: value for key, value in variant.items() if key not in ("of", "with")}
+        return OmegaConf.merge(system_settings(cfg, variant.of), own, {"name": name})
     file = OmegaConf.load(systems_of(cfg)[name])
     bases = [system_settings(cfg, base) for base in file.pop("defaults", []) if base != "_self_"]
     return OmegaConf.merge(*bases, file)
@@ -187,8 +212,28 @@ def student_runs(cfg: DictConfig) -> list[tuple[str, int]]:
 
 def system_overrides(cfg: DictConfig, system: str, seed: int) -> list[str]:
     """Overrides that select a system and a seed, with what was chosen for it on dev."""
-    chosen = cfg.dev_chosen.get(system) or []
-    return [f"system={system}", f"seed={seed}", *chosen]
+    chosen = [*(cfg.dev_chosen.get(system) or [])]
+    variant = variants_of(cfg).get(system)
+    if variant is None:
+        return [f"system={system}", f"seed={seed}", *chosen]
+    from omegaconf import OmegaConf
+
+    own = OmegaConf.to_container(variant)
+    base, others = own.pop("of"), own.pop("with", [])
+    differing = [f"++system.{key}={as_override(value)}" for key, value in leaves({**own, "name": system})]
+    of_base = cfg.dev_chosen.get(base) or []
+    return [f"system={base}", f"seed={seed}", *of_base, *differing, *others, *chosen]
+
+
+def as_override(value: Any) -> str:
+    """A plain value as Hydra's override grammar has it."""
+    if isinstance(value, str):
+        return quoted(value)
+    if isinstance(value, (list, tuple)):
+        return f"[{','.join(map(as_override, value))}]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{as_override(one)}" for key, one in value.items()) + "}"
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
 
 
 def shared_overrides(cfg: DictConfig) -> list[str]:

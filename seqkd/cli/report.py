@@ -7,7 +7,7 @@ import shlex
 from functools import partial
 
 from seqkd.cli.settings import parse, parser
-from seqkd.config import compose, system_settings
+from seqkd.config import compose, system_overrides, system_settings
 
 
 def main(argv: list[str]) -> int:
@@ -24,7 +24,7 @@ def main(argv: list[str]) -> int:
     trained = dict.fromkeys(system for system, _ in all_runs(task, cfg, partial(system_settings, cfg)))
     # Teachers that nobody named come first, then systems in the order in which they were named.
     for name in [*(name for name in trained if name not in cfg.systems), *dict.fromkeys(cfg.systems)]:
-        about = compose(args, f"system={name}").system
+        about = compose(args, *system_overrides(cfg, name, 0)).system
         systems[name] = {key: about.get(key) for key in ("label", "control", "isolates")}
     # The recipe's own command line, when the recipe calls us.
     command = os.environ.get("SEQKD_COMMAND") or shlex.join(["seqkd", "report", *argv])

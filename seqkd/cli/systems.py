@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from seqkd.cli.settings import parse, parser
-from seqkd.config import compose, system_settings, systems_of
+from seqkd.config import compose, system_settings, systems_of, variants_of
 
 
 def main(argv: list[str]) -> int:
@@ -11,7 +11,7 @@ def main(argv: list[str]) -> int:
     cfg = compose(parse(parser("systems", "List the systems of a task, and with --conf a recipe's own."), argv))
     print("| system | is | compared with | which isolates |")
     print("|---|---|---|---|")
-    for name in systems_of(cfg):
+    for name in [*systems_of(cfg), *variants_of(cfg)]:
         system = system_settings(cfg, name)
         print(f"| `{name}` | {system.label} | {_code(system.get('control'))} | {system.get('isolates') or ''} |")
     return 0

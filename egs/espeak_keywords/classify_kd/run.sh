@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Train small classifiers of spoken command words, made up by espeak-ng; needs nothing but pip.
+#   ./run.sh                      every method beside its control, one seed: the table in RESULTS.md
+#   ./run.sh --preset smoke       two minutes: does everything work here?
+#   ./run.sh --preset study       every method and control, five seeds
+#   ./run.sh --help               stages and options
+set -euo pipefail
+cd "$(dirname "$0")"
+exec ../../../recipes/run.sh --task classification "$@"

@@ -1,0 +1,1 @@
+"""Clips, images or frames to classes: data, features, augmentation, batches, teachers' outputs, measures."""

@@ -1,0 +1,153 @@
+"""What teachers give for clips: live, or for the clips as they are from a table that is computed once.
+
+The table of a run is ``<run>/book/<key>.safetensors``: ``logits`` (Q, N, T, C) of all training clips, and their mean
+aleatoric and epistemic uncertainty where there are several draws. It is the same as what the teacher gives live.
+
+Letters: Q teachers, draws or passes, N clips of a set, B of a batch, T positions, C classes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from seqkd.classification.batches import ClipBatch, Clips, evaluation_clips
+from seqkd.errors import DataError
+from seqkd.files import atomic_path
+from seqkd.losses.outputs import Features, Outputs
+from seqkd.losses.uncertainty import uncertainties
+from seqkd.models.classifier import ClassifierOutput
+
+MODES = ("eval", "train")
+
+
+def as_outputs(found: Sequence[ClassifierOutput]) -> Outputs:
+    """Outputs of P passes or Q teachers over the same clips."""
+    layers = {
+        name: Features.of(torch.stack([one.layers[name][0] for one in found]), found[0].layers[name][1])
+        for name in found[0].layers
+    }
+    return Outputs(torch.stack([one.logits for one in found]), found[0].lengths, layers)
+
+
+def randomly_dropping(model: nn.Module) -> nn.Module:
+    """Let dropout draw, and leave all else, batch normalisation above all, as in eval mode (Monte Carlo dropout)."""
+    model.eval()
+    for layer in model.modules():
+        if isinstance(layer, nn.Dropout):
+            layer.train()
+    return model
+
+
+class ClipTeacher:
+    """Teachers beside their student.
+
+    Args:
+        models: whose outputs stand on the first axis, one after the other.
+        layers: of theirs that terms look at.
+        draws: passes of each under different dropout masks; 0 is one pass without dropout.
+        clean: whether they are given the clips as they are where the student's are augmented.
+        mode: "eval", or "train": batch normalisation by the batch, whose running means then drift, as in CCSKD's
+            release.
+        table: (Q, N, T, C) of the training clips as they are, and ``facts`` of it; it is used where no clip is changed
+            and no layer asked for.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[nn.Module],
+        *,
+        layers: Collection[str] = (),
+        draws: int = 0,
+        clean: bool = False,
+        mode: str = "eval",
+        table: Tensor | None = None,
+        facts: dict[str, float] | None = None,
+    ) -> None:
+        self.models, self.layers, self.draws, self.clean, self.mode = list(models), layers, draws, clean, mode
+        self.table, self.facts = table, facts or {}
+
+    def to(self, device: torch.device) -> None:
+        """Bring them to a device."""
+        for model in self.models:
+            model.to(device)
+
+    @torch.no_grad()
+    def __call__(self, seen: ClipBatch, student: Outputs) -> Outputs:
+        """(Q, B, T, C): of each teacher and draw; or of each pass where passes are given different clips."""
+        changed = seen.views is not None and not self.clean
+        if self.table is not None and not changed and seen.mixed is None:
+            rows = self.table[:, seen.rows.to(self.table.device)]
+            return Outputs(rows.to(student.logits.device), student.lengths, facts=self.facts)
+        given = seen.views if changed else [seen.features if seen.views is None else seen.clean]
+        found = [
+            model(features, seen.lengths, self.layers)
+            for model in self.models
+            for features in given
+            for _ in self.passes(model)
+        ]
+        outputs = as_outputs(found)
+        outputs.facts = self.facts
+        return outputs
+
+    def passes(self, model: nn.Module) -> range:
+        """One, or the draws, with the model in the mode for them."""
+        if self.draws:
+            randomly_dropping(model)
+        else:
+            model.train(self.mode == "train")
+        return range(max(1, self.draws))
+
+
+def table_of(
+    place: Path, models: Sequence[nn.Module], hashes: Sequence[str], clips: Clips, draws: int, data: str
+) -> tuple[Tensor, dict[str, float]]:
+    """(Q, N, T, C) of all clips, and facts about them; computed once and kept in the directory ``place``.
+
+    Args:
+        place: of the tables of these teachers.
+        models: the teachers.
+        hashes: of their content.
+        clips: N clips, in the order of their set.
+        draws: as of `ClipTeacher`; seeded, so that the table is always the same.
+        data: a fingerprint of the clips.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file, save_file
+
+    key = hashlib.sha256(repr((list(hashes), draws, data, len(clips))).encode()).hexdigest()[:16]
+    path = place / f"{key}.safetensors"
+    if path.is_file():
+        try:
+            found = load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise DataError(f"{path} is damaged ({error}); delete it and run it again") from error
+    else:
+        found = {"logits": _computed(models, clips, draws)}
+        if draws or len(models) > 1:
+            _, total, aleatoric, epistemic = uncertainties(found["logits"])
+            found |= {"aleatoric": aleatoric, "epistemic": epistemic, "total": total}
+        place.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary:
+            save_file(found, temporary)
+    logits = found.pop("logits")
+    scale = torch.tensor(float(logits.shape[-1])).log()
+    return logits, {name: float((value.double().mean() / scale)) for name, value in found.items()}
+
+
+@torch.no_grad()
+def _computed(models: Sequence[nn.Module], clips: Clips, draws: int) -> Tensor:
+    rows = []
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for model in models:
+            randomly_dropping(model) if draws else model.eval()
+            for _ in range(max(1, draws)):
+                batches = evaluation_clips(clips)
+                rows.append(torch.cat([model(batch.features, batch.lengths).logits for batch in batches]))
+            model.eval()
+    return torch.stack(rows)

@@ -1,0 +1,40 @@
+"""How classifiers are trained: functions of a `Study`, named by ``system.procedure``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from seqkd.tasks.classification.work import ClipWork
+from seqkd.training.study import Fitted, Study
+
+
+def train_folds(study: Study) -> None:
+    """One phase; or, with ``folds``, one a fold, each without the clips on which it is tested."""
+    if study.done:
+        return
+    if not study.cfg.folds:
+        work = ClipWork(study)
+        with study.working():
+            study.finish(study.fit(work), work)
+        return
+    works = [ClipWork(study, fold=fold) for fold in range(study.cfg.folds)]
+    with study.working():
+        fits = [study.fit(work, phase=f"phases/fold{work.fold}") for work in works]
+        for work in works[:-1]:
+            work.save(study.directory / "model")
+        study.finish(_joined(fits), works[-1])
+
+
+def _joined(fits: list[Fitted]) -> Fitted:
+    """What the folds ended with, on average; times and updates of one."""
+    mean = sum(fit.value for fit in fits) / len(fits)
+    seconds = sum(fit.seconds for fit in fits)
+    rows = [row for fit in fits for row in fit.history]
+    steps = sorted({row["step"] for row in rows})
+    history = []
+    for step in steps:
+        same = [row for row in rows if row["step"] == step]
+        numbers = [key for key, value in same[0].items() if isinstance(value, (int, float))]
+        terms = {key: sum(row["train"][key] for row in same) / len(same) for key in same[0]["train"]}
+        history.append({key: sum(row[key] for row in same) / len(same) for key in numbers} | {"train": terms})
+    return replace(fits[0], history=history, weights="best", measured={"best": mean}, seconds=seconds)

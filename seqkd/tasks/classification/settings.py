@@ -1,0 +1,109 @@
+"""The settings of classification."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig
+
+from seqkd.classification.augment import AugmentSettings
+from seqkd.classification.examples import ExampleSettings
+from seqkd.classification.features import ClipFeatureSettings
+from seqkd.classification.model import changed
+from seqkd.classification.teachers import MODES
+from seqkd.errors import ConfigError
+from seqkd.layout import plain
+from seqkd.models.classifier import TARGETS, Classifier
+from seqkd.settings import at_least, build, one_of
+from seqkd.task import Monitor
+from seqkd.tasks.settings import built_on_nothing, check_common, check_system
+from seqkd.training.settings import TrainingSettings
+
+MONITOR = Monitor("dev_error", "dev error", "%", scale=100)
+VIEWS = ("clean", "jda")
+WEIGHTS = ("none", "balanced")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipTraining(TrainingSettings):
+    """Of a classifier.
+
+    Attributes:
+        batch: clips an update, over all processes.
+    """
+
+    batch: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(1, batch=self.batch)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassSettings:
+    """The setting ``classes``.
+
+    Attributes:
+        target: "clip", or "frame" for the phone of each frame.
+        weights: of classes in cross-entropy: "none", or "balanced", by their counts in the training set.
+        subset: names of the classes that count in tests and that systems with ``examples.subset`` are for; a share of
+            them; or null for all.
+        ordinal: whether classes are stages in an order, so that the report counts errors between neighbours.
+    """
+
+    target: str = "clip"
+    weights: str = "none"
+    subset: Any = None
+    ordinal: bool = False
+
+    def __post_init__(self) -> None:
+        one_of(TARGETS, target=self.target)
+        one_of(WEIGHTS, weights=self.weights)
+        if self.subset is not None and not isinstance(self.subset, (list, tuple, int, float)):
+            raise ConfigError(f"subset is {self.subset!r}; expected names as [a,b], a share of the classes, or null")
+
+
+def check(cfg: DictConfig) -> None:
+    """Raise ConfigError about the first setting that cannot be used."""
+    check_common(cfg)
+    taught = "teacher" in check_system(cfg).sources()
+    classes = build(ClassSettings, plain(cfg.classes), "classes")
+    build(ClipFeatureSettings, plain(cfg.features), "features")
+    build(AugmentSettings, plain(cfg.augment), "augment")
+    for role in ("teacher", "student"):
+        build(ClipTraining, plain(cfg[role].training), f"{role}.training")
+        built_on_nothing(Classifier, {**plain(cfg[role].model), "target": classes.target}, f"{role}.model", 40, 4)
+    check_parts(cfg.system, taught=taught)
+    if cfg.system.examples.subset and classes.subset is None:
+        raise ConfigError(f"system {cfg.system.name} is for a subset of the classes; set classes.subset")
+
+
+def check_parts(system: DictConfig, *, taught: bool) -> None:
+    """Raise ConfigError when a system's parts do not go together; ``taught`` says if a term looks at a teacher."""
+    build(ExampleSettings, plain(system.examples), "system.examples")
+    at_least(0, **{"setting system.draws": system.draws})
+    at_least(0, **{"setting system.mixup": system.mixup})
+    one_of(("same", "clean"), **{"setting system.teacher_view": system.teacher_view})
+    one_of(MODES, **{"setting system.teacher_mode": system.teacher_mode})
+    for view in system.views:
+        one_of(VIEWS, **{"setting system.views": view})
+    if system.views and len(system.views) != system.passes:
+        raise ConfigError(
+            f"system {system.name} has passes={system.passes} and {len(system.views)} views; expected a view a pass"
+        )
+    if system.mixup and system.passes > 1:
+        raise ConfigError(f"system {system.name} mixes clips (mixup) in {system.passes} passes; expected one pass")
+    if taught and system.draws and system.teacher_mode != "eval":
+        raise ConfigError(f"system {system.name} has draws, whose batch normalisation is in eval mode; see teacher_mode")
+
+
+def builder(model: Mapping[str, Any]) -> Callable[..., Any] | None:
+    """What builds the network."""
+    return Classifier
+
+
+def network_of(model: Classifier, system: DictConfig) -> Any:
+    """The network as ``system.network`` wants it."""
+    return changed(model, plain(system.network))
