@@ -205,8 +205,11 @@ class Classifier(nn.Module):
 
 
 def block_logits(model: nn.Module) -> Tensor | None:
-    """(J, G) attention logits of all layers whose weights are attended by blocks, or None if there is none."""
-    found = [layer.attention for layer in model.modules() if hasattr(layer, "attention")]
+    """(J, G) attention logits of all layers whose weights are attended by blocks, or None if there is none.
+
+    A row is an output block, whose softmax over input blocks is its attention: logits are divided by the temperature.
+    """
+    found = [layer.attention / layer.temperature for layer in model.modules() if hasattr(layer, "attention")]
     return torch.cat(found) if found else None
 
 
