@@ -1,4 +1,4 @@
-"""Which training clips a system learns from, and with which labels: few of a class, a share, some classes, wrong labels.
+"""Which training clips a system learns from: few of a class, a share, some classes; and with which labels.
 
 Letters: N clips, C classes.
 """

@@ -133,7 +133,9 @@ def energies(path: Path, settings: ClipFeatureSettings) -> np.ndarray:
     try:
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
-        raise DataError(f"{path} cannot be read as sound ({str(error).strip()}); replace it, or leave it out") from error
+        raise DataError(
+            f"{path} cannot be read as sound ({str(error).strip()}); replace it, or leave it out"
+        ) from error
     if rate != settings.sample_rate:
         raise DataError(
             f"{path} has {rate} samples a second; expected features.sample_rate, {settings.sample_rate}; convert it"

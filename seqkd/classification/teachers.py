@@ -136,7 +136,7 @@ def table_of(
             save_file(found, temporary)
     logits = found.pop("logits")
     scale = torch.tensor(float(logits.shape[-1])).log()
-    return logits, {name: float((value.double().mean() / scale)) for name, value in found.items()}
+    return logits, {name: float(value.double().mean() / scale) for name, value in found.items()}
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from lightning.fabric.plugins.environments import (
     SLURMEnvironment,
     TorchElasticEnvironment,
 )
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig
 
@@ -50,6 +50,7 @@ def fit(
         save_top_k=settings.average,
         save_weights_only=True,
     )
+    patient = [EarlyStopping(work.monitor.key, patience=settings.patience)] if settings.patience else []
     quiet_lightning()
     trainer = lightning.Trainer(
         accelerator="gpu" if cfg.ngpu else "cpu",
@@ -58,14 +59,14 @@ def fit(
         strategy=strategy(module, needs.world),
         plugins=[environment()],
         precision=settings.precision,
-        max_steps=settings.updates,
-        val_check_interval=min(settings.validate_every, settings.updates),
+        max_steps=settings.last_update,
+        val_check_interval=min(settings.validate_every, settings.last_update),
         check_val_every_n_epoch=None,
         gradient_clip_val=settings.gradient_clip,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
         logger=TensorBoardLogger(directory, name=None, version="tensorboard"),
-        callbacks=[*callbacks, best, ResumePoint(checkpoints), *progress(directory, work.monitor)],
+        callbacks=[*callbacks, *patient, best, ResumePoint(checkpoints), *progress(directory, work.monitor)],
         enable_progress_bar=sys.stderr.isatty(),
         enable_model_summary=False,
         log_every_n_steps=settings.validate_every,

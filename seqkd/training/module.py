@@ -55,6 +55,8 @@ class Distillation(lightning.LightningModule):
     def training_step(self, batch: Any, _: int) -> Tensor:
         """One update: P passes over a batch, the objective, normalised over all processes."""
         self.seed_update()
+        if hasattr(self.model, "advance"):  # a network that changes while it is trained
+            self.model.advance(self.progress)
         seen = self.work.views(batch)
         student = self.work.outputs(self.model, seen, self.objective.layers(), self.passes)  # (P, B, T, C)
         others = {name: source(seen, student) for name, source in self.work.sources.items()}
@@ -156,7 +158,7 @@ class Distillation(lightning.LightningModule):
         return self.optimizers().param_groups[0]["lr"]
 
     def configure_optimizers(self) -> dict[str, Any]:
-        """The optimiser of the settings; linear warm-up, then cosine decay. Vectors (norms, biases) are not decayed."""
+        """The optimiser and schedule of the settings. Vectors (norms, biases) are not decayed."""
         s = self.settings
         parameters = [*self.model.parameters(), *self.objective.parameters()]
         if s.optimizer == "rmsprop":
@@ -167,6 +169,13 @@ class Distillation(lightning.LightningModule):
                 {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
             ]
             optimizer = torch.optim.AdamW(groups, lr=s.lr, betas=(0.9, 0.98), fused=self.device.type == "cuda")
+
+        if s.schedule == "plateau":
+            halved = torch.optim.lr_scheduler.ReduceLROnPlateau(
+                optimizer, factor=0.5, patience=1, min_lr=s.final_lr * s.lr
+            )
+            every = {"interval": "step", "frequency": s.validate_every, "monitor": self.work.monitor.key}
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": halved, **every}}
 
         def scale(step: int) -> float:
             if step < s.warmup:

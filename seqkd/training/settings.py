@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from seqkd.errors import ConfigError
 from seqkd.settings import at_least, more_than, one_of, share
 
 OPTIMIZERS = ("adamw", "rmsprop")
+SCHEDULES = ("cosine", "plateau")
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "64-true")
 
 
@@ -17,7 +19,10 @@ class TrainingSettings:
     Attributes:
         updates: steps of the optimiser.
         lr: greatest learning rate.
-        warmup: updates of linear warm-up; then cosine decay.
+        warmup: updates of linear warm-up.
+        schedule: "cosine" decay after that; or "plateau": half the rate after two looks at dev without progress.
+        stop: share of the updates after which training ends, the schedule being that of all of them.
+        patience: looks at dev without progress after which training ends; 0 never does.
         final_lr: share of ``lr`` at the end; 1 is a constant rate.
         weight_decay: of matrices; vectors (norms, biases) are not decayed.
         gradient_clip: greatest norm of a gradient; 0 does not clip.
@@ -41,6 +46,14 @@ class TrainingSettings:
     optimizer: str = "adamw"
     workers: int = 0
     threads: int = 1
+    schedule: str = "cosine"
+    stop: float = 1.0
+    patience: int = 0
+
+    @property
+    def last_update(self) -> int:
+        """The number of updates, unless patience ends before."""
+        return max(1, round(self.stop * self.updates))
 
     def __post_init__(self) -> None:
         at_least(1, updates=self.updates)
@@ -51,6 +64,12 @@ class TrainingSettings:
         at_least(0, warmup=self.warmup)
         more_than(0, lr=self.lr)
         share(final_lr=self.final_lr)
+        one_of(SCHEDULES, schedule=self.schedule)
+        share(stop=self.stop)
+        more_than(0, stop=self.stop)
+        at_least(0, patience=self.patience)
+        if self.schedule == "plateau" and self.warmup:
+            raise ConfigError(f"warmup is {self.warmup}; expected 0 where schedule is plateau")
         at_least(0, weight_decay=self.weight_decay)
         at_least(0, gradient_clip=self.gradient_clip)
         one_of(PRECISIONS, precision=self.precision)

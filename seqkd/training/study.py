@@ -142,7 +142,7 @@ class Study:
         trainer, best = fit(self.cfg, module, place, [past] if past else [])
         if trainer.is_global_zero:
             weights, measured = choose_weights(module, best)
-            steps = work.settings.updates
+            steps = trainer.global_step
             refreshes = past.refreshes if past else []
             fitted = Fitted(module.history, weights, measured, module.seconds, steps, list(refreshes))
             if phase:

@@ -63,7 +63,17 @@ class ClassificationTask(ClassificationScores):
         from seqkd.tasks.classification.work import ClipData, labels_hash, run_hash
 
         data, system, role = ClipData(cfg), cfg.system, cfg[cfg.system.role]
-        keys = ("network", "procedure", "options", "views", "mixup", "draws", "teacher_view", "teacher_mode", "start_from")
+        keys = (
+            "network",
+            "procedure",
+            "options",
+            "views",
+            "mixup",
+            "draws",
+            "teacher_view",
+            "teacher_mode",
+            "start_from",
+        )
         sets = [cfg.sets.train] if cfg.folds else [cfg.sets.train, cfg.sets.dev]
         made_from = {}
         for name, seed in self.teachers_of(cfg, system, cfg.seed):
@@ -74,7 +84,7 @@ class ClassificationTask(ClassificationScores):
             "classes": plain(cfg.classes),
             "folds": cfg.folds,
             "model": {**plain(role.model), **plain(system.model)},
-            "training": plain(role.training),
+            "training": {**plain(role.training), **plain(system.training)},
             "examples": plain(system.examples),
             "augment": plain(cfg.augment) if "jda" in system.views else None,
             **{key: plain(system[key]) if hasattr(system[key], "items") else _listed(system[key]) for key in keys},

@@ -76,6 +76,10 @@ def check(cfg: DictConfig) -> None:
         build(ClipTraining, plain(cfg[role].training), f"{role}.training")
         built_on_nothing(Classifier, {**plain(cfg[role].model), "target": classes.target}, f"{role}.model", 40, 4)
     check_parts(cfg.system, taught=taught)
+    role = cfg.system.role
+    build(ClipTraining, {**plain(cfg[role].training), **plain(cfg.system.training)}, "system.training")
+    model = {**plain(cfg[role].model), **plain(cfg.system.model), "target": classes.target}
+    built_on_nothing(Classifier, model, "system.model", 40, 4)
     if cfg.system.examples.subset and classes.subset is None:
         raise ConfigError(f"system {cfg.system.name} is for a subset of the classes; set classes.subset")
 
@@ -96,7 +100,7 @@ def check_parts(system: DictConfig, *, taught: bool) -> None:
     if system.mixup and system.passes > 1:
         raise ConfigError(f"system {system.name} mixes clips (mixup) in {system.passes} passes; expected one pass")
     if taught and system.draws and system.teacher_mode != "eval":
-        raise ConfigError(f"system {system.name} has draws, whose batch normalisation is in eval mode; see teacher_mode")
+        raise ConfigError(f"system {system.name} has draws; expected teacher_mode=eval")
 
 
 def builder(model: Mapping[str, Any]) -> Callable[..., Any] | None:

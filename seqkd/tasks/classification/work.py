@@ -107,7 +107,7 @@ class ClipWork:
     def __init__(self, study: Study, model: nn.Module | None = None, fold: int | None = None) -> None:
         cfg, role = study.cfg, study.role
         self.cfg, self.system, self.fold, self.data = cfg, cfg.system, fold, ClipData(cfg)
-        self.settings = build(ClipTraining, plain(cfg[role].training), f"{role}.training")
+        self.settings = build(ClipTraining, {**plain(cfg[role].training), **plain(cfg.system.training)}, "training")
         self.augment = build(AugmentSettings, plain(cfg.augment), "augment")
         self.examples = build(ExampleSettings, plain(cfg.system.examples), "system.examples")
         self.everything = self.data.clips(cfg.sets.train)
@@ -314,3 +314,10 @@ def labels_hash(directory: Path) -> str:
     """A hash of the tables of a set that labels come from."""
     found = {name: hash_of(directory / name) for name in ("label", "phones.ctm", "fold")}
     return fingerprint(found)
+
+
+def start_of(cfg: DictConfig) -> Path:
+    """The model of ``system.start_from``, of the same seed. Raises ConfigError where none is named, or finished."""
+    if not cfg.system.start_from:
+        raise ConfigError(f"system {cfg.system.name} begins with another's weights; set system.start_from")
+    return finished_run(cfg, cfg.system.start_from, cfg.seed)
