@@ -9,7 +9,7 @@ Letters: B clips, T frames, F feature bins, D channels, H hidden units, C classe
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -66,9 +66,10 @@ class Stage(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """``x`` (B, D, T), 0 where padded; ``lengths`` (B,)."""
-        lengths = -(-lengths // self.stride)
-        valid = valid_frames(lengths, -(-x.shape[2] // self.stride))
-        inner = functional.relu(self.norm1(self.conv1(x), valid)).masked_fill(~valid[:, None], 0.0)
+        lengths, inner = -(-lengths // self.stride), self.conv1(x)
+        # Not by the same formula as lengths: ONNX rounds -T // stride towards 0.
+        valid = valid_frames(lengths, inner.shape[2])
+        inner = functional.relu(self.norm1(inner, valid)).masked_fill(~valid[:, None], 0.0)
         outer = self.norm2(self.conv2(inner), valid) + self.shortcut(x)
         return functional.relu(outer).masked_fill(~valid[:, None], 0.0), lengths
 
@@ -155,6 +156,13 @@ class Classifier(nn.Module):
         """Let the network take features of this mean and standard deviation, each (F,), to 0 and 1."""
         self.feature_mean.copy_(mean)
         self.feature_scale.copy_(1 / std.clamp(min=1e-5))
+
+    def fit_to(self, state: Mapping[str, Tensor]) -> None:
+        """Take the number of hidden units that the weights of another state have, as after units were pruned."""
+        width = state["hidden.weight"].shape[0]
+        if width != self.hidden.out_features:
+            self.hidden = nn.Linear(self.hidden.in_features, width).to(self.feature_mean.device)
+            self.output = nn.Linear(width, self.output.out_features).to(self.feature_mean.device)
 
     def front(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """What the first stage is given, (B, D, T), 0 where padded, and its lengths."""

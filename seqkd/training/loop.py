@@ -25,7 +25,7 @@ from omegaconf import DictConfig
 from seqkd.errors import SeqkdError
 from seqkd.processes import check_place, needs_of, place
 from seqkd.training.checkpoints import ResumePoint, average_weights, newest_resume_point
-from seqkd.training.module import Distillation
+from seqkd.training.module import Distillation, fit_to
 from seqkd.training.settings import TrainingSettings
 from seqkd.training.workload import Monitor
 
@@ -125,12 +125,19 @@ def choose_weights(module: Distillation, best: ModelCheckpoint) -> tuple[str, di
         candidates["average"] = sorted(best.best_k_models)
     measured = {}
     for name, paths in candidates.items():
-        model.load_state_dict(average_weights(paths, prefix="model."))
+        load(model, paths)
         measured[name] = module.measure(module.work.dev(0, 1))
     chosen = min(candidates, key=lambda name: (measured[name], name))
-    model.load_state_dict(average_weights(candidates[chosen], prefix="model."))
+    load(model, candidates[chosen])
     model.to(device)
     return chosen, measured
+
+
+def load(model: torch.nn.Module, paths: list[str]) -> None:
+    """Load the average of checkpoints."""
+    state = average_weights(paths, prefix="model.")
+    fit_to(model, state)
+    model.load_state_dict(state)
 
 
 def device_name(cfg: DictConfig, settings: TrainingSettings) -> str:

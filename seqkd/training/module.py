@@ -120,7 +120,9 @@ class Distillation(lightning.LightningModule):
             name: float(self.over_processes(total) / self.over_processes(count))
             for name, (total, count) in self._measured.items()
         }
-        self.log(self.work.monitor.key, found[self.work.monitor.key], prog_bar=True)
+        # Weights of before the time from which they may be chosen are worse than any.
+        early = self.progress <= self.settings.choose_after
+        self.log(self.work.monitor.key, math.inf if early else found[self.work.monitor.key], prog_bar=True)
         if self.past is not None:
             found["prior_step"] = self.past.refreshed
         self.add_row(**found)
@@ -194,8 +196,15 @@ class Distillation(lightning.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up where the checkpoint was written."""
+        fit_to(self.model, {name.removeprefix("model."): value for name, value in checkpoint["state_dict"].items()})
         kept = checkpoint["seqkd"]
         self.history, self.seconds = kept["history"], kept["seconds"]
         for name, counts in kept["counts"].items():
             if counts:
                 self.work.sources[name].counts.update(counts)
+
+
+def fit_to(model: torch.nn.Module, state: dict[str, Tensor]) -> None:
+    """Let a network whose layers shrink while it is trained take the sizes that a state of it has."""
+    if hasattr(model, "fit_to"):
+        model.fit_to(state)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from seqkd.errors import ConfigError
-from seqkd.settings import at_least, more_than, one_of, share
+from seqkd.settings import at_least, less_than, more_than, one_of, share
 
 OPTIMIZERS = ("adamw", "rmsprop")
 SCHEDULES = ("cosine", "plateau")
@@ -22,6 +22,7 @@ class TrainingSettings:
         warmup: updates of linear warm-up.
         schedule: "cosine" decay after that; or "plateau": half the rate after two looks at dev without progress.
         stop: share of the updates after which training ends, the schedule being that of all of them.
+        choose_after: share of the updates up to which no weights are chosen, as those of before units are pruned.
         patience: looks at dev without progress after which training ends; 0 never does.
         final_lr: share of ``lr`` at the end; 1 is a constant rate.
         weight_decay: of matrices; vectors (norms, biases) are not decayed.
@@ -49,6 +50,7 @@ class TrainingSettings:
     schedule: str = "cosine"
     stop: float = 1.0
     patience: int = 0
+    choose_after: float = 0.0
 
     @property
     def last_update(self) -> int:
@@ -67,6 +69,7 @@ class TrainingSettings:
         one_of(SCHEDULES, schedule=self.schedule)
         share(stop=self.stop)
         more_than(0, stop=self.stop)
+        less_than(0, 1, choose_after=self.choose_after)
         at_least(0, patience=self.patience)
         if self.schedule == "plateau" and self.warmup:
             raise ConfigError(f"warmup is {self.warmup}; expected 0 where schedule is plateau")

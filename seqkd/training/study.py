@@ -12,7 +12,7 @@ import copy
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +29,7 @@ from seqkd.training.module import Distillation
 from seqkd.training.self_knowledge import past_self
 
 if TYPE_CHECKING:
+    from lightning.pytorch.callbacks import Callback
     from omegaconf import DictConfig
 
     from seqkd.task import Task
@@ -119,7 +120,13 @@ class Study:
             yield
 
     def fit(
-        self, work: Workload, *, phase: str = "", objective: Objective | None = None, seed: int | None = None
+        self,
+        work: Workload,
+        *,
+        phase: str = "",
+        objective: Objective | None = None,
+        seed: int | None = None,
+        callbacks: Sequence[Callback] = (),
     ) -> Fitted:
         """Train ``work.model`` in place and leave it with the weights that do best on dev; resume if it was stopped.
 
@@ -128,6 +135,7 @@ class Study:
             phase: directory below the run's, of a phase that is not the whole run. A finished one is read, not redone.
             objective: of the phase; by default the system's.
             seed: of batches and dropout; by default the run's.
+            callbacks: Lightning's, that do something between updates.
         """
         place = self.directory / phase if phase else self.directory
         if phase and (place / "weights.safetensors").is_file():
@@ -139,7 +147,7 @@ class Study:
         prepare_terms(objective, work, self.cfg.system.passes, seed)
         module = Distillation(work, objective, seed=seed, passes=self.cfg.system.passes, past=past)
         module.train()  # the Trainer leaves the mode as it is, and a phase ends in eval mode
-        trainer, best = fit(self.cfg, module, place, [past] if past else [])
+        trainer, best = fit(self.cfg, module, place, [*callbacks, *([past] if past else [])])
         if trainer.is_global_zero:
             weights, measured = choose_weights(module, best)
             steps = trainer.global_step

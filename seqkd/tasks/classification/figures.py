@@ -5,8 +5,8 @@ Letters: C classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -36,26 +36,28 @@ def draw_confusion(matrix: np.ndarray, names: Sequence[str], title: str) -> Figu
     return figure
 
 
-def draw_lines(
-    curves: dict[str, tuple[Sequence[float], Sequence[float], Sequence[tuple[float, float]]]],
-    x: str,
-    y: str,
-    *,
-    log: bool = False,
-    flat: dict[str, float] | None = None,
-) -> Figure:
-    """Draw lines by label: places, values and 95 % intervals; and horizontal ones, ``flat``, by label."""
+def draw_curves_of(curves: Mapping[str, Sequence[Any]], x: str, y: str, *, log: bool, zero: bool) -> Figure:
+    """Draw a line by label through its points, ``place``, ``value`` and ``ends``; words are places in their order."""
     figure, (axes,) = new_figure(1, 7.0, 3.8)
-    for label, (places, values, ends) in curves.items():
-        (line,) = axes.plot(places, values, "o-", label=label)
-        low, high = zip(*ends, strict=True)
-        axes.fill_between(places, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
-    for (label, value), dash in zip((flat or {}).items(), ("--", ":", "-."), strict=False):
-        axes.axhline(value, color="black", linestyle=dash, linewidth=1, label=label)
-    if log:
+    words = list(dict.fromkeys(point.place for points in curves.values() for point in points))
+    named = any(isinstance(word, str) for word in words)
+    at = {word: number for number, word in enumerate(words)} if named else {word: word for word in words}
+    for number, (label, points) in enumerate(curves.items()):
+        places = [at[point.place] + (0.08 * number if named else 0) for point in points]
+        values = [point.value for point in points]
+        ends = np.array([point.ends for point in points]).T
+        (line,) = axes.plot(places, values, "o" if named else "o-", label=label)
+        if named:
+            axes.vlines(places, *ends, color=line.get_color())
+        else:
+            axes.fill_between(places, *ends, color=line.get_color(), alpha=0.15, linewidth=0)
+    if zero:
+        axes.axhline(0, color="black", linewidth=1)
+    if named:
+        axes.set_xticks(range(len(words)), words)
+    elif log:
         axes.set_xscale("log")
-        ticks = sorted({place for places, _, _ in curves.values() for place in places})
-        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.set_xticks(words, [f"{word:g}" for word in words])
         axes.minorticks_off()
     axes.set_xlabel(x)
     axes.set_ylabel(y)

@@ -13,11 +13,13 @@ from seqkd.classification.examples import ExampleSettings
 from seqkd.classification.features import ClipFeatureSettings
 from seqkd.classification.model import changed
 from seqkd.classification.teachers import MODES
+from seqkd.config import check_system_name
 from seqkd.errors import ConfigError
 from seqkd.layout import plain
 from seqkd.models.classifier import TARGETS, Classifier
 from seqkd.settings import at_least, build, one_of
 from seqkd.task import Monitor
+from seqkd.tasks.classification.shows import systems_shown
 from seqkd.tasks.settings import built_on_nothing, check_common, check_system
 from seqkd.training.settings import TrainingSettings
 
@@ -80,6 +82,8 @@ def check(cfg: DictConfig) -> None:
     build(ClipTraining, {**plain(cfg[role].training), **plain(cfg.system.training)}, "system.training")
     model = {**plain(cfg[role].model), **plain(cfg.system.model), "target": classes.target}
     built_on_nothing(Classifier, model, "system.model", 40, 4)
+    for name in systems_shown(cfg):
+        check_system_name(cfg, name, "setting shows: ")
     if cfg.system.examples.subset and classes.subset is None:
         raise ConfigError(f"system {cfg.system.name} is for a subset of the classes; set classes.subset")
 
