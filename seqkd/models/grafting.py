@@ -164,7 +164,7 @@ class Grafted(nn.Module):
         Args:
             features: (B, T, F).
             lengths: (B,) valid frames.
-            layers: names of layers to give as well, of whichever network is in place there: ``stage1``, ..., ``hidden``.
+            layers: names of layers to give as well, of the network that is in place there: ``stage1``, ..., ``hidden``.
 
         Raises:
             ConfigError: there is no such layer.
