@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from seqkd.errors import ConfigError
 from seqkd.models.classifier import Classifier, ClassifierOutput
+from seqkd.models.rebuilding import settings_of
 from seqkd.settings import between, one_of
 
 
@@ -91,6 +92,14 @@ class GraftedClassifier(Classifier):
                 )
         self.load_state_dict(other, strict=False)
         return self
+
+
+def as_grafted(model: Classifier, *, copied: int = 1) -> GraftedClassifier:
+    """A new `GraftedClassifier` of a classifier's shape, which is left as it is; its weights are not taken over.
+
+    Raises ConfigError where ``copied`` is out of range.
+    """
+    return GraftedClassifier(copied=copied, **settings_of(model))
 
 
 class Grafted(nn.Module):

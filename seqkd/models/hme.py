@@ -12,7 +12,7 @@ W choice of parents (children, parents), d = softmax(W · epoch / 5) the weights
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -24,7 +24,8 @@ from torch.nn import functional
 from seqkd.errors import ConfigError
 from seqkd.models.classifier import Classifier, ClassifierOutput
 from seqkd.models.layers import valid_frames
-from seqkd.settings import at_least, one_of, share
+from seqkd.models.rebuilding import settings_of
+from seqkd.settings import at_least, between, one_of, share
 
 HEADS = ("ce", "nce")
 STEEPNESS = 5
@@ -197,6 +198,9 @@ class HmeClassifier(Classifier):
             mix.parents.copy_(torch.tensor(parents))
         return model
 
+    def fit_to(self, state: Mapping[str, Tensor]) -> None:
+        """Nothing: its layers do not shrink while it is trained."""
+
     def head(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """From the last stage (B, D, T): logits (B, 1 or T, C), their lengths, last blocks (B, 1 or T, n · H)."""
         valid = valid_frames(lengths, x.shape[2])[:, None]
@@ -225,3 +229,26 @@ class HmeClassifier(Classifier):
         for name in layers:
             one_of([*(f"stage{number}" for number in range(1, len(self.stages) + 1)), "hidden"], layer=name)
         return super().forward(features, lengths, layers)
+
+
+def as_hme(model: Classifier, *, shared: int | None = None, hidden: int = 16, **options: Any) -> HmeClassifier:
+    """A new `HmeClassifier` for the features and classes of a classifier, which is left as it is, of about its size.
+
+    Args:
+        model: its first stages' widths and strides, kernel, dropout, target, planes and statistics of features count,
+            its weights do not: the new ones come from torch's global generator.
+        shared: how many of its stages are shared; by default all but the last.
+        hidden: H, units of a block.
+        **options: ``blocks``, ``heads`` and ``epochs`` of `HmeClassifier`.
+
+    Raises:
+        ConfigError: a setting out of range.
+    """
+    settings = settings_of(model)
+    stages = len(model.stages)
+    kept = max(1, stages - 1) if shared is None else int(between(1, stages, shared=shared))
+    settings.update(widths=settings["widths"][:kept], strides=settings["strides"][:kept], hidden=hidden, **options)
+    found = HmeClassifier(settings.pop("features"), settings.pop("classes"), **settings)
+    found.feature_mean.copy_(model.feature_mean)
+    found.feature_scale.copy_(model.feature_scale)
+    return found.to(model.feature_mean)

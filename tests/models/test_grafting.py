@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from seqkd.errors import ConfigError
 from seqkd.models.classifier import Classifier
-from seqkd.models.grafting import Grafted, GraftedClassifier, fold_adaptors
+from seqkd.models.grafting import Grafted, GraftedClassifier, as_grafted, fold_adaptors
 
 SHAPE = {"strides": (2, 1, 1, 1), "dropout": 0.0}
 
@@ -202,6 +202,17 @@ def test_the_folded_network_is_built_by_its_settings() -> None:
     assert isinstance(alike.stages[2].shortcut, nn.Conv1d)
     fresh = student().eval()
     fresh.load_state_dict(fold_adaptors(Grafted(teacher(), alike)).state_dict())
+
+
+@pytest.mark.parametrize("options", [{}, {"planes": 2}, {"target": "frame", "strides": (1, 1, 1, 1), "kernel": 5}])
+def test_it_is_built_from_an_ordinary_one_of_its_shape(options: dict) -> None:
+    ordinary = Classifier(6, 3, **({"widths": (8, 4, 4, 6), "hidden": 5} | SHAPE | options))
+    rebuilt = as_grafted(ordinary, copied=1).eval()
+    folded = student(**options)
+    rebuilt.load_state_dict(folded.state_dict())
+    x, lengths = batch()
+    assert torch.equal(rebuilt(x, lengths).logits, folded.eval()(x, lengths).logits)
+    assert (rebuilt.copied, rebuilt.dropout.p) == (1, 0.0)
 
 
 def test_the_state_of_a_phase_can_be_loaded_and_copied() -> None:

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from seqkd.errors import ConfigError
 from seqkd.models.classifier import Classifier, multiply_adds
-from seqkd.models.hme import BlockTree, HmeClassifier, parent_weights
+from seqkd.models.hme import BlockTree, HmeClassifier, as_hme, parent_weights
 
 W = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
 KINDS = pytest.mark.parametrize("heads", ["ce", "nce"])
@@ -213,6 +213,25 @@ def test_its_size_is_that_of_a_student() -> None:
     extra = 25 * (24 * 32 + 4 * 256 + 8 * 256) + 36 * 16
     stages = multiply_adds(ordinary, 100) - 16 * 24 - 36 * 16
     assert multiply_adds(model, 100) == stages + extra
+
+
+@pytest.mark.parametrize("options", [{}, {"target": "frame", "strides": (1, 1, 1, 1)}, {"planes": 2, "kernel": 5}])
+def test_it_takes_the_place_of_a_student(options: dict) -> None:
+    student = Classifier(40, 36, widths=(12, 12, 16, 24), **options)
+    student.normalise(torch.ones(40), torch.full((40,), 2.0))
+    model = as_hme(student, heads="nce")
+    assert len(model.stages) == 3 and model.heads == "nce"
+    assert torch.equal(model.feature_mean, student.feature_mean)
+    assert torch.equal(model.feature_scale, student.feature_scale)
+    x, lengths = torch.randn(2, 20, 40), torch.tensor([20, 13])
+    assert model(x, lengths).logits.shape == student(x, lengths).logits.shape
+    sizes = [sum(p.numel() for p in network.parameters()) for network in (as_hme(student), student)]
+    assert 0.7 < sizes[0] / sizes[1] < 1.2
+    assert len(as_hme(student, shared=1).stages) == 1
+    with pytest.raises(ConfigError, match="shared is 5; expected from 1 to 4"):
+        as_hme(student, shared=5)
+    model.fit_to(model.state_dict())
+    model.load_state_dict(as_hme(student, heads="nce").state_dict())
 
 
 def test_state_and_copies() -> None:
