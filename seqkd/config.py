@@ -127,7 +127,7 @@ def checks_of(task: str) -> Any:
 def check_settings(cfg: DictConfig) -> None:
     """Raise ConfigError about the first setting, if any, that has a value of another kind or out of its range."""
     check_kinds(cfg)
-    systems_of(cfg)
+    check_variants(cfg)
     if not cfg.systems:
         raise ConfigError("setting systems is []; expected at least one system, such as [student]")
     checks_of(cfg.task).check(cfg)
@@ -160,31 +160,34 @@ def systems_of(cfg: DictConfig) -> dict[str, Path]:
     return found
 
 
-def variants_of(cfg: DictConfig) -> dict[str, DictConfig]:
+def variants_of(cfg: DictConfig) -> dict[str, dict[str, Any]]:
     """The systems that ``variants`` adds to the files, by name: ``{of: a system, label: ..., with: [overrides], ...}``.
 
     A variant is ``of`` a system, differs from it in what else stands there, and ``with`` overrides outside of
     ``system``. So a sweep is a few lines of a preset.
-
-    Raises:
-        ConfigError: a variant has the name of a system's file, no label, or is of a system that is not there.
     """
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_container(cfg.variants, resolve=True) if cfg.variants else {}
+
+
+def check_variants(cfg: DictConfig) -> None:
+    """Raise ConfigError about a variant with the name of a file, without a label, or of a system that is not there."""
     files = systems_of(cfg)
-    for name, variant in cfg.variants.items():
+    for name, variant in variants_of(cfg).items():
         if name in files:
             raise ConfigError(f"setting variants.{name} has the name of a system; give it another name")
-        if not hasattr(variant, "items") or "of" not in variant or "label" not in variant:
+        if not isinstance(variant, dict) or not {"of", "label"} <= variant.keys():
             raise ConfigError(f"setting variants.{name} is {variant!r}; expected a mapping with 'of' and 'label'")
-        if variant.of not in files:
-            near = did_you_mean(str(variant.of), files)
-            raise ConfigError(f"setting variants.{name}.of: there is no system {variant.of!r}{near}")
-    return dict(cfg.variants)
+        if variant["of"] not in files:
+            near = did_you_mean(str(variant["of"]), files)
+            raise ConfigError(f"setting variants.{name}.of: there is no system {variant['of']!r}{near}")
 
 
-def check_system_name(cfg: DictConfig, name: str, where: str = "") -> None:
-    """Raise ConfigError, with the known systems, unless there is one of that name. ``where`` heads the sentence."""
+def check_system_name(cfg: DictConfig, *names: str, where: str = "") -> None:
+    """Raise ConfigError, with the known systems, unless there are those of the names. ``where`` heads the sentence."""
     known = [*systems_of(cfg), *variants_of(cfg)]
-    if name not in known:
+    for name in (name for name in names if name not in known):
         near = did_you_mean(str(name), known).removeprefix("; ")
         raise ConfigError(f"{where}there is no system {name!r}; {near}{' ' * bool(near)}known: {', '.join(known)}")
 
@@ -197,7 +200,7 @@ def system_settings(cfg: DictConfig, name: str) -> DictConfig:
     variant = variants_of(cfg).get(name)
     if variant is not None:
         own = {key: value for key, value in variant.items() if key not in ("of", "with")}
-        return OmegaConf.merge(system_settings(cfg, variant.of), own, {"name": name})
+        return OmegaConf.merge(system_settings(cfg, variant["of"]), own, {"name": name})
     file = OmegaConf.load(systems_of(cfg)[name])
     bases = [system_settings(cfg, base) for base in file.pop("defaults", []) if base != "_self_"]
     return OmegaConf.merge(*bases, file)
@@ -205,8 +208,7 @@ def system_settings(cfg: DictConfig, name: str) -> DictConfig:
 
 def student_runs(cfg: DictConfig) -> list[tuple[str, int]]:
     """Every (system, seed) of ``systems=[...]``. Raises ConfigError for a system that does not exist."""
-    for system in cfg.systems:
-        check_system_name(cfg, system)
+    check_system_name(cfg, *cfg.systems)
     return [(system, seed) for system in cfg.systems for seed in range(cfg.seeds)]
 
 
@@ -216,9 +218,7 @@ def system_overrides(cfg: DictConfig, system: str, seed: int) -> list[str]:
     variant = variants_of(cfg).get(system)
     if variant is None:
         return [f"system={system}", f"seed={seed}", *chosen]
-    from omegaconf import OmegaConf
-
-    own = OmegaConf.to_container(variant)
+    own = dict(variant)
     base, others = own.pop("of"), own.pop("with", [])
     differing = [f"++system.{key}={as_override(value)}" for key, value in leaves({**own, "name": system})]
     of_base = cfg.dev_chosen.get(base) or []

@@ -76,7 +76,7 @@ def gain(features: Tensor, lengths: Tensor, settings: AugmentSettings) -> Tensor
 
 def noise(features: Tensor, lengths: Tensor, settings: AugmentSettings) -> Tensor:
     """Noise whose spectrum falls or rises linearly over the bins, in each cell as random as that of white noise."""
-    power = features.exp().mean((1, 2), keepdim=True)
+    power = _mean(features.exp(), lengths)
     level = power.log() - NEPERS * (settings.snr_db + 20 * _between(features, 0, 1))
     slope = _between(features, -1, 1) * torch.linspace(-1, 1, features.shape[2], device=features.device)
     ragged = torch.empty_like(features).exponential_().log()
@@ -99,13 +99,14 @@ def speed(features: Tensor, lengths: Tensor, settings: AugmentSettings) -> Tenso
 def time_mask(features: Tensor, lengths: Tensor, settings: AugmentSettings) -> Tensor:
     """A stretch of time replaced by the clip's mean."""
     times = torch.arange(features.shape[1], device=features.device)[:, None]
-    return _hidden(features, times, lengths[:, None, None], settings.mask)
+    return _hidden(features, lengths, times, lengths[:, None, None], settings.mask)
 
 
 def frequency_mask(features: Tensor, lengths: Tensor, settings: AugmentSettings) -> Tensor:
     """A band of bins likewise."""
     bins = torch.arange(features.shape[2], device=features.device)
-    return _hidden(features, bins, torch.full_like(lengths, features.shape[2])[:, None, None], settings.mask)
+    every = torch.full_like(lengths, features.shape[2])[:, None, None]
+    return _hidden(features, lengths, bins, every, settings.mask)
 
 
 def low_pass(features: Tensor, lengths: Tensor, settings: AugmentSettings) -> Tensor:
@@ -134,12 +135,19 @@ def _between(like: Tensor, low: float, high: float) -> Tensor:
     return low + (high - low) * torch.rand(len(like), 1, 1, device=like.device)
 
 
-def _hidden(features: Tensor, places: Tensor, size: Tensor, mask: float) -> Tensor:
-    """A band of ``places`` of up to a share ``mask`` of ``size`` (B, 1, 1) replaced by the mean."""
+def _mean(values: Tensor, lengths: Tensor) -> Tensor:
+    """(B, 1, 1) mean over the bins of a clip's own frames, whatever the batch has padded it to."""
+    valid = torch.arange(values.shape[1], device=values.device) < lengths[:, None]
+    total = values.masked_fill(~valid[..., None], 0.0).sum((1, 2), keepdim=True)
+    return total / (lengths.clamp(min=1) * values.shape[2])[:, None, None]
+
+
+def _hidden(features: Tensor, lengths: Tensor, places: Tensor, size: Tensor, mask: float) -> Tensor:
+    """A band of ``places`` of up to a share ``mask`` of ``size`` (B, 1, 1) replaced by the clip's mean."""
     width = mask * size * _between(features, 0, 1)
     start = (size - width) * _between(features, 0, 1)
     inside = (places >= start) & (places < start + width)
-    return torch.where(inside, features.mean((1, 2), keepdim=True), features)
+    return torch.where(inside, _mean(features, lengths), features)
 
 
 def _resampled(features: Tensor, lengths: Tensor, times: Tensor) -> Tensor:

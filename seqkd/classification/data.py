@@ -16,14 +16,15 @@ Letters: N clips, T frames, C classes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from seqkd.data.tables import read_table
+from seqkd.data.tables import number, read_table
 from seqkd.errors import DataError
+from seqkd.files import decode_line
 from seqkd.stages import again
 
 CLASSES = "classes.txt"
@@ -117,30 +118,37 @@ def _fold(directory: Path, key: str, text: str) -> int:
 def read_phones(path: Path, ids: Sequence[str]) -> dict[str, tuple[Phone, ...]]:
     """Read the phones of each clip from a CTM. Raises DataError about a line that is none, or a clip without any."""
     found: dict[str, list[Phone]] = {key: [] for key in ids}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for where, line in _lines(path):
         fields = line.split()
-        try:
-            key, _, start, duration, name = fields[:5]
-            phone = Phone(float(start), float(start) + float(duration), name)
-        except ValueError:
-            raise DataError(
-                f"{path}, line {number}: {line!r}; expected '<id> 1 <start s> <duration s> <phone>'"
-            ) from None
-        if key not in found:
-            raise DataError(f"{path}, line {number}: there is no clip {key!r} in this set")
-        found[key].append(phone)
+        start, duration = (number(text) for text in fields[2:4]) if len(fields) >= 5 else (np.nan, np.nan)
+        if not (start >= 0 and duration >= 0):
+            raise DataError(f"{where}: {line!r}; expected '<id> 1 <start s> <duration s> <phone>', times from 0")
+        if fields[0] not in found:
+            raise DataError(f"{where}: there is no clip {fields[0]!r} in this set")
+        found[fields[0]].append(Phone(start, start + duration, fields[4]))
     empty = [key for key, phones in found.items() if not phones]
     if empty:
         raise DataError(f"{path} has no phone of {len(empty)} clips, such as {empty[0]!r}")
     return {key: tuple(phones) for key, phones in found.items()}
 
 
+def _lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Lines, each with where it is. Raises DataError about one that is not UTF-8."""
+    for count, line in enumerate(path.read_bytes().splitlines(), 1):
+        where = f"{path}, line {count}"
+        yield where, decode_line(line, where)
+
+
 def read_classes(data: Path) -> tuple[str, ...]:
-    """The names of the classes, in order. Raises DataError where there are fewer than two, or one twice."""
+    """The names of the classes, in order. Raises DataError where a line is none, one is there twice, or only one is."""
     path = data / CLASSES
     if not path.is_file():
         raise DataError(f"{path} is missing; {again('corpus')}")
-    names = tuple(path.read_text(encoding="utf-8").split())
+    lines = list(_lines(path))
+    for where, line in lines:
+        if len(line.split()) != 1:
+            raise DataError(f"{where}: {line!r}; expected the name of a class, one word")
+    names = tuple(line.strip() for _, line in lines)
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
         raise DataError(f"{path} has the class {repeated[0]!r} twice")
@@ -189,25 +197,27 @@ def frame_numbers(clips: ClipSet, phones: Sequence[str], frames: int, shift: flo
     return found
 
 
-def check_parts(parts: Mapping[str, ClipSet]) -> None:
-    """Raise DataError when a group, or a file, is in two parts of a split."""
+def check_parts(train: ClipSet, dev: ClipSet, tests: Sequence[ClipSet]) -> None:
+    """Raise DataError when a group, or a file, is in two parts of a split; test sets may share them."""
     owners: dict[str, tuple[str, str]] = {}
-    for name, part in parts.items():
+    for role, part in (("train", train), ("dev", dev), *(("test", test) for test in tests)):
         for key, group, path in zip(part.ids, part.groups, part.paths, strict=True):
             for what, value in (("group", group), ("file", str(path))):
-                owner = owners.setdefault(f"{what} {value}", (name, key))
-                if owner[0] != name:
+                owner = owners.setdefault(f"{what} {value}", (role, f"{part.directory.name}: {key!r}"))
+                if owner[0] != role:
                     raise DataError(
-                        f"{what} {value!r} is in {owner[0]} ({owner[1]!r}) and in {name} ({key!r}): what is learned "
-                        "would be tested on itself; split by group again"
+                        f"{what} {value!r} is in {owner[1]} and in {part.directory.name}: {key!r}, so that what is "
+                        "learned would be tested on itself; split by group again"
                     )
 
 
-def check_support(train: ClipSet, least: int = 2) -> None:
+def check_support(train: ClipSet, classes: Sequence[str], least: int = 2) -> None:
     """Raise DataError about a class of which training has fewer than ``least`` clips."""
-    for label, count in sorted(Counter(train.labels).items()):
-        if count < least:
+    counts = Counter(train.labels)
+    for label in classes:
+        if counts[label] < least:
+            clips = "1 clip" if counts[label] == 1 else "no clip"
             raise DataError(
-                f"{train.directory}: class {label!r} has {count} clip; expected at least {least}. Add clips, or leave "
-                "the class out"
+                f"{train.directory}: class {label!r} has {clips}; expected at least {least}. Add clips, or leave the "
+                f"class out, of {CLASSES}, too"
             )

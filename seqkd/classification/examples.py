@@ -81,7 +81,7 @@ def chosen_rows(numbers: np.ndarray, settings: ExampleSettings, subset: Sequence
         seed: of the run.
 
     Raises:
-        ConfigError: a class has fewer clips than ``shots``.
+        ConfigError: a class has fewer clips than ``shots``, or there is no clip of the subset.
     """
     rng = np.random.default_rng([17, seed if settings.seed is None else settings.seed])
     rows = []
@@ -96,6 +96,8 @@ def chosen_rows(numbers: np.ndarray, settings: ExampleSettings, subset: Sequence
             )
         count = len(ours) if settings.shots is None else settings.shots
         rows.append(ours[: max(1, round(settings.share * count))])
+    if not rows:
+        raise ConfigError("setting classes.subset names classes of which there is no training clip")
     return np.sort(np.concatenate(rows))
 
 

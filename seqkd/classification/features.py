@@ -22,7 +22,7 @@ from seqkd.data.features import FeatureSettings, fbank
 from seqkd.errors import DataError
 from seqkd.files import atomic_path
 from seqkd.parallel import in_parallel
-from seqkd.settings import at_least, more_than, one_of
+from seqkd.settings import at_least, one_of
 from seqkd.stages import again
 from seqkd.uptodate import CACHE, content_hashes, is_current, write_stamp
 
@@ -35,7 +35,7 @@ class ClipFeatureSettings(FeatureSettings):
     """Of sounds, Kaldi's filterbank; of images, their size.
 
     Attributes:
-        max_seconds: what is beyond is cut off.
+        max_seconds: what is beyond is cut off; at least one frame.
         size: height and width that images are brought to, in pixels.
         colours: "RGB" or "L" (grey).
     """
@@ -46,7 +46,7 @@ class ClipFeatureSettings(FeatureSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        more_than(0, max_seconds=self.max_seconds)
+        at_least(self.frame_length_ms / 1000, max_seconds=self.max_seconds)
         at_least(8, size=self.size)
         one_of(COLOURS, colours=self.colours)
 
@@ -69,8 +69,8 @@ def make_features(clips: ClipSet, settings: ClipFeatureSettings, nj: int) -> Non
     """Compute the features of a set, unless they are there and neither files nor settings have changed.
 
     Raises:
-        DataError: a file is missing, damaged, silent in all its samples' place (NaN), of another sample rate, empty,
-            or no sound (no image) at all.
+        DataError: a file is missing, damaged, shorter than a frame, of another sample rate, no sound (no image) at
+            all, or has samples that are no numbers.
     """
     folder = clips.directory / "clips"
     made_by = describe(clips, settings)
@@ -102,7 +102,7 @@ def describe(clips: ClipSet, settings: ClipFeatureSettings) -> dict[str, object]
 
 
 def read_features(directory: Path) -> ClipFeatures:
-    """The features of a set, mapped into memory. Raises DataError where they are not there."""
+    """The features of a set. Raises DataError where they are not there, or damaged."""
     import json
 
     from safetensors import SafetensorError
@@ -114,10 +114,10 @@ def read_features(directory: Path) -> ClipFeatures:
     try:
         found = load_file(folder / "features.safetensors")
         made_by = json.loads((folder / "done.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, SafetensorError) as error:
+        fingerprint = hashlib.sha256(repr(sorted(made_by.items(), key=str)).encode()).hexdigest()[:16]
+        return ClipFeatures(found["features"], found["lengths"], fingerprint)
+    except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
         raise DataError(f"{folder} is damaged ({error}); delete it and {again('prepare')}") from error
-    fingerprint = hashlib.sha256(repr(sorted(made_by.items(), key=str)).encode()).hexdigest()[:16]
-    return ClipFeatures(found["features"], found["lengths"], fingerprint)
 
 
 def _compute(job: tuple[Sequence[Path], bool, ClipFeatureSettings]) -> list[np.ndarray]:

@@ -24,7 +24,7 @@ from seqkd.settings import build
 
 
 @dataclass(frozen=True)
-class Architecture:
+class NetworkDescription:
     """How to build a network.
 
     Attributes:
@@ -57,7 +57,7 @@ def changed(model: Classifier, network: Mapping[str, Any]) -> nn.Module:
     return build(function, settings, "system.network", model)
 
 
-def save_classifier(directory: Path, model: nn.Module, architecture: Architecture) -> None:
+def save_classifier(directory: Path, model: nn.Module, architecture: NetworkDescription) -> None:
     """Write a model directory; the weights come last."""
     from safetensors.torch import save_file
 
@@ -68,7 +68,7 @@ def save_classifier(directory: Path, model: nn.Module, architecture: Architectur
         save_file({key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}, path)
 
 
-def load_classifier(directory: Path, *, own: bool = False) -> tuple[nn.Module, Architecture]:
+def load_classifier(directory: Path, *, own: bool = False) -> tuple[nn.Module, NetworkDescription]:
     """A model in eval mode, and its architecture.
 
     Args:
@@ -86,19 +86,31 @@ def load_classifier(directory: Path, *, own: bool = False) -> tuple[nn.Module, A
             raise DataError(f"{directory}: no {name} here; expected a classifier written by 'seqkd train'")
     try:
         found = json.loads((directory / "model.json").read_text(encoding="utf-8"))
-        architecture = Architecture(**{**found, "classes": tuple(found["classes"])})
+        architecture = NetworkDescription(**{**found, "classes": tuple(found["classes"])})
     except (ValueError, TypeError, KeyError) as error:
         raise DataError(f"{directory}/model.json is no description of a classifier ({error})") from error
-    target = str(architecture.network.get("_target_", "seqkd.models."))
-    if not own and not target.startswith("seqkd.models."):
-        raise DataError(f"{directory}/model.json wants {target} called; only functions of seqkd.models are")
-    model = architecture.build()
+    try:
+        if not own:
+            _check_target(architecture.network)
+        model = architecture.build()
+    except (ConfigError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{directory}/model.json describes no classifier that can be built ({error})") from error
     try:
         model.load_state_dict(load_file(directory / "model.safetensors"))
-    except (SafetensorError, RuntimeError) as error:
+    except (OSError, SafetensorError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{directory}/model.safetensors cannot be loaded ({reason}); train again") from error
     return model.eval(), architecture
+
+
+def _check_target(network: Mapping[str, Any]) -> None:
+    """Raise ConfigError about a function that is not of `seqkd.models`, under whichever name it is reached."""
+    target = network.get("_target_") if network else None
+    if target is None:
+        return
+    ours = str(target).startswith("seqkd.models.")
+    if not ours or not getattr(imported(target, "network"), "__module__", "").startswith("seqkd.models."):
+        raise ConfigError(f"it wants {target} called; only functions of seqkd.models are")
 
 
 def classifier_hash(directory: Path) -> str:

@@ -1,7 +1,8 @@
 """What teachers give for clips: live, or for the clips as they are from a table that is computed once.
 
-The table of a run is ``<run>/book/<key>.safetensors``: ``logits`` (Q, N, T, C) of all training clips, and their mean
-aleatoric and epistemic uncertainty where there are several draws. It is the same as what the teacher gives live.
+The table of a run is ``<run>/book/<key>.safetensors``: ``logits`` (Q, N, T, C) of all training clips, and the
+aleatoric, epistemic and total uncertainty of each label where there are several draws. It is the same as what the
+teacher gives live.
 
 Letters: Q teachers, draws or passes, N clips of a set, B of a batch, T positions, C classes.
 """
@@ -14,11 +15,12 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from seqkd.classification.batches import ClipBatch, Clips, evaluation_clips
 from seqkd.errors import DataError
 from seqkd.files import atomic_path
-from seqkd.losses.outputs import Features, Outputs
+from seqkd.losses.outputs import IGNORE, Features, Outputs
 from seqkd.losses.uncertainty import uncertainties
 from seqkd.models.classifier import ClassifierOutput
 
@@ -81,7 +83,7 @@ class ClipTeacher:
         """(Q, B, T, C): of each teacher and draw; or of each pass where passes are given different clips."""
         changed = seen.views is not None and not self.clean
         if self.table is not None and not changed and seen.mixed is None:
-            rows = self.table[:, seen.rows.to(self.table.device)]
+            rows = self.table[:, seen.rows.to(self.table.device), : student.logits.shape[2]]
             return Outputs(rows.to(student.logits.device), student.lengths, facts=self.facts)
         given = seen.views if changed else [seen.features if seen.views is None else seen.clean]
         found = [
@@ -126,11 +128,17 @@ def table_of(
             found = load_file(path)
         except (OSError, SafetensorError) as error:
             raise DataError(f"{path} is damaged ({error}); delete it and run it again") from error
+        if found.get("logits") is None:
+            raise DataError(f"{path} is damaged (it has no logits); delete it and run it again")
     else:
         found = {"logits": _computed(models, clips, draws)}
         if draws or len(models) > 1:
-            _, total, aleatoric, epistemic = uncertainties(found["logits"])
-            found |= {"aleatoric": aleatoric, "epistemic": epistemic, "total": total}
+            _, total, aleatoric, epistemic = uncertainties(found["logits"])  # (N, T)
+            valid = (
+                (clips.targets != IGNORE) if clips.targets.shape[1] > 1 else torch.ones_like(total, dtype=torch.bool)
+            )
+            for name, one in (("aleatoric", aleatoric), ("epistemic", epistemic), ("total", total)):
+                found[name] = one[valid]
         place.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
             save_file(found, temporary)
@@ -148,6 +156,8 @@ def _computed(models: Sequence[nn.Module], clips: Clips, draws: int) -> Tensor:
             randomly_dropping(model) if draws else model.eval()
             for _ in range(max(1, draws)):
                 batches = evaluation_clips(clips)
-                rows.append(torch.cat([model(batch.features, batch.lengths).logits for batch in batches]))
+                found = [model(batch.features, batch.lengths).logits for batch in batches]  # (B, T, C), T of the batch
+                longest = max(logits.shape[1] for logits in found)
+                rows.append(torch.cat([pad(logits, (0, 0, 0, longest - logits.shape[1])) for logits in found]))
             model.eval()
     return torch.stack(rows)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch import distributed as dist
 from torch.nn import functional
 
 from seqkd.errors import ConfigError
@@ -43,12 +44,27 @@ class MaskedBatchNorm(nn.BatchNorm1d):
 
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
         """``x`` (B, D, T), ``valid`` (B, T) bool."""
-        if not self.training or valid.all():
+        together = self.training and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+        if not self.training or (valid.all() and not together):
             return super().forward(x)
         rows = x.transpose(1, 2)[valid]  # (N, D)
         normalised = torch.zeros_like(x.transpose(1, 2))
-        normalised[valid] = super().forward(rows).to(normalised.dtype)
+        normalised[valid] = (self.over_processes(rows) if together else super().forward(rows)).to(normalised.dtype)
         return normalised.transpose(1, 2)
+
+    def over_processes(self, rows: Tensor) -> Tensor:
+        """Rows (N, D) by the statistics of all processes' rows, so that their number changes nothing."""
+        from torch.distributed.nn.functional import all_reduce  # which has a gradient
+
+        rows = rows if rows.dtype == torch.float64 else rows.float()
+        count = all_reduce(rows.new_tensor([len(rows)]))
+        mean = all_reduce(rows.sum(0)) / count
+        variance = all_reduce((rows - mean).square().sum(0)) / count
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean.to(self.running_mean), self.momentum)
+            self.running_var.lerp_((variance * count / (count - 1)).to(self.running_var), self.momentum)
+        return (rows - mean) * (variance + self.eps).rsqrt() * self.weight + self.bias
 
 
 class Stage(nn.Module):
@@ -77,8 +93,6 @@ class Stage(nn.Module):
 class PlaneStem(nn.Module):
     """Images as frames: (B, T, planes · height) columns of pixels -> (B, T/4, D) by two strided 2-D convolutions."""
 
-    factor = 4
-
     def __init__(self, features: int, planes: int, channels: int) -> None:
         super().__init__()
         if features % planes:
@@ -88,11 +102,13 @@ class PlaneStem(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, 2, 1)
         self.outputs = channels * -(-features // planes // 4)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """``x`` (B, T, planes · height)."""
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """``x`` (B, T, planes · height), 0 where padded; ``lengths`` (B,) in columns, and then in frames."""
         x = x.unflatten(-1, (self.planes, -1)).permute(0, 2, 3, 1)  # (B, planes, height, T)
-        x = functional.relu(self.conv2(functional.relu(self.conv1(x))))
-        return x.permute(0, 3, 1, 2).flatten(2)
+        for layer in (self.conv1, self.conv2):
+            x, lengths = functional.relu(layer(x)), -(-lengths // 2)
+            x = x.masked_fill(~valid_frames(lengths, x.shape[3])[:, None, None], 0.0)
+        return x.permute(0, 3, 1, 2).flatten(2), lengths
 
 
 class Classifier(nn.Module):
@@ -127,13 +143,14 @@ class Classifier(nn.Module):
         planes: int = 0,
     ) -> None:
         super().__init__()
-        widths, strides = list(widths), list(strides)
-        if not widths or len(widths) != len(strides):
+        lists = isinstance(widths, Sequence) and isinstance(strides, Sequence)
+        if not lists or not widths or len(widths) != len(strides):
             raise ConfigError(f"widths is {widths} and strides {strides}; expected one of each a stage")
+        widths, strides = list(widths), list(strides)
         for width, stride in zip(widths, strides, strict=True):
             at_least(1, widths=width)
             at_least(1, strides=stride)
-        if kernel % 2 == 0 or at_least(1, kernel=kernel) < 1:
+        if at_least(1, kernel=kernel) % 2 == 0:
             raise ConfigError(f"kernel is {kernel}; expected an odd number")
         at_least(1, hidden=hidden)
         at_least(0, planes=planes)
@@ -145,8 +162,7 @@ class Classifier(nn.Module):
         self.stem = PlaneStem(features, planes, widths[0]) if planes else None
         sizes = [self.stem.outputs if self.stem else features, *widths]
         self.stages = nn.ModuleList(
-            Stage(before, after, kernel, stride)
-            for before, after, stride in zip(sizes, widths, strides, strict=False)
+            Stage(before, after, kernel, stride) for before, after, stride in zip(sizes, widths, strides, strict=False)
         )
         self.hidden = nn.Linear(widths[-1], hidden)
         self.dropout = nn.Dropout(less_than(0, 1, dropout=dropout))
@@ -169,7 +185,7 @@ class Classifier(nn.Module):
         x = (features - self.feature_mean) * self.feature_scale
         x = x.masked_fill(~valid_frames(lengths, x.shape[1])[..., None], 0.0)
         if self.stem is not None:
-            x, lengths = self.stem(x), -(-lengths // self.stem.factor)
+            x, lengths = self.stem(x, lengths)
         return x.transpose(1, 2), lengths
 
     def head(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -63,10 +63,9 @@ def check_common(cfg: DictConfig) -> None:
     """Raise ConfigError about settings that every task has."""
     build(RunSettings, {name: cfg[name] for name in RUN if name in cfg}, "")
     build(ReportSettings, plain(cfg.report), "report")
-    for name in cfg.systems:
-        check_system_name(cfg, name)
+    check_system_name(cfg, *cfg.systems)
     for name, chosen in plain(cfg.dev_chosen).items():
-        check_system_name(cfg, name, "dev_chosen: ")
+        check_system_name(cfg, name, where="dev_chosen: ")
         if not (isinstance(chosen, list) and all(isinstance(one, str) and "=" in one for one in chosen)):
             raise ConfigError(f"setting dev_chosen.{name} is {chosen!r}; expected a list such as [a=1,b=2]")
 
@@ -79,8 +78,7 @@ def check_system(cfg: DictConfig) -> Objective:
     if system.get("teacher_seed") is not None:
         at_least(0, **{"setting system.teacher_seed": system.teacher_seed})
     teachers = [system.teacher] if isinstance(system.teacher, str) else system.teacher or []
-    for name in teachers:
-        check_system_name(cfg, name, "setting system.teacher: ")
+    check_system_name(cfg, *teachers, where="setting system.teacher: ")
     objective = objective_of(plain(system.objective), passes=system.passes)
     if "teacher" in objective.sources() and not teachers:
         raise ConfigError(f"system {system.name} learns from a teacher, but system.teacher names no system to be it")

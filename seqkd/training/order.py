@@ -6,6 +6,7 @@ from, the stage "students" all others.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -38,10 +39,11 @@ def levels_of(task: Task, cfg: DictConfig, system_of: Callable[[str], DictConfig
     wanted = [(system, seed) for system in cfg.systems for seed in range(cfg.seeds)]
     needs: dict[RunName, list[RunName]] = {}
     open_runs = list(wanted)
+    known = functools.cache(system_of)
     while open_runs:
         run = open_runs.pop(0)
         if run not in needs:
-            needs[run] = task.teachers_of(cfg, system_of(run[0]), run[1])
+            needs[run] = task.teachers_of(cfg, known(run[0]), run[1])
             open_runs += needs[run]
     depths: dict[RunName, int] = {}
     for run in needs:

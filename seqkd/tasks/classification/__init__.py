@@ -31,10 +31,11 @@ class ClassificationTask(ClassificationScores):
         data = ClipData(cfg)
         names = dict.fromkeys([cfg.sets.train, cfg.sets.dev, *cfg.sets.test])
         sets = {name: data.set(name) for name in names}
-        check_support(sets[cfg.sets.train])
+        if data.settings.target == "clip":
+            check_support(sets[cfg.sets.train], data.names)
         check_folds(cfg, sets[cfg.sets.train])
         if not cfg.folds:
-            check_parts(sets)
+            check_parts(sets[cfg.sets.train], sets[cfg.sets.dev], [sets[name] for name in cfg.sets.test])
         settings = ClipFeatureSettings(**cfg.features)
         for name, clips in sets.items():
             make_features(clips, settings, cfg.nj)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,8 @@ def decode_run(cfg: DictConfig, run: Path, name: str) -> None:
         return
     clips = data.tested(name)
     subset = None if data.settings.subset is None else data.subset
-    decoded = _by_fold(cfg, run, data, clips, name) if cfg.folds else decode_clips(_model(run / "model"), clips, subset)
+    by_fold = lambda: _by_fold(cfg, run, data, clips, name, subset)  # noqa: E731
+    decoded = by_fold() if cfg.folds else decode_clips(_model(run / "model"), clips, subset)
     write_decoded(output, decoded, made_by)
     log.info("%s: %d clips", output, len(clips))
 
@@ -49,15 +51,17 @@ def _model(directory: Path) -> nn.Module:
     return load_classifier(directory, own=True)[0]
 
 
-def _by_fold(cfg: DictConfig, run: Path, data: ClipData, clips: Clips, name: str) -> Decoded:
+def _by_fold(
+    cfg: DictConfig, run: Path, data: ClipData, clips: Clips, name: str, subset: Sequence[int] | None
+) -> Decoded:
     """Each clip by the model that was trained without its fold."""
     folds = data.set(name).folds
     if folds is None:
         raise ConfigError(f"setting folds is {cfg.folds}, but {Path(cfg.data) / name} has no file 'fold'")
     folds = np.array(folds)[clips.rows.numpy()]
     parts = [
-        decode_clips(_model(run / "model" / f"fold{fold}"), clips.take(np.flatnonzero(folds == fold)))
-        for fold in range(cfg.folds)
+        decode_clips(_model(run / "model" / f"fold{fold}"), clips.take(np.flatnonzero(folds == fold)), subset)
+        for fold in np.unique(folds)
     ]
     order = np.argsort(np.concatenate([part.rows for part in parts]), kind="stable")
     starts = np.concatenate([[0], np.cumsum(np.concatenate([part.lengths for part in parts]))])

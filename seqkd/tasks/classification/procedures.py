@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from seqkd.processes import rank
 from seqkd.tasks.classification.work import ClipWork
 from seqkd.training.study import Fitted, Study
 
@@ -20,7 +21,7 @@ def train_folds(study: Study) -> None:
     works = [ClipWork(study, fold=fold) for fold in range(study.cfg.folds)]
     with study.working():
         fits = [study.fit(work, phase=f"phases/fold{work.fold}") for work in works]
-        for work in works[:-1]:
+        for work in works[:-1] if rank() == 0 else ():
             work.save(study.directory / "model")
         study.finish(_joined(fits), works[-1])
 

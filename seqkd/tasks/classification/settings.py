@@ -65,6 +65,8 @@ class ClassSettings:
         one_of(WEIGHTS, weights=self.weights)
         if self.subset is not None and not isinstance(self.subset, (list, tuple, int, float)):
             raise ConfigError(f"subset is {self.subset!r}; expected names as [a,b], a share of the classes, or null")
+        if self.subset is not None and self.target == "frame":
+            raise ConfigError(f"subset is {self.subset!r}; expected null where target is frame: a clip has many phones")
 
 
 def check(cfg: DictConfig) -> None:
@@ -77,13 +79,17 @@ def check(cfg: DictConfig) -> None:
     for role in ("teacher", "student"):
         build(ClipTraining, plain(cfg[role].training), f"{role}.training")
         built_on_nothing(Classifier, {**plain(cfg[role].model), "target": classes.target}, f"{role}.model", 40, 4)
+    at_least(0, **{"setting folds": cfg.folds})
+    if 0 < cfg.folds < 3:
+        raise ConfigError(f"setting folds is {cfg.folds}; expected 0, or at least 3: to train, for dev, and for tests")
     check_parts(cfg.system, taught=taught)
+    if cfg.system.mixup and classes.target == "frame":
+        raise ConfigError(f"system {cfg.system.name} mixes clips (mixup); expected classes.target=clip")
     role = cfg.system.role
     build(ClipTraining, {**plain(cfg[role].training), **plain(cfg.system.training)}, "system.training")
     model = {**plain(cfg[role].model), **plain(cfg.system.model), "target": classes.target}
     built_on_nothing(Classifier, model, "system.model", 40, 4)
-    for name in systems_shown(cfg):
-        check_system_name(cfg, name, "setting shows: ")
+    check_system_name(cfg, *systems_shown(cfg), where="setting shows: ")
     if cfg.system.examples.subset and classes.subset is None:
         raise ConfigError(f"system {cfg.system.name} is for a subset of the classes; set classes.subset")
 

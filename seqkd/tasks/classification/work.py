@@ -23,7 +23,7 @@ from seqkd.classification.data import ClipSet, frame_numbers, numbers_of, phones
 from seqkd.classification.examples import ExampleSettings, chosen_rows, classes_of, with_wrong_labels
 from seqkd.classification.features import ClipFeatures, ClipFeatureSettings, read_features
 from seqkd.classification.mixing import mix
-from seqkd.classification.model import Architecture, classifier_hash, load_classifier, save_classifier
+from seqkd.classification.model import NetworkDescription, classifier_hash, load_classifier, save_classifier
 from seqkd.classification.teachers import ClipTeacher, as_outputs, table_of
 from seqkd.errors import ConfigError, DataError
 from seqkd.experiment.scores import hash_of
@@ -90,7 +90,14 @@ class ClipData:
         clips = self.clips(name)
         if self.settings.subset is None:
             return clips
-        return clips.take(torch.isin(clips.targets[:, 0], torch.tensor(self.subset)).nonzero()[:, 0])
+        return self.of_subset(clips, name)
+
+    def of_subset(self, clips: Clips, name: str) -> Clips:
+        """Those of the subset's classes. Raises DataError where the set ``name`` has none."""
+        rows = torch.isin(clips.targets[:, 0], torch.tensor(self.subset)).nonzero()[:, 0]
+        if not len(rows):
+            raise DataError(f"{Path(self.cfg.data) / name} has no clip of the classes of classes.subset")
+        return clips.take(rows)
 
 
 class ClipWork:
@@ -111,8 +118,8 @@ class ClipWork:
         self.augment = build(AugmentSettings, plain(cfg.augment), "augment")
         self.examples = build(ExampleSettings, plain(cfg.system.examples), "system.examples")
         self.everything = self.data.clips(cfg.sets.train)
-        self.clips, self.dev_clips = self.chosen(), self.development()
         self.architecture = self.architecture_of(role)
+        self.clips, self.dev_clips = self.chosen(), self.development()
         torch.set_num_threads(self.settings.threads)
         self.model = self.fresh_model() if model is None else model
         self.sources = {}
@@ -132,9 +139,9 @@ class ClipWork:
             rows = rows[chosen_rows(numbers[rows, 0], self.examples, self.data.subset, self.cfg.seed)]
         elif self.examples.shots is not None or self.examples.share < 1 or self.examples.subset:
             raise ConfigError("system.examples chooses clips by their class; here each frame has one")
-        wrong = with_wrong_labels(numbers, len(self.data.names), self.examples, self.cfg.seed)
-        labelled = clips.labelled(np.where(numbers == IGNORE, numbers, wrong))
-        return self.renumbered(labelled.take(rows))
+        numbers = self.renumbered(clips).targets.numpy()  # first, so that a wrong label is a class of the network
+        wrong = with_wrong_labels(numbers, len(self.architecture.classes), self.examples, self.cfg.seed)
+        return clips.labelled(np.where(numbers == IGNORE, numbers, wrong)).take(rows)
 
     def development(self) -> Clips:
         """The clips on which weights are chosen."""
@@ -142,7 +149,8 @@ class ClipWork:
             clips = self.data.tested(self.cfg.sets.dev) if self.examples.subset else self.data.clips(self.cfg.sets.dev)
             return self.renumbered(clips)
         folds = np.array(self.data.set(self.cfg.sets.train).folds)
-        return self.renumbered(self.everything.take(np.flatnonzero(folds == (self.fold + 1) % self.cfg.folds)))
+        clips = self.everything.take(np.flatnonzero(folds == (self.fold + 1) % self.cfg.folds))
+        return self.renumbered(self.data.of_subset(clips, self.cfg.sets.train) if self.examples.subset else clips)
 
     def renumbered(self, clips: Clips) -> Clips:
         """With the numbers that a network for a subset of the classes has."""
@@ -161,7 +169,7 @@ class ClipWork:
 
     # -- networks
 
-    def architecture_of(self, role: str) -> Architecture:
+    def architecture_of(self, role: str) -> NetworkDescription:
         """How the network of a role is built."""
         names = self.data.names
         classes = tuple(names[number] for number in self.data.subset) if self.examples.subset else names
@@ -171,7 +179,7 @@ class ClipWork:
             "target": self.data.settings.target,
             "planes": self.planes,
         }
-        return Architecture(
+        return NetworkDescription(
             self.everything.features.shape[2], classes, settings, plain(self.system.network), plain(self.cfg.features)
         )
 
