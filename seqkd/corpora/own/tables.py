@@ -63,7 +63,7 @@ def _read(table: Path) -> list[str]:
             )
         lines.append(line)
     if not any(line.strip() for line in lines):
-        raise DataError(f"{table} is empty; expected a line a file of audio.")
+        raise DataError(f"{table} is empty; expected a line a file.")
     return lines
 
 
@@ -76,7 +76,7 @@ def _rows_of_json(table: Path, lines: list[str]) -> Iterator[tuple[int, dict[str
         except ValueError as error:
             raise DataError(f"{table}, line {number} is not JSON ({error}).") from error
         if not isinstance(row, dict):
-            raise DataError(f"{table}, line {number}: found {line[:40]!r}, expected an object with file_name and text.")
+            raise DataError(f"{table}, line {number}: found {line[:40]!r}, expected an object.")
         yield number, {name: "" if value is None else str(value) for name, value in row.items()}
 
 
@@ -103,6 +103,19 @@ def _rows_of_csv(table: Path, lines: list[str]) -> Iterator[tuple[int, dict[str,
             begun = rows.line_num + 1
     except csv.Error as error:
         raise DataError(f"{table}, line {rows.line_num} cannot be read as CSV ({error}).") from error
+
+
+def read_rows(table: Path) -> list[tuple[int, dict[str, str]]]:
+    """Return line number and values by column of every row of a table: ``*.csv``, ``*.tsv`` or ``*.jsonl``.
+
+    Raises:
+        DataError: It cannot be read, or has no rows.
+    """
+    lines = _read(table)
+    rows = list((_rows_of_json if table.suffix.lower() == ".jsonl" else _rows_of_csv)(table, lines))
+    if not rows:
+        raise DataError(f"{table} has a header and nothing else; expected a line a file.")
+    return rows
 
 
 def _find_columns(table: Path, names: list[str], given: Mapping[str, str | None]) -> dict[str, str]:
@@ -145,10 +158,7 @@ def read_table(
         DataError: The table, or what a line says, is not what it should be; file and line are named.
     """
     root = audio_root or table.parent
-    lines = _read(table)
-    rows = list((_rows_of_json if table.suffix.lower() == ".jsonl" else _rows_of_csv)(table, lines))
-    if not rows:
-        raise DataError(f"{table} has a header and nothing else; expected a line a file of audio.")
+    rows = read_rows(table)
     names = _find_columns(table, list(dict.fromkeys(name for _, row in rows for name in row)), columns)
     items, files, ids = [], {}, {}
     for line, row in rows:

@@ -351,10 +351,10 @@ def replaced(line: int, new: str) -> Callable[[Path], None]:
 
 FAULTS = {
     "no such path": (lambda t: t.unlink(), "{t} does not exist; mend the path."),
-    "empty table": (edited(lambda _: ""), "{t} is empty; expected a line a file of audio."),
+    "empty table": (edited(lambda _: ""), "{t} is empty; expected a line a file."),
     "header alone": (
         edited(lambda s: s.splitlines()[0] + "\n"),
-        "{t} has a header and nothing else; expected a line a file of audio.",
+        "{t} has a header and nothing else; expected a line a file.",
     ),
     "no path column": (
         replaced(1, "name,text,speaker"),
