@@ -18,7 +18,7 @@ def main(results: Path) -> None:
     """Replace what is between the markers."""
     text = results.read_text(encoding="utf-8")
     table = re.search(r"(?:^\|.*\n)+", text, re.MULTILINE)
-    findings = re.search(r"^## What the table shows\n+(.*?)\n+(?=!\[|## )", text, re.MULTILINE | re.DOTALL)
+    findings = re.search(r"^## What the tables show\n+(.*?)\n+(?=## )", text, re.MULTILINE | re.DOTALL)
     if not (table and findings):
         sys.exit(f"{results} is no RESULTS.md of 'seqkd report'")
     readme = README.read_text(encoding="utf-8")
