@@ -26,6 +26,22 @@ def train_folds(study: Study) -> None:
         study.finish(_joined(fits), works[-1])
 
 
+def fixed_tree(study: Study) -> None:
+    """The second stage of HME: new weights, on the tree that ``system.start_from`` has chosen, which stays."""
+    if study.done:
+        return
+    chosen, _ = load_classifier(start_of(study.cfg), own=True)
+    if not isinstance(chosen, HmeClassifier):
+        raise ConfigError(f"system {study.cfg.system.name} needs the tree of a mixture of experts; set start_from to one")
+    work = ClipWork(study)
+    torch.manual_seed(study.seed)
+    model = chosen.fixed()
+    model.normalise(work.model.feature_mean, 1 / work.model.feature_scale)
+    work.model = model
+    with study.working():
+        study.finish(study.fit(work), work)
+
+
 def _joined(fits: list[Fitted]) -> Fitted:
     """What the folds ended with, on average; times and updates of one."""
     mean = sum(fit.value for fit in fits) / len(fits)

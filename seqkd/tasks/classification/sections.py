@@ -20,7 +20,7 @@ from seqkd.experiment.figures import save_all
 from seqkd.experiment.parts import bullets, table
 from seqkd.experiment.read import Experiment, Run
 from seqkd.models.classifier import multiply_adds
-from seqkd.tasks.classification import shows
+from seqkd.tasks.classification import experts, shows
 from seqkd.tasks.classification.figures import draw_confusion
 from seqkd.tasks.classification.work import ClipData
 
@@ -44,6 +44,7 @@ def sections(cfg: DictConfig, experiment: Experiment) -> list[str]:
         f"model; milliseconds are the median of {TIMES} clips, one at a time, on one thread of this processor.",
         *_where_the_teacher_is_wrong(experiment, data),
         *_confusion(experiment, data, figures),
+        *experts.sections(experiment, data.names, figures),
         *shows.sections(cfg, experiment, figures),
     ]
 

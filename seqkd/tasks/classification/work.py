@@ -279,7 +279,10 @@ class ClipWork:
         targets, rows = batch.targets[valid], log_probs[valid]
         wrong = float((rows.argmax(-1) != targets).sum())
         nll = -float(rows.gather(-1, targets[:, None]).sum())
-        return {"dev_error": (wrong, len(targets)), "dev_nll": (nll, len(targets))}
+        found = {"dev_error": (wrong, len(targets)), "dev_nll": (nll, len(targets))}
+        if hasattr(model, "entropies"):  # of the parents that a mixture of experts chooses, for its curve
+            found["entropy"] = (float(model.entropies().mean()) * len(targets), len(targets))
+        return found
 
     def save(self, directory: Path) -> None:
         """Write the model directory."""
