@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
+
+from seqkd.classification.model import load_classifier
+from seqkd.errors import ConfigError
+from seqkd.models.hme import HmeClassifier
 from seqkd.processes import rank
-from seqkd.tasks.classification.work import ClipWork
+from seqkd.tasks.classification.work import ClipWork, start_of
 from seqkd.training.study import Fitted, Study
 
 
@@ -32,7 +37,7 @@ def fixed_tree(study: Study) -> None:
         return
     chosen, _ = load_classifier(start_of(study.cfg), own=True)
     if not isinstance(chosen, HmeClassifier):
-        raise ConfigError(f"system {study.cfg.system.name} needs the tree of a mixture of experts; set start_from to one")
+        raise ConfigError(f"system {study.cfg.system.name} needs a mixture of experts; set start_from to one")
     work = ClipWork(study)
     torch.manual_seed(study.seed)
     model = chosen.fixed()
