@@ -6,6 +6,7 @@ Layout::
     exp/<system>/seed<k>/history.json               {"rows": [{"step", "seconds", <dev measure>, "train": {}}, ...]}
     exp/<system>/seed<k>/summary.json               see `SUMMARY_KEYS`
     exp/<system>/seed<k>/decode_<set>/counts.npz    see `seqkd.experiment.scores`
+    exp/.estimates/*.npz                            what was estimated of them; see `seqkd.experiment.kept`
 
 Legend: N items of all test sets, S seeds.
 """
@@ -22,6 +23,7 @@ import numpy as np
 
 from seqkd.errors import DataError
 from seqkd.experiment.files import COUNTS, is_scored, read_json, read_yaml, seed_directories
+from seqkd.experiment.kept import estimate_once
 from seqkd.stages import again
 from seqkd.statistics.bootstrap import Estimates, estimate
 from seqkd.statistics.measures import Measure, tested
@@ -104,6 +106,7 @@ class Experiment:
         baseline: the system that all are compared with, besides each one's control, if any.
         replicates: of the bootstrap.
         seed: of the bootstrap.
+        directory: of the experiment, where estimates are kept; None keeps none.
     """
 
     task: Task
@@ -112,6 +115,7 @@ class Experiment:
     baseline: str | None = None
     replicates: int = 10_000
     seed: int = 0
+    directory: Path | None = None
 
     @cached_property
     def finished(self) -> dict[str, System]:
@@ -135,7 +139,10 @@ class Experiment:
     ) -> dict[str, Estimates]:
         """Measure the finished systems on one test set, or on all together."""
         tables = {name: system.tables(test_set) for name, system in self.finished.items()}
-        return estimate(tables, measures, replicates=replicates, seed=self.seed)
+        if self.directory is None or not replicates:
+            return estimate(tables, measures, replicates=replicates, seed=self.seed)
+        kept = self.directory / ".estimates"
+        return estimate_once(kept, tables, measures, replicates=replicates, seed=self.seed)
 
     @property
     def some_run(self) -> Run:
@@ -181,7 +188,7 @@ def read_experiment(
                 unfinished.append(number)
         label, control, isolates = (about.get(key) for key in ("label", "control", "isolates"))
         found[name] = System(name, label or name, control, isolates, runs, unfinished)
-    experiment = Experiment(task, found, list(test_sets), baseline or task.baseline, replicates, seed)
+    experiment = Experiment(task, found, list(test_sets), baseline or task.baseline, replicates, seed, exp)
     if not experiment.finished:
         raise DataError(f"{exp} holds no finished run of {', '.join(systems)}; nothing to report.")
     tables = [table for system in experiment.finished.values() for table in system.tables().values()]
