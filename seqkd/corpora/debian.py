@@ -122,9 +122,10 @@ def fetch(
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
     *others, last = (f"{package}_*.deb" for package in packages)
+    named = f"packages {', '.join(others)} and {last}" if others else f"package {last}"
     raise DataError(
-        f"The {what} could not be fetched ({'; '.join(tried)}); put the Debian packages "
-        f"{', '.join(others)} and {last} (on a machine with dpkg), or {or_else}, into {downloads} and run this again."
+        f"The {what} could not be fetched ({'; '.join(tried)}); put the Debian {named} (on a machine with dpkg), or "
+        f"{or_else}, into {downloads} and run this again."
     )
 
 
