@@ -94,3 +94,23 @@ def pairs_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.pairs_corpus import make_corpus
 
     return make_corpus(tmp_path_factory.mktemp("pairs") / "data")
+
+
+@pytest.fixture(scope="session")
+def clips_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sets of clips with features: train (24 clips of 3 classes), dev (12) and test (12)."""
+    from tests.clip_corpus import make_corpus, prepare
+
+    data = make_corpus(tmp_path_factory.mktemp("clips"))
+    prepare(data / "exp", data)
+    return data
+
+
+@pytest.fixture(scope="session")
+def clips_exp(clips_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An experiment directory with a (barely trained) teacher of clips, seed 0."""
+    from tests.clip_corpus import train_here
+
+    exp = tmp_path_factory.mktemp("clips_exp")
+    train_here(exp, clips_data, "teacher")
+    return exp

@@ -146,7 +146,7 @@ def _hidden(features: Tensor, lengths: Tensor, places: Tensor, size: Tensor, mas
     """A band of ``places`` of up to a share ``mask`` of ``size`` (B, 1, 1) replaced by the clip's mean."""
     width = mask * size * _between(features, 0, 1)
     start = (size - width) * _between(features, 0, 1)
-    inside = (places >= start) & (places < start + width)
+    inside = (places + 0.5 >= start) & (places + 0.5 < start + width)  # by their middles, so that none is spared
     return torch.where(inside, _mean(features, lengths), features)
 
 

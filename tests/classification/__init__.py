@@ -1,0 +1,1 @@
+"""Classification of clips and images."""
