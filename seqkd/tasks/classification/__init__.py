@@ -29,7 +29,7 @@ class ClassificationTask(ClassificationScores):
         from seqkd.tasks.classification.work import ClipData, check_folds
 
         data = ClipData(cfg)
-        names = dict.fromkeys([cfg.sets.train, cfg.sets.dev, *cfg.sets.test])
+        names = dict.fromkeys([cfg.sets.train, *([] if cfg.folds else [cfg.sets.dev]), *cfg.sets.test])
         sets = {name: data.set(name) for name in names}
         if data.settings.target == "clip":
             check_support(sets[cfg.sets.train], data.names)

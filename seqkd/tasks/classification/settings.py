@@ -90,6 +90,11 @@ def check(cfg: DictConfig) -> None:
     model = {**plain(cfg[role].model), **plain(cfg.system.model), "target": classes.target}
     built_on_nothing(Classifier, model, "system.model", 40, 4)
     check_system_name(cfg, *systems_shown(cfg), where="setting shows: ")
+    if at_least(0, **{"setting folds": cfg.folds}) and list(cfg.sets.test) != [cfg.sets.train]:
+        raise ConfigError(
+            f"setting sets.test is {list(cfg.sets.test)}; with folds each clip of sets.train is tested by the model that "
+            f"did not learn from it: expected [{cfg.sets.train}]"
+        )
     if cfg.system.examples.subset and classes.subset is None:
         raise ConfigError(f"system {cfg.system.name} is for a subset of the classes; set classes.subset")
 
