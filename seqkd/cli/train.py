@@ -5,14 +5,23 @@ from __future__ import annotations
 import os
 import sys
 from functools import partial
+from typing import TYPE_CHECKING
 
 from seqkd.cli.job import Job
 from seqkd.cli.jobs import at_once, on_slurm, run_jobs
 from seqkd.cli.settings import check_gpus, parse, parser
 from seqkd.config import compose, system_overrides, system_settings
-from seqkd.errors import ConfigError
+from seqkd.errors import ConfigError, SeqkdError
+from seqkd.layout import is_done, run_directory
 from seqkd.processes import Needs, needs_of, place
 from seqkd.training.order import GROUPS
+
+if TYPE_CHECKING:
+    import argparse
+
+    from omegaconf import DictConfig
+
+    from seqkd.task import Task
 
 
 def main(argv: list[str]) -> int:
@@ -36,10 +45,8 @@ def main(argv: list[str]) -> int:
 
         return sweep(args)
     cfg = compose(args)
-    from seqkd.layout import run_directory
     from seqkd.tasks import task_of
     from seqkd.training.order import levels_of
-    from seqkd.training.run import train
 
     task, needs = task_of(cfg), needs_of(cfg)
     if args.one:
@@ -47,7 +54,7 @@ def main(argv: list[str]) -> int:
             check_gpus(cfg.ngpu)
         if needs.world > 1 and place() is None:
             start_processes(needs, argv)
-        train(task, cfg)
+        train_here(task, cfg)
         return 0
     levels = levels_of(task, cfg, partial(system_settings, cfg))
     for group in [args.group] if args.group else GROUPS:
@@ -55,15 +62,38 @@ def main(argv: list[str]) -> int:
             print(f"there are no {group} to train")
         for runs in levels[group]:
             if len(runs) == 1 and needs.world == 1 and not on_slurm():  # here, where its progress can be seen
-                train(task, compose(args, *system_overrides(cfg, *runs[0])))
+                train_here(task, compose(args, *system_overrides(cfg, *runs[0])))
                 continue
             jobs = []
             for system, seed in runs:
-                log = run_directory(cfg, system, seed).parent / f"seed{seed}.log"
-                arguments = ["train", "--one", *argv, *system_overrides(cfg, system, seed)]
+                overrides, run = system_overrides(cfg, system, seed), run_directory(cfg, system, seed)
+                if (run / "summary.json").is_file() and is_finished(task, args, overrides):
+                    # A process of its own would take seconds to find that out.
+                    train_here(task, compose(args, *overrides))
+                    continue
+                log = run.parent / f"seed{seed}.log"
+                arguments = ["train", "--one", *argv, *overrides]
                 jobs.append(Job(f"{system} seed {seed}", arguments, log, needs))
             run_jobs(jobs, at_once(args.nj))
     return 0
+
+
+def train_here(task: Task, cfg: DictConfig) -> None:
+    """Train one run in this process."""
+    from seqkd.training.run import train  # and with it Lightning, which takes longer to import than all else
+
+    train(task, cfg)
+
+
+def is_finished(task: Task, args: argparse.Namespace, overrides: list[str]) -> bool:
+    """Whether a run is done with these very settings and data; no, if that cannot be told: its own job says why."""
+    from seqkd.training.study import Study
+
+    try:
+        study = Study(task, compose(args, *overrides))
+        return is_done(study.directory, study.description)
+    except SeqkdError:
+        return False
 
 
 def start_processes(needs: Needs, argv: list[str]) -> None:
