@@ -61,6 +61,7 @@ class ClipBatch:
     targets: Tensor
     rows: Tensor
     views: Tensor | None = None
+    clean: Tensor | None = None
     mixed: Tensor | None = None
     share: Tensor | None = None
 
