@@ -172,13 +172,22 @@ def variants_of(cfg: DictConfig) -> dict[str, dict[str, Any]]:
 
 
 def check_variants(cfg: DictConfig) -> None:
-    """Raise ConfigError about a variant with the name of a file, without a label, or of a system that is not there."""
+    """Raise ConfigError about a variant with the name of a file, without a label, of a system that is not there, or
+    with a key that no system has.
+    """
     files = systems_of(cfg)
+    ours = dict.fromkeys(key.split(".")[1] for key in defaults(cfg.task) if key.startswith("system."))
+    keys = ["of", "with", *ours]
     for name, variant in variants_of(cfg).items():
         if name in files:
             raise ConfigError(f"setting variants.{name} has the name of a system; give it another name")
         if not isinstance(variant, dict) or not {"of", "label"} <= variant.keys():
             raise ConfigError(f"setting variants.{name} is {variant!r}; expected a mapping with 'of' and 'label'")
+        others = variant.get("with", [])
+        if not (isinstance(others, list) and all(isinstance(one, str) and "=" in one for one in others)):
+            raise ConfigError(f"setting variants.{name}.with is {others!r}; expected a list such as [a=1,b=2]")
+        for key in (key for key in variant if key not in keys):
+            raise ConfigError(f"there is no setting variants.{name}.{key}{did_you_mean(str(key), keys)}")
         if variant["of"] not in files:
             near = did_you_mean(str(variant["of"]), files)
             raise ConfigError(f"setting variants.{name}.of: there is no system {variant['of']!r}{near}")
@@ -282,13 +291,21 @@ def check_kinds(cfg: DictConfig) -> None:
     """Raise ConfigError when a value is of another kind than its default."""
     from omegaconf import OmegaConf
 
+    values = OmegaConf.to_container(cfg, resolve=True)  # at once: to look each up in the config takes ten times as long
     for name, default in defaults(cfg.task).items():
-        value = OmegaConf.select(cfg, name)
-        if value is None or default is None:
+        value = value_of(values, name)
+        if value is None or value == "???" or default is None:
             continue
         wanted, fits = kind(default)
         if not fits(value):
             raise ConfigError(f"setting {name} is {value!r}; expected {wanted}")
+
+
+def value_of(values: Any, name: str) -> Any:
+    """The value of a dotted name in nested mappings; None where there is none."""
+    for key in name.split("."):
+        values = values.get(key) if isinstance(values, dict) else None
+    return values
 
 
 def kind(default: Any) -> tuple[str, Callable[[Any], bool]]:
