@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Which of twelve languages is spoken? A recipe about a leak: recordings of one source sound alike, so a model that is
-# tested on the sources that it learned from seems to know languages. With the source held out it does not.
-#   ./run.sh                      clips of every source in all parts (random split): looks good
-#   ./run.sh --preset held_out    the source held out: what the same models know of languages
+# tested on the sources that it learned from seems to know languages. On sources held out it does not.
+#   ./run.sh                      both tests of the same models, three seeds
+#   ./run.sh --preset random      all recordings split at random: what a table without groups would say
 #   ./run.sh --preset smoke       two minutes: does everything work here?
 #   ./run.sh --help               stages and options
 # It needs apt-get and dpkg (Debian, Ubuntu) to get the recordings.

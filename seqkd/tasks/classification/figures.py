@@ -15,6 +15,9 @@ from seqkd.experiment.figures import new_figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from seqkd.statistics.bootstrap import Estimate
+
+SET_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 MOST_NAMED = 60  # classes whose names can be read beside a matrix
 
 
@@ -63,4 +66,25 @@ def draw_curves_of(curves: Mapping[str, Sequence[Any]], x: str, y: str, *, log: 
     axes.set_ylabel(y)
     axes.grid(alpha=0.25)
     axes.legend(frameon=False)
+    return figure
+
+
+def draw_by_set(values: Mapping[str, Sequence[Estimate]], sets: Sequence[str], chance: float) -> Figure:
+    """Draw a row a system: its value on each test set, with the 95 % interval, and the share that chance gets."""
+    figure, (axes,) = new_figure(1, 7.5, 1.4 + 0.36 * len(values))
+    measure = next(iter(values.values()))[0].measure
+    for place, name in enumerate(sets):
+        colour = SET_COLOURS[place % len(SET_COLOURS)]
+        for row, estimates in enumerate(values.values()):
+            one, height = estimates[place], row + 0.14 * (place - (len(sets) - 1) / 2)
+            if one.ci95 is not None:
+                axes.plot([measure.scale * end for end in one.ci95], [height, height], color=colour, linewidth=2)
+            label = name if not row else None
+            axes.plot(measure.scale * one.value, height, "o", color=colour, markersize=5, label=label)
+    axes.axvline(measure.scale * chance, color="black", linestyle="--", linewidth=1, label="chance")
+    axes.set_yticks(range(len(values)), values)
+    axes.set_ylim(len(values) - 0.5, -0.5)
+    axes.set_xlabel(measure.label)
+    axes.grid(axis="x", alpha=0.25)
+    figure.legend(loc="outside upper center", ncols=len(sets) + 1, frameon=False)
     return figure

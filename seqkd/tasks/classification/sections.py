@@ -18,10 +18,10 @@ from seqkd.classification.measures import BALANCED, BRIER
 from seqkd.classification.model import load_classifier
 from seqkd.experiment.figures import save_all
 from seqkd.experiment.parts import bullets, table
-from seqkd.experiment.read import Experiment, Run
+from seqkd.experiment.read import FEWER, Experiment, Run
 from seqkd.models.classifier import multiply_adds
 from seqkd.tasks.classification import experts, shows
-from seqkd.tasks.classification.figures import draw_confusion
+from seqkd.tasks.classification.figures import draw_by_set, draw_confusion
 from seqkd.tasks.classification.work import ClipData
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def sections(cfg: DictConfig, experiment: Experiment) -> list[str]:
         _more(experiment, data),
         "Balanced accuracy: mean recall of the classes. Multiply–adds, bytes and milliseconds are of one clip and one "
         f"model; milliseconds are the median of {TIMES} clips, one at a time, on one thread of this processor.",
+        *_by_set(experiment, data, figures),
         *_where_the_teacher_is_wrong(experiment, data),
         *_confusion(experiment, data, figures),
         *experts.sections(experiment, data.names, figures),
@@ -101,6 +102,23 @@ def _more(experiment: Experiment, data: ClipData) -> str:
             ]
         )
     return table(header, rows)
+
+
+def _by_set(experiment: Experiment, data: ClipData, figures: Path) -> list[str]:
+    """Accuracy on each test set, where there are several, beside chance."""
+    if len(experiment.test_sets) < 2:
+        return []
+    measure = experiment.task.measures[0]
+    found = {
+        name: experiment.measured([measure], name, replicates=min(FEWER, experiment.replicates))
+        for name in experiment.test_sets
+    }
+    values = {
+        system.label: [found[name][key][measure.key] for name in experiment.test_sets]
+        for key, system in experiment.finished.items()
+    }
+    drawn = draw_by_set(values, experiment.test_sets, 1 / len(data.subset))
+    return ["## By test set", *save_all({"by_set.png": (drawn, f"{measure.name} on each test set")}, figures)]
 
 
 def right_of(run: Run, data: ClipData) -> np.ndarray:
