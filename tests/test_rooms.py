@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "seqkd"
 FILES = 20  # Python files of one folder, its __init__.py apart
 LINES = 400  # of one module
-MORE_FILES = {"cli": 22, "losses": 60}  # a command is a file; a published idea is a file
+MORE_FILES = {"cli": 23, "losses": 60}  # a command is a file; a published idea is a file
 
 
 def folders() -> dict[str, list[Path]]:

@@ -22,6 +22,7 @@ COMMANDS = {
     "report": "write RESULTS.md and its figures",
     "export": "trained models as ONNX and torch.export files, checked, with a model card",
     "transcribe": "words, with times, of recordings, by an exported model",
+    "classify": "classes of sounds or images, or phones with times, by an exported classifier",
     "shots": "a song in, a sequence of camera shots out: edit list, timeline or storyboard",
     "clean": "runs that changed settings have moved aside: list or remove them",
     "doctor": "versions, devices, compiled parts, what is missing and how to get it",

@@ -44,27 +44,47 @@ def main(argv: list[str]) -> int:
 
     from seqkd.deploy.bundle import open_bundle
     from seqkd.deploy.formats import FORMATS, check_files
-    from seqkd.files import write_text
 
     check_files(args.format, args.files)
     torch.set_num_threads(args.threads)
     bundle = open_bundle(args.model, int8=args.int8, threads=args.threads)
     faults: list[DataError] = []
-    parts = []
-    for transcript in transcripts(bundle, args.files, args.beam, faults):
-        part = FORMATS[args.format](transcript, len(args.files) > 1)
-        if args.out:
-            parts.append(part)
+    done = transcripts(bundle, args.files, args.beam, faults)
+    several, show = len(args.files) > 1, FORMATS[args.format]
+    return give("transcribe", (show(transcript, several) for transcript in done), faults, args.out)
+
+
+def give(command: str, parts: Iterator[str], faults: list[DataError], out: Path | None) -> int:
+    """Print the parts as they come, or write them to a file; then name the faults.
+
+    Args:
+        command: whose output it is.
+        parts: of the files, one after the other.
+        faults: filled, while ``parts`` are made, with what is wrong with files that cannot be done.
+        out: a file, which is left alone when no file could be done; or None for the terminal.
+
+    Returns:
+        The exit status: 1 when there are faults.
+
+    Raises:
+        DataError: ``out`` cannot be written.
+    """
+    kept = []
+    for part in parts:
+        if out:
+            kept.append(part)
         else:
             sys.stdout.write(part)
             sys.stdout.flush()
-    if args.out and (parts or not faults):
+    if out and (kept or not faults):
+        from seqkd.files import write_text
+
         try:
-            write_text(args.out, "".join(parts))
+            write_text(out, "".join(kept))
         except OSError as error:
-            raise DataError(f"{args.out} cannot be written ({error.strerror}); name another file by --out") from error
+            raise DataError(f"{out} cannot be written ({error.strerror}); name another file by --out") from error
     for fault in faults:
-        print(f"seqkd transcribe: {fault}", file=sys.stderr)
+        print(f"seqkd {command}: {fault}", file=sys.stderr)
     return int(bool(faults))
 
 

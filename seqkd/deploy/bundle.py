@@ -5,8 +5,11 @@ Every file is checked against the hash that ``export.json`` states before it is 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +19,22 @@ from seqkd.data.tokens import Tokenizer
 from seqkd.deploy.network import OnnxNetwork
 from seqkd.deploy.words import FrameTimes
 from seqkd.errors import ConfigError, DataError
-from seqkd.files import write_json
+from seqkd.files import atomic_directory, lock, write_json
 from seqkd.uptodate import as_json
 
 FORMAT = 1
+RECOGNISER, CLASSIFIER = "speech recogniser", "classifier"  # what an export is of
 FLOAT, INT8, PROGRAM = "model.onnx", "model.int8.onnx", "model.pt2"
 FILES = (FLOAT, INT8, PROGRAM, "tokenizer.model", "tokenizer.json", "features.json", "README.md")
+
+FBANK = {  # how `seqkd.data.features.fbank` computes features, but for its settings
+    "kind": "Kaldi log-mel filterbank energies, as torchaudio.compliance.kaldi.fbank computes them",
+    "window": "povey",
+    "sample_scale": 32768,  # samples in [-1, 1] are multiplied by it
+    "dither": 0.0,
+    "snip_edges": False,
+    "normalisation": "none: the network normalises its input itself",
+}
 
 
 @dataclass(frozen=True)
@@ -34,9 +47,27 @@ class Bundle:
     times: FrameTimes
 
 
-def describe_files(directory: Path) -> dict[str, dict[str, Any]]:
-    """Size in bytes and SHA-256 of each of `FILES`."""
-    return {name: _describe(directory / name) for name in FILES}
+@contextlib.contextmanager
+def export_directory(out: Path) -> Iterator[Path]:
+    """Yield a temporary directory that becomes ``out``; only an export or nothing may be there already.
+
+    Raises ConfigError where something else is there, or nothing can be written.
+    """
+    if out.exists() and not (out / "export.json").is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"{out} is there and is not an export; name a directory that is new or empty")
+    try:
+        with lock(out.parent / f".{out.name}.lock", str(out)):
+            for left in out.parent.glob(f".tmp-{out.name}-*"):  # by a process that was killed
+                shutil.rmtree(left, ignore_errors=True)
+            with atomic_directory(out) as directory:
+                yield directory
+    except OSError as error:
+        raise ConfigError(f"{out} cannot be written ({error.strerror or error}); choose another --out") from error
+
+
+def describe_files(directory: Path, names: Sequence[str] = FILES) -> dict[str, dict[str, Any]]:
+    """Size in bytes and SHA-256 of each file."""
+    return {name: _describe(directory / name) for name in names}
 
 
 def write_features(path: Path, settings: FeatureSettings, frame_shift_ms: float) -> None:
@@ -44,21 +75,19 @@ def write_features(path: Path, settings: FeatureSettings, frame_shift_ms: float)
     write_json(
         path,
         {
-            "kind": "Kaldi log-mel filterbank energies, as torchaudio.compliance.kaldi.fbank computes them",
+            **FBANK,
             "settings": asdict(settings),
-            "window": "povey",
-            "sample_scale": 32768,  # samples in [-1, 1] are multiplied by it
-            "dither": 0.0,
-            "snip_edges": False,
-            "normalisation": "none: the network normalises its input itself",
             "output_frame_shift_ms": frame_shift_ms,
             "blank": Tokenizer.blank,
         },
     )
 
 
-def read_export(directory: Path) -> dict[str, Any]:
-    """The content of ``export.json``. Raises DataError when the directory holds none that this version can read."""
+def read_export(directory: Path, of: str = RECOGNISER) -> dict[str, Any]:
+    """The content of ``export.json``. Raises DataError when the directory holds none that this version can read.
+
+    ``of`` is what is expected, `RECOGNISER` or `CLASSIFIER`; DataError, too, where it is an export of the other.
+    """
     path = directory / "export.json"
     if not path.is_file():
         raise DataError(f"{directory} has no export.json; expected a directory written by 'seqkd export'")
@@ -69,6 +98,8 @@ def read_export(directory: Path) -> dict[str, Any]:
         raise DataError(f"{path} is damaged ({error!r}); export the model again") from error
     if written[0] != FORMAT:
         raise DataError(f"{path} has format {written[0]!r}, but this version reads {FORMAT}; export the model again")
+    if (other := found.get("of", RECOGNISER)) != of:
+        raise DataError(f"{directory} is the export of a {other}, but one of a {of} is needed; name another by --model")
     return found
 
 
@@ -77,7 +108,9 @@ def check_file(directory: Path, name: str, export: dict[str, Any]) -> None:
     path = directory / name
     if not path.is_file():
         raise DataError(f"{path} is missing; export the model again")
-    stated, found = export["files"][name]["sha256"], _describe(path)["sha256"]
+    stated, found = export["files"].get(name, {}).get("sha256"), _describe(path)["sha256"]
+    if stated is None:
+        raise DataError(f"{directory / 'export.json'} is damaged (it lacks {name}); export the model again")
     if stated != found:
         raise DataError(
             f"{path} has SHA-256 {found[:16]}…, but export.json says {stated[:16]}…: it is damaged or belongs to "
@@ -85,11 +118,11 @@ def check_file(directory: Path, name: str, export: dict[str, Any]) -> None:
         )
 
 
-def is_whole(directory: Path, made_by: dict[str, Any]) -> bool:
-    """Whether the directory holds a whole export made by exactly this."""
+def is_whole(directory: Path, made_by: dict[str, Any], names: Sequence[str] = FILES, of: str = RECOGNISER) -> bool:
+    """Whether the directory holds a whole export made by exactly this, with all the files."""
     try:
-        export = read_export(directory)
-        for name in FILES:
+        export = read_export(directory, of)
+        for name in names:
             check_file(directory, name, export)
     except DataError:
         return False

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import shutil
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from seqkd.deploy.bundle import (
     INT8,
     PROGRAM,
     describe_files,
+    export_directory,
     is_whole,
     write_features,
 )
@@ -30,8 +29,8 @@ from seqkd.deploy.extras import need, versions
 from seqkd.deploy.graphs import trace, write_int8, write_onnx, write_program
 from seqkd.deploy.network import OnnxNetwork
 from seqkd.deploy.origin import Origin
-from seqkd.errors import ConfigError, DataError
-from seqkd.files import atomic_directory, lock, write_json
+from seqkd.errors import DataError
+from seqkd.files import write_json
 from seqkd.models.ctc import CtcModel, load_model
 from seqkd.models.storage import model_hash
 from seqkd.stages import again
@@ -67,7 +66,7 @@ def export_model(model_dir: Path, out: Path, *, origin: Origin | None = None, te
     made_by = _made_by(model_dir, tokenizer, origin, tests)
     if is_whole(out, made_by):
         return False
-    with _directory(out) as directory:
+    with export_directory(out) as directory:
         program = trace(model)
         write_program(directory / PROGRAM, program)
         write_onnx(directory / FLOAT, program)
@@ -103,21 +102,6 @@ def _made_by(model_dir: Path, tokenizer: Tokenizer, origin: Origin, tests: TestS
         "origin": asdict(origin),
         "tests": {name: finished_features(tests.data / name) for name in tests.names} if tests else None,
     }
-
-
-@contextlib.contextmanager
-def _directory(out: Path) -> Iterator[Path]:
-    """Yield a temporary directory that becomes ``out``; only an export or nothing may be there already."""
-    if out.exists() and not (out / "export.json").is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out} is there and is not an export; name a directory that is new or empty")
-    try:
-        with lock(out.parent / f".{out.name}.lock", str(out)):
-            for left in out.parent.glob(f".tmp-{out.name}-*"):  # by a process that was killed
-                shutil.rmtree(left, ignore_errors=True)
-            with atomic_directory(out) as directory:
-                yield directory
-    except OSError as error:
-        raise ConfigError(f"{out} cannot be written ({error.strerror or error}); choose another --out") from error
 
 
 def _load_program(path: Path) -> Any:

@@ -1,8 +1,8 @@
-"""A CTC model as graphs: ``torch.export``'s, ONNX, and ONNX with 8-bit weights.
+"""A CTC model or a classifier as graphs: ``torch.export``'s, ONNX, and ONNX with 8-bit weights.
 
 All take features (B, T, F) float32, unnormalised, and lengths (B,) int64, and give logits (B, T', C) and their
-lengths (B,); B and T are free. The same weights give the same bytes: what the exporters note of source files, which
-would differ from machine to machine, is taken out.
+lengths (B,); B and T are free. T' is 1 where a classifier has a class a clip. The same weights give the same bytes:
+what the exporters note of source files, which would differ from machine to machine, is taken out.
 
 Letters: B batch, T frames, T' encoder frames, F feature bins, C classes.
 """
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from seqkd.models.classifier import Classifier
 from seqkd.models.ctc import CtcModel
 
 INPUTS, OUTPUTS = ["features", "lengths"], ["logits", "logit_lengths"]
@@ -29,9 +30,9 @@ PROGRAM_FRAMES = 5  # the fewest that model.pt2 takes: torch.export cannot treat
 
 
 class Recogniser(nn.Module):
-    """A CTC model without what only training needs: features and lengths to logits and lengths."""
+    """A model without what only training needs: features and lengths to logits and lengths."""
 
-    def __init__(self, model: CtcModel) -> None:
+    def __init__(self, model: CtcModel | Classifier) -> None:
         super().__init__()
         self.model = copy.deepcopy(model)
         for part in TRAINING_PARTS:
@@ -44,9 +45,9 @@ class Recogniser(nn.Module):
         return output.logits, output.lengths
 
 
-def trace(model: CtcModel) -> ExportedProgram:
+def trace(model: CtcModel | Classifier) -> ExportedProgram:
     """Trace a model with B and T free, without an attention decoder beside CTC."""
-    examples = (torch.zeros(3, 37, model.features.num_mel_bins), torch.tensor([37, 20, 9]))
+    examples = (torch.zeros(3, 37, len(model.feature_mean)), torch.tensor([37, 20, 9]))
     shapes = ({0: Dim.DYNAMIC, 1: Dim.DYNAMIC}, {0: Dim.DYNAMIC})
     with _quiet():
         program = torch.export.export(Recogniser(model).eval(), examples, dynamic_shapes=shapes)
@@ -87,7 +88,8 @@ def write_onnx(path: Path, program: ExportedProgram) -> None:
 def write_int8(path: Path, source: Path) -> None:
     """Quantise the weights of ``source``'s matrix products to 8 bits, one scale a column; activations at run time.
 
-    Convolutions, a few per cent of the weights, stay as they are: onnxruntime has no fast 8-bit depthwise one.
+    Convolutions, a few per cent of a recogniser's weights, stay as they are: onnxruntime has no fast 8-bit depthwise
+    one. See `store_int8` for networks that are made of them.
     Seven of the eight bits are used (``reduce_range``): processors without VNNI add up products in 16 bits, which
     would saturate, and the words would depend on the machine.
     """
@@ -102,6 +104,36 @@ def write_int8(path: Path, source: Path) -> None:
             per_channel=True,
             reduce_range=True,
         )
+
+
+def store_int8(path: Path, source: Path) -> None:
+    """Write ``source`` with all weights of convolutions and matrix products in 8 bits, one scale an output channel.
+
+    They are float32 again when the graph is loaded: a quarter of the bytes, and a network as fast as it was. A weight
+    is within half a step of what it was, a step being 1/127 of its channel's largest. Activations stay float32, so
+    that what else is in a batch changes nothing.
+    """
+    import numpy as np
+    import onnx
+    from onnx import helper, numpy_helper
+
+    proto = onnx.load(source)
+    graph = proto.graph
+    weights = {one.name: one for one in graph.initializer}
+    axes = {node.input[1]: int(node.op_type == "MatMul") for node in graph.node if node.op_type in ("Conv", "MatMul")}
+    for name, axis in axes.items():
+        if name not in weights:  # a product of two activations
+            continue
+        values = numpy_helper.to_array(weights[name])
+        largest = np.abs(values).max(tuple(one for one in range(values.ndim) if one != axis), keepdims=True)
+        steps = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+        levels = np.rint(values / steps).clip(-127, 127).astype(np.int8)
+        kept = {f"{name}_quantized": levels, f"{name}_scale": steps.reshape(-1)}
+        graph.initializer.remove(weights[name])
+        graph.initializer.extend(numpy_helper.from_array(value, key) for key, value in kept.items())
+        graph.node.insert(0, helper.make_node("DequantizeLinear", list(kept), [name], axis=axis))
+    onnx.checker.check_model(proto, full_check=True)
+    onnx.save(proto, path)
 
 
 @contextlib.contextmanager

@@ -17,14 +17,14 @@ from seqkd.errors import DataError
 
 @dataclass(frozen=True)
 class NetworkOutput:
-    """``logits`` (B, T', C) float32 with blank at 0, ``lengths`` (B,)."""
+    """``logits`` (B, T', C) float32, of a recogniser with blank at 0; ``lengths`` (B,)."""
 
     logits: Tensor
     lengths: Tensor
 
 
 class OnnxNetwork:
-    """Features (B, T, F) to logits, like a `CtcModel`. ``threads`` are onnxruntime's for one call."""
+    """Features (B, T, F) to logits, like a `CtcModel` or a `Classifier`. ``threads`` are onnxruntime's for one call."""
 
     def __init__(self, path: Path, threads: int = 1) -> None:
         need("onnxruntime")

@@ -57,6 +57,38 @@ class Origin:
     licence: str | None = None
 
 
+@dataclass(frozen=True)
+class ClassifierTeacher:
+    """Whom a classifier learned from: ``name`` and ``seed`` of a run, the ``hash`` of its model, scores by test set."""
+
+    name: str
+    seed: int
+    hash: str | None = None
+    scores: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ClassifierOrigin:
+    """What is known of a classifier; None or empty is "not stated".
+
+    ``scores`` are those of score.json, by test set: by key of a measure its ``value`` and ``ci95``. The seed is the
+    one with the least ``dev_error``, a fraction, of ``seeds`` that were trained, and learned from ``clips`` clips.
+    """
+
+    system: str | None = None
+    label: str | None = None
+    seed: int | None = None
+    seeds: int | None = None
+    dev_error: float | None = None
+    title: str | None = None
+    paper: str | None = None
+    teachers: tuple[ClassifierTeacher, ...] = ()
+    train_set: str | None = None
+    clips: int | None = None
+    scores: dict[str, dict[str, Any]] = field(default_factory=dict)
+    licence: str | None = None
+
+
 def recipe_origin(cfg: DictConfig, tokenizer_hash: str) -> Origin:
     """Collect it from the run that the settings' system and seed name.
 

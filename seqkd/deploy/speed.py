@@ -1,13 +1,13 @@
-"""How fast an exported network turns sound into units.
+"""How fast an exported network turns sound into units, or a clip into a class.
 
-Letters: N samples.
+Letters: N samples, T frames, F feature bins.
 """
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +19,7 @@ from seqkd.deploy.network import OnnxNetwork
 from seqkd.experiment.provenance import describe_environment
 
 PASSES = 3
+CLIPS = 50
 
 
 @dataclass(frozen=True)
@@ -31,26 +32,52 @@ class Speed:
     cpu: str
 
 
+@dataclass(frozen=True)
+class ClipSpeed:
+    """Milliseconds of both networks for a clip of ``frames`` frames, features apart, on one thread of ``cpu``."""
+
+    frames: int
+    float32: float
+    int8: float
+    cpu: str
+
+
 def measure(network: OnnxNetwork, int8: OnnxNetwork, settings: FeatureSettings, recordings: Sequence[Tensor]) -> Speed:
     """Time features, network and greedy search of each recording (N,) by itself; medians of `PASSES` passes.
 
     The networks take turns, so that whatever else the machine does meets both. Reading files is not part of it.
     """
     audio = sum(len(samples) for samples in recordings) / settings.sample_rate
-    times: tuple[list[float], list[float]] = ([], [])
+
+    def run(network: OnnxNetwork) -> None:
+        for samples in recordings:
+            features = fbank(samples, settings)
+            output = network(features[None], torch.tensor([len(features)]))
+            greedy_decode(output.logits, output.lengths)
+
+    middle = [spent / audio for spent in _medians(run, (network, int8), PASSES)]
+    return Speed(round(audio, 1), round(middle[0], 5), round(middle[1], 5), describe_environment()["CPU"])
+
+
+def measure_clip(network: OnnxNetwork, int8: OnnxNetwork, clip: Tensor) -> ClipSpeed:
+    """Time the networks on a clip (T, F): medians of `CLIPS` runs, in which they take turns."""
+    length = torch.tensor([len(clip)])
+    middle = [1000 * spent for spent in _medians(lambda run: run(clip[None], length), (network, int8), CLIPS)]
+    return ClipSpeed(len(clip), round(middle[0], 4), round(middle[1], 4), describe_environment()["CPU"])
+
+
+def _medians(run: Callable[[OnnxNetwork], object], networks: Sequence[OnnxNetwork], passes: int) -> list[float]:
+    """Median seconds of a run with each network, on one thread, the first pass apart."""
+    times: list[list[float]] = [[] for _ in networks]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        for count in range(PASSES + 1):
-            for run, spent in zip((network, int8), times, strict=True):
+        for count in range(passes + 1):
+            for network, spent in zip(networks, times, strict=True):
                 begin = time.perf_counter()
-                for samples in recordings:
-                    features = fbank(samples, settings)
-                    output = run(features[None], torch.tensor([len(features)]))
-                    greedy_decode(output.logits, output.lengths)
+                run(network)
                 if count:  # the first pass warms up
                     spent.append(time.perf_counter() - begin)
     finally:
         torch.set_num_threads(threads)
-    middle = [statistics.median(spent) / audio for spent in times]
-    return Speed(round(audio, 1), round(middle[0], 5), round(middle[1], 5), describe_environment()["CPU"])
+    return [statistics.median(spent) for spent in times]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from seqkd.classification.decoding import STAMP
 from seqkd.classification.model import classifier_hash
@@ -96,7 +96,7 @@ def origin_of(cfg: DictConfig, seed: int, seeds: dict[int, float]) -> Classifier
         train_set=cfg.sets.train,
         clips=summary.get("clips"),
         scores=scores_of(cfg, run),
-        licence=OmegaConf.select(cfg, "export.licence"),
+        licence=cfg.export.licence,
     )
 
 
