@@ -18,7 +18,8 @@ from seqkd.uptodate import content_hashes
 
 AUDIO_ALIKE = 0.9
 """Recompressed, resampled, louder or padded copies have .95 and more (half of those with other speed or noise do, too);
-of 2.7 million pairs of different syllables or words of two corpora, the most similar had .81."""
+of 2.7 million pairs of different syllables or words of two corpora, the most similar had .81, and of 90 million pairs
+of noisy command words by different voices none had .9."""
 
 IMAGE_ALIKE = 0.985
 """Recompressed or resized copies of larger pictures have .99 and more, cropped ones less; of 1.6 million pairs of
