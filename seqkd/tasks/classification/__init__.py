@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
+from seqkd.errors import ConfigError
 from seqkd.layout import plain, run_directory
 from seqkd.tasks.classification.scores import ClassificationScores
 from seqkd.training.order import teachers_by_name
@@ -64,6 +65,8 @@ class ClassificationTask(ClassificationScores):
         from seqkd.tasks.classification.work import ClipData, labels_hash, run_hash
 
         data, system, role = ClipData(cfg), cfg.system, cfg[cfg.system.role]
+        if system.examples.subset and cfg.classes.subset is None:
+            raise ConfigError(f"system {system.name} is for a subset of the classes; set classes.subset, such as to 0.2")
         keys = (
             "network",
             "procedure",

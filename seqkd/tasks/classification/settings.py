@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from omegaconf import DictConfig
 
 from seqkd.classification.augment import AugmentSettings
@@ -17,7 +18,7 @@ from seqkd.config import check_system_name
 from seqkd.errors import ConfigError
 from seqkd.layout import plain
 from seqkd.models.classifier import TARGETS, Classifier
-from seqkd.settings import at_least, build, one_of
+from seqkd.settings import at_least, build, one_of, share
 from seqkd.task import Monitor
 from seqkd.tasks.classification.shows import systems_shown
 from seqkd.tasks.settings import built_on_nothing, check_common, check_system
@@ -65,6 +66,8 @@ class ClassSettings:
         one_of(WEIGHTS, weights=self.weights)
         if self.subset is not None and not isinstance(self.subset, (list, tuple, int, float)):
             raise ConfigError(f"subset is {self.subset!r}; expected names as [a,b], a share of the classes, or null")
+        if isinstance(self.subset, (int, float)):
+            share(subset=self.subset)
         if self.subset is not None and self.target == "frame":
             raise ConfigError(f"subset is {self.subset!r}; expected null where target is frame: a clip has many phones")
 
@@ -89,14 +92,15 @@ def check(cfg: DictConfig) -> None:
     build(ClipTraining, {**plain(cfg[role].training), **plain(cfg.system.training)}, "system.training")
     model = {**plain(cfg[role].model), **plain(cfg.system.model), "target": classes.target}
     built_on_nothing(Classifier, model, "system.model", 40, 4)
+    if cfg.system.network:
+        with torch.random.fork_rng(devices=[]):
+            network_of(Classifier(cfg.features.num_mel_bins, 4, **model), cfg.system)
     check_system_name(cfg, *systems_shown(cfg), where="setting shows: ")
-    if at_least(0, **{"setting folds": cfg.folds}) and list(cfg.sets.test) != [cfg.sets.train]:
+    if cfg.folds and list(cfg.sets.test) != [cfg.sets.train]:
         raise ConfigError(
-            f"setting sets.test is {list(cfg.sets.test)}; with folds each clip of sets.train is tested by the model that "
-            f"did not learn from it: expected [{cfg.sets.train}]"
+            f"setting sets.test is {list(cfg.sets.test)}; with folds each clip of sets.train is tested by the model "
+            f"that did not learn from it: expected [{cfg.sets.train}]"
         )
-    if cfg.system.examples.subset and classes.subset is None:
-        raise ConfigError(f"system {cfg.system.name} is for a subset of the classes; set classes.subset")
 
 
 def check_parts(system: DictConfig, *, taught: bool) -> None:
@@ -111,6 +115,11 @@ def check_parts(system: DictConfig, *, taught: bool) -> None:
     if system.views and len(system.views) != system.passes:
         raise ConfigError(
             f"system {system.name} has passes={system.passes} and {len(system.views)} views; expected a view a pass"
+        )
+    several = system.draws > 1 or not (system.teacher is None or isinstance(system.teacher, str))
+    if taught and several and system.passes > 1 and system.views and system.teacher_view == "same":
+        raise ConfigError(
+            f"system {system.name} has several views, and several teachers or draws; expected teacher_view=clean"
         )
     if system.mixup and system.passes > 1:
         raise ConfigError(f"system {system.name} mixes clips (mixup) in {system.passes} passes; expected one pass")
