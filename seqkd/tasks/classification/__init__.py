@@ -66,7 +66,7 @@ class ClassificationTask(ClassificationScores):
 
         data, system, role = ClipData(cfg), cfg.system, cfg[cfg.system.role]
         if system.examples.subset and cfg.classes.subset is None:
-            raise ConfigError(f"system {system.name} is for a subset of the classes; set classes.subset, such as to 0.2")
+            raise ConfigError(f"system {system.name} is for a subset of the classes; set classes.subset=0.2")
         keys = (
             "network",
             "procedure",
