@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ MINIATURE = [
 ]
 
 
+@functools.cache  # the same system is asked for once a seed; nobody here changes what is returned
 def settings(preset: Path, *overrides: str) -> DictConfig:
     conf = preset.parents[1]
     return compose(parse(parser("test", ""), ["--conf", str(conf), "--preset", preset.stem, *overrides]))
