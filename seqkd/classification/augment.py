@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from seqkd.settings import at_least, share
+from seqkd.settings import at_least, finite, share
 
 OPERATIONS = ("gain", "noise", "shift", "speed", "time_mask", "frequency_mask", "low_pass", "room")
 
@@ -50,6 +50,7 @@ class AugmentSettings:
 
     def __post_init__(self) -> None:
         share(p=self.p, shift=self.shift, speed=self.speed, mask=self.mask)
+        finite(snr_db=self.snr_db)
         at_least(0, gain_db=self.gain_db, low_pass_db=self.low_pass_db, room_frames=self.room_frames)
 
 

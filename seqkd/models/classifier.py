@@ -144,12 +144,13 @@ class Classifier(nn.Module):
     ) -> None:
         super().__init__()
         lists = isinstance(widths, Sequence) and isinstance(strides, Sequence)
+        widths, strides = (list(widths), list(strides)) if lists else (widths, strides)
+        for width in widths if lists else ():
+            at_least(1, widths=width)
+        for stride in strides if lists else ():
+            at_least(1, strides=stride)
         if not lists or not widths or len(widths) != len(strides):
             raise ConfigError(f"widths is {widths} and strides {strides}; expected one of each a stage")
-        widths, strides = list(widths), list(strides)
-        for width, stride in zip(widths, strides, strict=True):
-            at_least(1, widths=width)
-            at_least(1, strides=stride)
         if at_least(1, kernel=kernel) % 2 == 0:
             raise ConfigError(f"kernel is {kernel}; expected an odd number")
         at_least(1, hidden=hidden)
