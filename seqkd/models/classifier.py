@@ -176,7 +176,8 @@ class Classifier(nn.Module):
 
     def fit_to(self, state: Mapping[str, Tensor]) -> None:
         """Take the number of hidden units that the weights of another state have, as after units were pruned."""
-        width = state["hidden.weight"].shape[0]
+        weight = state.get("hidden.weight")  # not there where it is computed from others, which no one prunes
+        width = self.hidden.out_features if weight is None else weight.shape[0]
         if width != self.hidden.out_features:
             self.hidden = nn.Linear(self.hidden.in_features, width).to(self.feature_mean.device)
             self.output = nn.Linear(width, self.output.out_features).to(self.feature_mean.device)
