@@ -25,24 +25,24 @@ An objective is a list of weighted terms (`seqkd.losses.objective` shows one who
 
 And, each in a module of its own:
 
-| term                               | what the student learns from                                  | beside                   |
-|------------------------------------|---------------------------------------------------------------|--------------------------|
-| `extractive.ExtractiveKd`          | what of the teacher rises above its uniform part              | either                   |
-| `ttm.Ttm`                          | the teacher's power transform, weighted or not (TTM, WTTM)    | either                   |
-| `ace.Ace`                          | the label, and the teacher where it is right (ACE)            | positions                |
-| `uncertainty.UncertaintyKd`        | a teacher's draws, trusted by their uncertainty               | positions, or beside CTC |
-| `ccd.CounterpartKd`                | a view and its augmented counterpart (CCD)                    | either                   |
-| `multi_teacher.MultiTeacherKd`     | several teachers' probabilities, evenly or by sample          | either                   |
-| `grafting.GraftMatch`              | unit logits of a network with grafted blocks                  | either                   |
-| `ccskd.SelectiveKd`                | the teacher, more where it is right (CCSKD)                   | either                   |
-| `subset.SubsetKd`                  | some of the teacher's classes (CSKD)                          | either                   |
-| `ccskd.ChannelDescriptors`         | means of the channels of a layer (CCSKD)                      | a layer                  |
-| `relations.RelationKd`             | distances and angles between items (CCSKD)                    | a layer                  |
-| `csc.ChannelSpatial`               | how frames, and channels, resemble each other (CSC)           | a layer                  |
-| `class_statistics.IntraClassVariance`| items of a class drawn together (CSKD)                        | a layer                  |
-| `class_statistics.OrthogonalProjection`| classes at right angles (OPL)                                 | a layer                  |
-| `activation.ActivationL1`          | a price on activations, so that units fall silent (KDDP)      | a layer                  |
-| `entropy_of_layer.LayerEntropy`    | a price on the entropy of a layer of logits (VAM)             | a layer                  |
+| term                                    | what the student learns from                               | beside    |
+|-----------------------------------------|------------------------------------------------------------|-----------|
+| `extractive.ExtractiveKd`               | what of the teacher rises above its uniform part           | either    |
+| `ttm.Ttm`                               | the teacher's power transform, weighted or not (TTM, WTTM) | either    |
+| `ace.Ace`                               | the label, and the teacher where it is right (ACE)         | positions |
+| `uncertainty.UncertaintyKd`             | a teacher's draws, trusted by their uncertainty            | either    |
+| `ccd.CounterpartKd`                     | a view and its augmented counterpart (CCD)                 | either    |
+| `multi_teacher.MultiTeacherKd`          | several teachers' probabilities, evenly or by sample       | either    |
+| `grafting.GraftMatch`                   | unit logits of a network with grafted blocks               | either    |
+| `ccskd.SelectiveKd`                     | the teacher, more where it is right (CCSKD)                | either    |
+| `subset.SubsetKd`                       | some of the teacher's classes (CSKD)                       | either    |
+| `ccskd.ChannelDescriptors`              | means of the channels of a layer (CCSKD)                   | a layer   |
+| `relations.RelationKd`                  | distances and angles between items (CCSKD)                 | a layer   |
+| `csc.ChannelSpatial`                    | how frames, and channels, resemble each other (CSC)        | a layer   |
+| `class_statistics.IntraClassVariance`   | items of a class drawn together (CSKD)                     | a layer   |
+| `class_statistics.OrthogonalProjection` | classes at right angles (OPL)                              | a layer   |
+| `activation.ActivationL1`               | a price on activations, so that units fall silent (KDDP)   | a layer   |
+| `entropy_of_layer.LayerEntropy`         | a price on the entropy of a layer of logits (VAM)          | a layer   |
 
 For one's own training loop there are functions on tensors, each with its whole objective:
 
