@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Write docs/papers.md: each published system, what it is here, and what our tables show of it.
 
-local/paper_index.py            # reads local/papers.yaml, seqkd/conf/*/system, egs/*/*/RESULTS*.md
+local/paper_index.py            # reads local/papers.yaml, seqkd/conf/*/system, egs/*/*/RESULTS.md
 """
 
 from __future__ import annotations
@@ -69,8 +69,7 @@ def _command(paper: dict[str, Any]) -> str:
 
 def _shown(paper: dict[str, Any]) -> tuple[Path | None, list[str]]:
     """The sentences about the systems' labels, of the first table that has any."""
-    name = f"RESULTS_{paper['preset']}.md" if "preset" in paper else "RESULTS.md"
-    path = ROOT / paper["recipe"] / name
+    path = ROOT / paper["recipe"] / paper.get("preset", "") / "RESULTS.md"
     if not path.is_file():
         return None, []
     text = path.read_text(encoding="utf-8").partition("## What the table")[2].partition("\n## ")[0]
