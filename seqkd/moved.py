@@ -56,6 +56,7 @@ MOVED = {
     "scoring.report": "experiment.report",
     "scoring.report_parts": "experiment.parts",
     "scoring.run_files": "experiment.files",
+    "scoring.segments": "scoring.formats",
     "scoring.token_calibration": "translation.forced",
     "scoring.translation": "translation.scorer",
     "scoring.translation_bootstrap": "statistics.bootstrap",

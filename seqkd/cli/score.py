@@ -8,7 +8,7 @@ from pathlib import Path
 
 from seqkd.errors import ConfigError
 
-EPILOG = """formats, by the file's name: *.trn (sclite), *.stm with *.ctm, *.json (SegLST), *.jsonl, others Kaldi text.
+EPILOG = """formats, by the content: Kaldi text, trn (sclite), stm with ctm (NIST), SegLST, JSON lines, NeMo's manifests, csv.
 example: seqkd score --ref text --hyp baseline=a.txt --hyp student=b.trn --json score.json --html score.html"""
 
 
@@ -33,6 +33,16 @@ def main(argv: list[str]) -> int:
         utt2group=named("--utt2group", args.utt2group, "KIND=FILE"),
         nbest=named("--nbest", args.nbest, "NAME=FILE"),
         confusions=args.confusions,
+        formats=formats(args.format),
+        reading=args.reading,
+        encoding=args.encoding,
+        extra=args.extra,
+        fragments=args.fragments,
+        rules=args.rules,
+        mixed=args.mixed,
+        formatted=args.formatted,
+        keywords=keyword_lists(args.keywords),
+        tagged=args.tagged,
         replicates=args.replicates,
         seed=args.seed,
     )
@@ -51,7 +61,7 @@ def file_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = made.add_argument
-    add("--ref", type=Path, required=True, metavar="FILE", help="references")
+    add("--ref", type=Path, required=True, metavar="FILE", help="references; - is standard input")
     add("--hyp", action="append", required=True, metavar="NAME=FILE", help="a system's hypotheses; may be repeated")
     add("--json", type=Path, metavar="FILE", help="write all numbers here")
     add("--html", type=Path, metavar="FILE", help="write a page with tables, charts and every alignment here")
@@ -62,11 +72,33 @@ def file_parser() -> argparse.ArgumentParser:
         help="references without a hypothesis: an error (default), scored as empty (all), left out (present)",
     )  # fmt: skip
     add(
+        "--extra", choices=["error", "drop"], default="error",
+        help="hypotheses without a reference: an error (default), or left out (drop), which is printed",
+    )  # fmt: skip
+    add(
+        "--format", action="append", default=[], metavar="[NAME=]FORMAT",
+        help="text, trn, stm, ctm, seglst, jsonl, nemo, csv or lines; for all files, or for 'ref' or one system",
+    )  # fmt: skip
+    add(
+        "--reading", choices=["lenient", "strict"], default="lenient",
+        help="lenient (default) reads what NIST's tools read, too, and says what it did; strict keeps to the formats",
+    )  # fmt: skip
+    add("--encoding", default="utf-8", metavar="NAME", help="of the transcripts, such as gb18030 (default: utf-8)")
+    add("--fragments", action="store_true", help="a word cut short (fi-) is right where it fits: sclite's -F")
+    add(
         "--costs", default="fewest", metavar="S,D,I",
         help="of the alignment: 4,3,3 is sclite's; by default fewest errors, then fewest substitutions",
     )  # fmt: skip
     add("--normalize", default="", metavar="STEPS", help="such as lower,no-punctuation; or english, whisper-en")
-    add("--glm", type=Path, metavar="FILE", help="mapping of words: lines of source => target")
+    add("--glm", type=Path, metavar="FILE", help="mapping of words: lines of source => target, or NIST's .glm")
+    add("--rules", type=Path, metavar="FILE", help="regular expressions, done first: lines of pattern => replacement")
+    add("--mixed", action="store_true", help="mixed error rate, too: Chinese or Japanese characters, other words")
+    add("--formatted", action="store_true", help="rates that count case, punctuation and both, beside the plain one")
+    add(
+        "--keywords", action="append", default=[], metavar="[NAME=]FILE",
+        help="errors of words and phrases of a list, one a line, and of all others; may be repeated",
+    )  # fmt: skip
+    add("--tagged", action="store_true", help="the same of phrases tagged in the references, <name>ada</name>")
     add(
         "--markup", choices=["auto", "none", "alternatives", "all"], default="auto",
         help="read {a / b} in references, and with all (uh), optionally deletable; auto: {a / b} of trn and stm",
@@ -95,6 +127,22 @@ def named(option: str, items: list[str], form: str) -> dict[str, Path]:
             raise ConfigError(f"{option} {name} is given twice; give every one its own name")
         found[name] = Path(path)
     return found
+
+
+def formats(items: list[str]) -> dict[str, str]:
+    """Read ``FORMAT`` and ``NAME=FORMAT``; the former is under the empty name."""
+    found = {}
+    for item in items:
+        name, _, form = item.rpartition("=")
+        if name in found:
+            raise ConfigError(f"--format is given twice for {name or 'all files'}")
+        found[name] = form
+    return found
+
+
+def keyword_lists(items: list[str]) -> dict[str, Path]:
+    """Read ``FILE`` and ``NAME=FILE``; a list without a name is called by its file."""
+    return named("--keywords", [item if "=" in item else f"{Path(item).stem}={item}" for item in items], "NAME=FILE")
 
 
 def score_recipe(argv: list[str]) -> int:

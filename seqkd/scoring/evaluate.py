@@ -10,10 +10,12 @@ from seqkd import files
 from seqkd.errors import ConfigError, DataError
 from seqkd.scoring import page, schema, show, tables
 from seqkd.scoring.evaluation import Evaluation, Options
-from seqkd.scoring.formats import read_table
+from seqkd.scoring.formats import Reading, Transcripts, read_hypotheses, read_nbest, read_references, read_table
+from seqkd.scoring.formats.fit import fit_ids
 from seqkd.scoring.normalize import Normalizer
 from seqkd.scoring.pairs import compare_pairs
-from seqkd.scoring.segments import Transcripts, read_hypotheses, read_nbest, read_references
+from seqkd.scoring.rates.beside import beside
+from seqkd.scoring.rates.keywords import read_keywords, split_tags
 from seqkd.scoring.wer import Utterances, score
 
 PREFIX = "prefix"
@@ -32,7 +34,7 @@ def score_files(
     """Score files and compare every pair of systems.
 
     Args:
-        ref: references; see `seqkd.scoring.segments` for the formats.
+        ref: references; see `seqkd.scoring.formats` for the formats.
         hyps: hypotheses by the name of the system, of any format.
         json: where to write the numbers, if anywhere.
         html: where to write a page with all of it, if anywhere.
@@ -56,15 +58,27 @@ def score_files(
         page.write_page(html, evaluation)
     if json is not None:
         files.write_json(json, evaluation.json)
-    return show.table(evaluation, details=details)
+    return "\n".join([show.table(evaluation, details=details), *evaluation.notes])
 
 
 def evaluate(ref: Path | str, hyps: Mapping[str, Path | str], options: Options = Options()) -> Evaluation:
     """Score files and compare every pair of systems; arguments and faults as in `score_files`."""
     if options.replicates < 1 or options.paired_replicates < 1:
         raise ConfigError("the bootstrap needs at least 1 replicate")
-    references, segments = read_references(ref)
-    normalizer = Normalizer(options.normalize, options.glm)
+    reading = Reading(options.reading == "strict", options.encoding)
+    for_all = options.formats.get("")
+    wanted, literal = options.formats.get("ref", for_all), options.markup == "none"
+    references, segments = read_references(ref, reading, wanted=wanted, literal=literal)
+    normalizer = Normalizer(options.normalize, options.glm, options.rules, reading)
+    keywords = {name: read_keywords(path, reading) for name, path in options.keywords.items()}
+    if options.tagged:
+        references.texts, tagged = split_tags(references.texts)
+        keywords |= {name: sorted(phrases) for name, phrases in tagged.items()}
+
+    def derive(steps: str) -> Normalizer:
+        steps = f"{options.normalize},{steps[1:]}" if steps.startswith("+") else steps
+        return Normalizer(steps, options.glm, options.rules, Reading(options.reading == "strict", options.encoding))
+
     settings: dict[str, Any] = {
         "costs": options.costs,
         "normalizer": normalizer if normalizer.signature != "none" else None,
@@ -77,28 +91,45 @@ def evaluate(ref: Path | str, hyps: Mapping[str, Path | str], options: Options =
     groups = {name: _table(path, "group") for name, path in options.utt2group.items()}
     if unknown := [name for name in options.nbest if name not in hyps]:
         raise ConfigError(f"--nbest {unknown[0]} is none of the systems; known: {', '.join(hyps)}")
-    scores, entries = {}, {}
+    scores, entries, read, further = {}, {}, [], {}
     for name, path in hyps.items():
         try:
-            hypotheses = read_hypotheses(path, segments)
+            hypotheses = read_hypotheses(
+                path, segments, reading, references=references.kind, wanted=options.formats.get(name, for_all),
+                literal=literal, extra=options.extra,
+            )  # fmt: skip
+            hypotheses = fit_ids(hypotheses, references.texts, reading, path, extra=options.extra)
+            by_system = {
+                "missing": options.missing,
+                "hypothesis_markup": "none" if literal or hypotheses.markup == "none" else settings["markup"],
+                "fragments": options.fragments,
+            }
             result = score(
                 references.texts,
                 hypotheses.texts,
-                missing=options.missing,
                 blocks=speakers or None,
                 replicates=options.replicates,
                 seed=options.seed,
+                **by_system,
                 **settings,
             )
+            without = {key: value for key, value in settings.items() if key not in ("tokenizer", "normalizer")}
+            further[name] = beside(
+                references.texts, hypotheses.texts, result.utterances, normalizer=normalizer, derive=derive,
+                mixed=options.mixed, formatted=options.formatted, keywords=keywords, **by_system, **without,
+            )  # fmt: skip
             scores[name] = result
+            read.append(hypotheses)
             entries[name] = {
                 "file": Path(path).name,
+                "format": hypotheses.kind,
                 **result.to_json(),
+                "beside": further[name].to_json(),
                 **_breakdown(result.utterances, speakers, groups, durations, options),
             }
             if (calibration := _calibration(result.utterances, hypotheses)) is not None:
                 entries[name]["calibration"] = calibration
-            lists = read_nbest(options.nbest[name]) if name in options.nbest else hypotheses.nbest
+            lists = read_nbest(options.nbest[name], reading) if name in options.nbest else hypotheses.nbest
             if lists:
                 inside = {key: value for key, value in settings.items() if key != "tokenizer"}
                 entries[name]["oracle"] = tables.oracle(references.texts, lists, result.utterances.ids, **inside)
@@ -114,9 +145,19 @@ def evaluate(ref: Path | str, hyps: Mapping[str, Path | str], options: Options =
         "paired_replicates": options.paired_replicates,
         "confusions": options.confusions,
         "reference": Path(ref).name,
+        "reference_format": references.kind,
+        "reading": options.reading,
+        "extra": options.extra,
+        "notes": reading.said(),
         "references": len(references.texts),
     }
-    return Evaluation(scores, pairs, schema.to_json(about, entries, pairs), durations, speakers)
+    formats = {Path(ref).name: references, **dict(zip([Path(path).name for path in hyps.values()], read, strict=True))}
+    notes = [
+        *(f"{name}: {line}." for name, one in further.items() for line in one.lines()),
+        "Formats: " + "; ".join(f"{name} {one.kind} ({one.found})" for name, one in formats.items()) + ".",
+        *(f"Read ({options.reading}): {sentence}." for sentence in reading.said()),
+    ]
+    return Evaluation(scores, pairs, schema.to_json(about, entries, pairs), durations, speakers, notes, further)
 
 
 def _breakdown(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from seqkd.scoring.pairs import Pair
+from seqkd.scoring.rates.beside import Beside
 from seqkd.scoring.wer import Score
 from seqkd.scoring.words import FEWEST, Costs
 
@@ -26,6 +27,17 @@ class Options:
         utt2group: further groupings, by their names.
         nbest: n-best lists by the name of the system.
         confusions: how many of each kind to list.
+        formats: of the files: by ``ref`` or the name of a system, or for all by the empty name; see
+            `seqkd.scoring.formats.detect`. By default their content says.
+        reading: ``lenient`` reads what NIST's tools read, too, and says so; ``strict`` keeps to the formats.
+        encoding: of the transcripts.
+        extra: hypotheses without a reference: an ``error``, or left out (``drop``).
+        rules: regular expressions; see `seqkd.scoring.norms.expressions`.
+        mixed: whether the mixed error rate is wanted: Chinese and Japanese characters, and words of other scripts.
+        formatted: whether case- and punctuation-aware rates are wanted.
+        keywords: lists of words and phrases, by name.
+        tagged: whether phrases tagged in the references, ``<person>ada</person>``, are keywords.
+        fragments: whether a word cut short, ``fi-`` or ``-ish``, is right where it fits, as with sclite's -F.
     """
 
     missing: str = "error"
@@ -40,6 +52,16 @@ class Options:
     utt2group: Mapping[str, Path] = field(default_factory=dict)
     nbest: Mapping[str, Path] = field(default_factory=dict)
     confusions: int = 200
+    formats: Mapping[str, str] = field(default_factory=dict)
+    reading: str = "lenient"
+    encoding: str = "utf-8"
+    extra: str = "error"
+    fragments: bool = False
+    rules: Path | None = None
+    mixed: bool = False
+    formatted: bool = False
+    keywords: Mapping[str, Path] = field(default_factory=dict)
+    tagged: bool = False
     replicates: int = 1000
     paired_replicates: int = 10_000
     seed: int = 0
@@ -55,6 +77,8 @@ class Evaluation:
         json: the content of score.json.
         durations: seconds of each utterance, where known.
         speakers: of each utterance, where known.
+        further: rates beside the word error rate, of each system.
+        notes: what was found in the files, and what was done to them, in sentences.
     """
 
     scores: dict[str, Score]
@@ -62,3 +86,5 @@ class Evaluation:
     json: dict[str, Any]
     durations: dict[str, float]
     speakers: dict[str, str]
+    notes: list[str] = field(default_factory=list)
+    further: dict[str, Beside] = field(default_factory=dict)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from seqkd.errors import ConfigError, DataError
-from seqkd.scoring import lattice
+from seqkd.scoring import lattice, networks
 from seqkd.scoring.align import (
     Alignments,
     WordIds,
@@ -28,6 +28,7 @@ from seqkd.scoring.align import (
     number_words,
     one_line_each,
 )
+from seqkd.scoring.networks import has_fragments
 from seqkd.scoring.normalize import Normalizer
 from seqkd.scoring.words import DELETION, FEWEST, INSERTION, SUBSTITUTION, Costs, Tokens
 from seqkd.statistics.bootstrap import bootstrap_interval
@@ -187,6 +188,8 @@ def score(
     costs: Costs = FEWEST,
     normalizer: Normalizer | None = None,
     markup: str = "none",
+    hypothesis_markup: str = "none",
+    fragments: bool = False,
     spaces: str = "count",
     tokenizer: Callable[[str], Sequence[int]] | None = None,
     characters: bool = True,
@@ -206,6 +209,8 @@ def score(
         normalizer: changes both sides before they are compared; see `seqkd.scoring.normalize`.
         markup: ``none``; ``alternatives`` reads ``{a / b}`` in references; ``all`` reads ``(uh)``, an optionally
             deletable word, too.
+        hypothesis_markup: the same of hypotheses, of which the path that fits best is scored.
+        fragments: whether a word cut short, ``fi-`` or ``-ish``, on either side is right where it fits the other.
         spaces: whether spaces between words ``count`` as characters, or ``ignore`` them.
         tokenizer: makes tokens of a transcript, for the token error rate.
         characters: whether to count those, too.
@@ -218,8 +223,8 @@ def score(
         ConfigError: an option has another value.
     """
     utterances = count(
-        references, hypotheses, missing=missing, costs=costs, normalizer=normalizer, markup=markup, spaces=spaces,
-        tokenizer=tokenizer, characters=characters,
+        references, hypotheses, missing=missing, costs=costs, normalizer=normalizer, markup=markup,
+        hypothesis_markup=hypothesis_markup, fragments=fragments, spaces=spaces, tokenizer=tokenizer, characters=characters,
     )  # fmt: skip
 
     def interval(errors: np.ndarray, length: np.ndarray, **blocks: Any) -> tuple[float, float]:
@@ -267,6 +272,8 @@ def count(
     costs: Costs = FEWEST,
     normalizer: Normalizer | None = None,
     markup: str = "none",
+    hypothesis_markup: str = "none",
+    fragments: bool = False,
     spaces: str = "count",
     tokenizer: Callable[[str], Sequence[int]] | None = None,
     characters: bool = True,
@@ -275,26 +282,25 @@ def count(
     for name, value, known in (("missing", missing, MISSING), ("spaces", spaces, SPACES)):
         if value not in known:
             raise ConfigError(f"{name} is {value!r}; expected one of {', '.join(known)}.")
-    if markup not in lattice.MARKUP:
-        raise ConfigError(f"markup is {markup!r}; expected one of {', '.join(lattice.MARKUP)}.")
+    for kind in (markup, hypothesis_markup):
+        if kind not in lattice.MARKUP:
+            raise ConfigError(f"markup is {kind!r}; expected one of {', '.join(lattice.MARKUP)}.")
     ids, ours, theirs, absent = _match(references, hypotheses, missing)
-    if normalizer or markup != "none" or characters or tokenizer:  # else nothing needs them one by one
+    if normalizer or markup != "none" or hypothesis_markup != "none" or fragments or characters or tokenizer:  # else nothing needs them one by one
         ours, theirs = one_line_each(ours).split("\n"), one_line_each(theirs).split("\n")
-    marked = set()
-    if markup != "none":
-        marked = {index for index, text in enumerate(ours) if lattice.has_marks(text, markup)}
-    if normalizer:
-        unmarked = iter(normalizer([text for index, text in enumerate(ours) if index not in marked]))
-        ours = [
-            lattice.normalize(text, normalizer, markup) if index in marked else next(unmarked)
-            for index, text in enumerate(ours)
-        ]
-        theirs = normalizer(theirs)
-        if normalizer.alternatives:
-            markup = "alternatives" if markup == "none" else markup
-            ours = [normalizer.add_alternatives(text) for text in ours]
-            marked |= {index for index, text in enumerate(ours) if "{" in text}
-    aligned, ours = _align(ids, ours, theirs, sorted(marked), costs, markup)
+    ours, marked = _normalized(ours, normalizer, markup)
+    theirs, either = _normalized(theirs, normalizer, hypothesis_markup)
+    if normalizer and normalizer.alternatives:
+        markup = "alternatives" if markup == "none" else markup
+        ours = [normalizer.add_alternatives(text) for text in ours]
+        marked |= {index for index, text in enumerate(ours) if "{" in text}
+    if normalizer and normalizer.both:
+        hypothesis_markup = "alternatives" if hypothesis_markup == "none" else hypothesis_markup
+        theirs = [normalizer.add_alternatives(text) for text in theirs]
+        either |= {index for index, text in enumerate(theirs) if "{" in text}
+    if fragments:
+        either |= {index for index, both in enumerate(zip(ours, theirs, strict=True)) if has_fragments(*both)}
+    aligned, ours, theirs = _align(ids, ours, theirs, marked, either, costs, markup, hypothesis_markup, fragments)
     words = _counts(aligned.alignments, aligned.reference)
     by_character = by_token = None
     if characters:
@@ -337,25 +343,53 @@ def _match(
     return ids, [references[u] for u in ids], [hypotheses.get(u, "") for u in ids], absent
 
 
+def _normalized(texts: list[str], normalizer: Normalizer | None, markup: str) -> tuple[list[str], set[int]]:
+    """Return the transcripts normalised, and which of them have marks, which are left alone."""
+    marked = set()
+    if markup != "none":
+        marked = {index for index, text in enumerate(texts) if lattice.has_marks(text, markup)}
+    if normalizer:
+        unmarked = iter(normalizer([text for index, text in enumerate(texts) if index not in marked]))
+        texts = [
+            lattice.normalize(text, normalizer, markup) if index in marked else next(unmarked)
+            for index, text in enumerate(texts)
+        ]
+    return texts, marked
+
+
 def _align(
     ids: Sequence[str],
     ours: list[str],
     theirs: list[str],
-    marked: Sequence[int],
+    marked: set[int],
+    either: set[int],
     costs: Costs,
     markup: str,
-) -> tuple[WordAlignments, list[str]]:
-    """Align words; returns the references as they were chosen, too. ``marked`` are those with alternatives."""
-    if not marked:
+    hypothesis_markup: str,
+    fragments: bool,
+) -> tuple[WordAlignments, list[str], list[str]]:
+    """Align words; returns both sides as they were chosen, too.
+
+    ``marked`` are the references with alternatives, ``either`` the utterances that need `networks`.
+    """
+    if not marked and not either:
         (reference, hypothesis), vocabulary = number_words([ours, theirs])
-        return WordAlignments(reference, hypothesis, align(reference, hypothesis, costs), vocabulary), ours
-    ours, chosen = list(ours), {}
-    for index in marked:
+        return WordAlignments(reference, hypothesis, align(reference, hypothesis, costs), vocabulary), ours, theirs
+    ours, theirs, chosen = list(ours), list(theirs), {}
+    for index in sorted(marked | either):
         try:
             parsed = lattice.parse(ours[index], markup)
         except DataError as fault:
             raise DataError(f"Reference {ids[index]}: {fault}.") from None
-        words, blocks, ops = lattice.align(parsed, theirs[index].split(), *costs)
+        if index in either:
+            try:
+                their = lattice.parse(theirs[index], hypothesis_markup)
+            except DataError as fault:
+                raise DataError(f"Hypothesis {ids[index]}: {fault}.") from None
+            words, blocks, found, ops = networks.align(parsed, their, *costs, fragments=fragments)
+            theirs[index] = " ".join(found)
+        else:
+            words, blocks, ops = lattice.align(parsed, theirs[index].split(), *costs)
         ours[index] = " ".join(words)
         chosen[index] = np.array(blocks, np.int64), np.array(ops, np.uint8), parsed.count
     (reference, hypothesis), vocabulary = number_words([ours, theirs], None)
@@ -371,7 +405,7 @@ def _align(
         counts[index] = lattice.count_ops(op)
     offsets = np.concatenate([[0], np.cumsum([len(op) for op in ops])]).astype(np.int64)
     alignments = Alignments(counts, np.concatenate(ops), offsets)
-    return WordAlignments(reference, hypothesis, alignments, vocabulary, np.concatenate(blocks), positions), ours
+    return WordAlignments(reference, hypothesis, alignments, vocabulary, np.concatenate(blocks), positions), ours, theirs
 
 
 def _counts(alignments: Alignments, reference: Tokens) -> Counts:

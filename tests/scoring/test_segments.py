@@ -6,7 +6,7 @@ import pytest
 
 from seqkd.scoring import write_text
 from seqkd.scoring.evaluate import evaluate
-from seqkd.scoring.segments import read_hypotheses, read_jsonl, read_nbest, read_references, read_seglst
+from seqkd.scoring.formats import read_hypotheses, read_jsonl, read_nbest, read_references, read_seglst
 
 STM = """;; a comment
 f1 A anna 0.0 5.0 <o,f0> a b c

@@ -1,23 +1,25 @@
-"""Reading and writing transcripts: one line an utterance. Every fault names its file and line.
-
-Kaldi ``text`` and sclite ``trn`` are here; formats that know times and speakers are in
-`seqkd.scoring.segments`, which also chooses a format by a file's name.
-"""
+"""Transcripts with one line an utterance: Kaldi's ``text``, sclite's ``trn``, plain lines. Faults name file and line."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from seqkd import files
 from seqkd.errors import DataError
+from seqkd.scoring.formats.reading import Reading
 
-_TRN_LINE = re.compile(r"(?P<words>.*)\((?P<id>[^()\s]+)\)")
+# sclite takes what stands between the last opening and the last closing parenthesis, spaces and all.
+_TRN_LINE = re.compile(r"(?P<words>.*)\((?P<id>[^()]*)\)")
 
 
-def read_text(path: Path | str) -> dict[str, str]:
+def read_text(path: Path | str, reading: Reading | None = None) -> dict[str, str]:
     """Read a Kaldi ``text`` file: one ``id words ...`` a line; an id alone is an empty transcript.
+
+    Args:
+        path: of the file, packed by gzip or not; ``-`` is standard input.
+        reading: how strictly; by default a blank line is a fault.
 
     Returns:
         Transcripts by utterance id, in the order of the file, words joined by single spaces.
@@ -30,27 +32,46 @@ def read_text(path: Path | str) -> dict[str, str]:
         fields = line.split()
         return fields[0], " ".join(fields[1:])
 
-    return _read(Path(path), parse, expected="an utterance id and its words")
+    return _read(Path(path), parse, reading, expected="an utterance id and its words")
 
 
-def read_trn(path: Path | str) -> dict[str, str]:
+def read_trn(path: Path | str, reading: Reading | None = None) -> dict[str, str]:
     """Read an sclite ``trn`` file: one ``words ... (id)`` a line; lines that begin with ``;;`` are comments.
 
-    Returns and raises the same as `read_text`, and a DataError for a line without ``(id)`` at its end.
+    Returns and raises the same as `read_text`, and a DataError for a line without ``(id)`` at its end, and, in a
+    strict reading, for an id with a space in it.
     """
+    path, reading = Path(path), reading or Reading()
+    expected = "words and then the utterance id in parentheses"
 
     def parse(line: str) -> tuple[str, str] | None:
         if line.startswith(";;"):
             return None
         found = _TRN_LINE.fullmatch(line.strip())
-        if not found:
+        utterance = found["id"].strip() if found else ""
+        if not utterance:
             raise ValueError
-        return found["id"], " ".join(found["words"].split())
+        if len(utterance.split()) > 1:
+            if reading.strict:
+                raise ValueError
+            reading.note(path, "{} ids with a space in them")
+            utterance = " ".join(utterance.split())
+        return utterance, " ".join(found["words"].split())
 
-    return _read(Path(path), parse, expected="words and then the utterance id in parentheses")
+    return _read(path, parse, reading, expected=expected)
 
 
-def read_table(path: Path | str, *, expected: str) -> dict[str, str]:
+def read_plain(path: Path | str, reading: Reading | None = None) -> dict[str, str]:
+    """Read lines of words without ids, which are named by their numbers; a blank line is an empty transcript."""
+    lines = [" ".join(line.split()) for _, line in (reading or Reading()).lines(path)]
+    while lines and not lines[-1]:
+        lines.pop()
+    if not lines:
+        raise DataError(f"{path} holds no transcripts; expected one a line.")
+    return {str(number): line for number, line in enumerate(lines, start=1)}
+
+
+def read_table(path: Path | str, *, expected: str, reading: Reading | None = None) -> dict[str, str]:
     """Read a Kaldi table of two columns, such as ``utt2spk``; ``expected`` says what a line holds.
 
     Raises:
@@ -63,7 +84,7 @@ def read_table(path: Path | str, *, expected: str) -> dict[str, str]:
             raise ValueError
         return fields[0], fields[1]
 
-    return _read(Path(path), parse, expected=expected)
+    return _read(Path(path), parse, reading, expected=expected)
 
 
 def write_text(path: Path | str, transcripts: Mapping[str, str]) -> None:
@@ -76,12 +97,18 @@ def write_trn(path: Path | str, transcripts: Mapping[str, str]) -> None:
     _write(path, transcripts, lambda utterance, words: f"{words} ({utterance})".lstrip())
 
 
-def _read(path: Path, parse: Callable[[str], tuple[str, str] | None], *, expected: str) -> dict[str, str]:
+def _read(
+    path: Path, parse: Callable[[str], tuple[str, str] | None], reading: Reading | None, *, expected: str
+) -> dict[str, str]:
+    reading = reading or Reading()
     transcripts: dict[str, str] = {}
     lines_of_ids: dict[str, int] = {}
-    for number, line in read_lines(path):
+    for number, line in reading.lines(path):
         if not line.strip():
-            raise DataError(f"{path}, line {number}: the line is blank; expected {expected}.")
+            reading.depart(
+                path, f"{path}, line {number}: the line is blank; expected {expected}.", "{} blank lines left out"
+            )
+            continue
         try:
             entry = parse(line)
         except ValueError:
@@ -97,23 +124,6 @@ def _read(path: Path, parse: Callable[[str], tuple[str, str] | None], *, expecte
     if not transcripts:
         raise DataError(f"{path} holds no transcripts; expected on each line {expected}.")
     return transcripts
-
-
-def read_lines(path: Path | str) -> Iterator[tuple[int, str]]:
-    """Yield (line number from 1, line without its end); DataError for no such file or text that is not UTF-8."""
-    path = Path(path)
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file.") from None
-    except IsADirectoryError:
-        raise DataError(f"{path} is a directory; expected a file of transcripts.") from None
-    # Bytes are split, not text: str.splitlines would also end a line at form feeds and Unicode separators.
-    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").splitlines(), start=1):
-        try:
-            yield number, line.decode("utf-8")
-        except UnicodeDecodeError:
-            raise DataError(f"{path}, line {number}: the text is not UTF-8.") from None
 
 
 def _write(path: Path | str, transcripts: Mapping[str, str], form: Callable[[str, str], str]) -> None:

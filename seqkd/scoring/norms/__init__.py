@@ -1,0 +1,1 @@
+"""The steps of a normaliser, and mapping files; see `seqkd.scoring.normalize`."""
