@@ -9,12 +9,18 @@ Legend: A arcs of the reference, B arcs of the hypothesis, each after a first on
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from operator import itemgetter
+from typing import Any
 
+from seqkd.errors import DataError
+from seqkd.scoring import lattice
 from seqkd.scoring.lattice import Lattice
+from seqkd.scoring.words import Costs
 
 _MATCH, _SUBSTITUTION, _DELETION, _INSERTION, _LEFT_OUT = range(5)
 _FORBIDDEN = 1 << 60
+_cost = itemgetter(0)
 
 
 def is_fragment(word: str) -> bool:
@@ -35,6 +41,51 @@ def same(one: str, other: str) -> bool:
         if len(cut) > 1 and cut[-1] == "-":
             return whole.startswith(cut[:-1])
     return one == other
+
+
+def normalized(
+    texts: list[str], normalizer: Callable[[list[str]], list[str]] | None, markup: str
+) -> tuple[list[str], set[int]]:
+    """Return transcripts normalised, and which of them have marks, which are left alone: (list, set of indices)."""
+    marked = set()
+    if markup != "none":
+        marked = {index for index, text in enumerate(texts) if lattice.has_marks(text, markup)}
+    if normalizer:
+        unmarked = iter(normalizer([text for index, text in enumerate(texts) if index not in marked]))
+        texts = [
+            lattice.normalize(text, normalizer, markup) if index in marked else next(unmarked)
+            for index, text in enumerate(texts)
+        ]
+    return texts, marked
+
+
+def choose(
+    utterance: str, ours: str, theirs: str, markup: str, hypothesis_markup: str, costs: Costs, *,
+    fragments: bool, both: bool,
+) -> tuple[list[str], list[int], list[str] | None, list[int], int]:  # fmt: skip
+    """Align one utterance with marks.
+
+    Returns:
+        The reference's words of the best path, their blocks, the hypothesis' words (None if ``both`` is not set, which
+        says that the hypothesis has marks or fragments), the operations, and the number of blocks.
+
+    Raises:
+        DataError: braces do not match, or an alternative is empty.
+    """
+    parsed = _parse("Reference", utterance, ours, markup)
+    if not both:
+        words, blocks, ops = lattice.align(parsed, theirs.split(), *costs)
+        return words, blocks, None, ops, parsed.count
+    their = _parse("Hypothesis", utterance, theirs, hypothesis_markup)
+    words, blocks, found, ops = align(parsed, their, *costs, fragments=fragments)
+    return words, blocks, found, ops, parsed.count
+
+
+def _parse(side: str, utterance: str, text: str, markup: str) -> Lattice:
+    try:
+        return lattice.parse(text, markup)
+    except DataError as fault:
+        raise DataError(f"{side} {utterance}: {fault}.") from None
 
 
 def align(
@@ -111,16 +162,12 @@ def align(
     return words[::-1], blocks[::-1], found[::-1], ops[::-1]
 
 
-def _skip(lattice: Lattice, arc: int, cost: int, nothing: int, left_out: int) -> int:
-    if lattice.words[arc] is None:
+def _skip(network: Lattice, arc: int, cost: int, nothing: int, left_out: int) -> int:
+    if network.words[arc] is None:
         return nothing
-    return left_out if lattice.optional[arc] else cost
+    return left_out if network.optional[arc] else cost
 
 
-def _least(options):
+def _least(options: Iterable[tuple[int, Any]]) -> tuple[int, Any]:
     """The cheapest of (cost, where); the first of equally cheap ones."""
-    best = None
-    for option in options:
-        if best is None or option[0] < best[0]:
-            best = option
-    return best
+    return min(options, key=_cost)

@@ -18,6 +18,7 @@ from seqkd.scoring.norms.numbers import numbers
 
 STEPS = {
     "lower": "lower case",
+    "lower-ascii": "A to Z in lower case, and no other letters, as in sclite",
     "apostrophes": "typographic apostrophes as those of typewriters: it’s, it's",
     "no-punctuation": "no punctuation (Unicode categories P*), not even apostrophes, but in numbers; - as a space",
     "no-tags": "no [bracketed] or <angled> words",
@@ -27,6 +28,7 @@ STEPS = {
     "english": "lower,no-tags,contractions,no-punctuation,no-fillers",
     "english-numbers": "lower,no-tags,contractions,numbers,no-punctuation,no-fillers",
     "characters": "Chinese and Japanese characters as words of their own",
+    "letters": "every character as a word of its own, as with sclite's -c",
     "punctuation": "marks of punctuation as words of their own",
     "whisper-en": "Whisper's English normaliser (needs the package whisper-normalizer)",
 }
@@ -34,6 +36,8 @@ STEPS = {
 _VERSIONS = {"no-punctuation": 2, "english": 2}
 _SIMPLE: dict[str, Callable[[str], str]] = {
     "lower": do.lower,
+    "lower-ascii": do.lower_ascii,
+    "letters": do.letters,
     "apostrophes": do.plain_apostrophes,
     "no-punctuation": do.no_punctuation,
     "no-tags": do.no_tags,

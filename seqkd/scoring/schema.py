@@ -9,13 +9,24 @@ number; none is removed or changes its meaning. ``?`` marks what is there only i
         "missing", "costs", "unicode", "spaces", "markup", "normalizer", "replicates", "seed",
         "signature",                     the same in one line, to be quoted with a number
         "reference", "references",       file name (without its directory) and number of utterances
+        "reference_format", "reading", "extra"    see seqkd.scoring.formats
+        "notes": [...]                   what was done to the files on the way, in sentences
       },
       "systems": {NAME: {
-        "file",                          name of the file (without its directory)
+        "file", "format",                name of the file (without its directory), and its format
         "wer": {"rate", "errors", "substitutions", "deletions", "insertions", "words", "ci95": [low, high]},
         "cer": the same with "characters" for "words",
         "ter"?: the same with "tokens" for "words",
         "ser": {"rate", "errors", "sentences", "ci95"},
+        "beside": {                      rates beside the word error rate
+          "match": {"mer", "wil", "wip", "hits"},
+          "mixed"?: RATE with "units"    Chinese and Japanese characters, words of other scripts
+          "formatted"?: {"plain", "cased", "punctuated", "formatted": RATE with "words"},
+          "keywords"?: {LIST: {
+            "rate", "errors", "words", "other_rate", "other_errors", "other_words",
+            "recall", "occurrences", "found", "precision", "proposed", "correct"
+          }}
+        },
         "missing",                       references without a hypothesis: scored as empty, or left out
         "wer_ci95_speakers"?: [low, high]  drawing whole speakers instead of utterances
         "per_speaker"?: {SPEAKER: ROW},
@@ -44,7 +55,8 @@ number; none is removed or changes its meaning. ``?`` marks what is there only i
     }
 
 A ROW is ``{"rate", "errors", "substitutions", "deletions", "insertions", "words", "sentences", "wrong_sentences",
-"ci95"?}``; its ``rate`` is null where there are no words.
+"ci95"?}``; its ``rate`` is null where there are no words. A RATE is ``{"rate", "errors", "substitutions", "deletions",
+"insertions"}`` and what it counts.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from seqkd.scoring.align import (
     number_words,
     one_line_each,
 )
-from seqkd.scoring.networks import has_fragments
+from seqkd.scoring.matching import match
 from seqkd.scoring.normalize import Normalizer
 from seqkd.scoring.words import DELETION, FEWEST, INSERTION, SUBSTITUTION, Costs, Tokens
 from seqkd.statistics.bootstrap import bootstrap_interval
@@ -223,8 +223,8 @@ def score(
         ConfigError: an option has another value.
     """
     utterances = count(
-        references, hypotheses, missing=missing, costs=costs, normalizer=normalizer, markup=markup,
-        hypothesis_markup=hypothesis_markup, fragments=fragments, spaces=spaces, tokenizer=tokenizer, characters=characters,
+        references, hypotheses, missing=missing, costs=costs, normalizer=normalizer, markup=markup, spaces=spaces,
+        hypothesis_markup=hypothesis_markup, fragments=fragments, tokenizer=tokenizer, characters=characters,
     )  # fmt: skip
 
     def interval(errors: np.ndarray, length: np.ndarray, **blocks: Any) -> tuple[float, float]:
@@ -285,11 +285,13 @@ def count(
     for kind in (markup, hypothesis_markup):
         if kind not in lattice.MARKUP:
             raise ConfigError(f"markup is {kind!r}; expected one of {', '.join(lattice.MARKUP)}.")
-    ids, ours, theirs, absent = _match(references, hypotheses, missing)
-    if normalizer or markup != "none" or hypothesis_markup != "none" or fragments or characters or tokenizer:  # else nothing needs them one by one
+    ids, ours, theirs, absent = match(references, hypotheses, missing)
+    if (
+        normalizer or markup != "none" or hypothesis_markup != "none" or fragments or characters or tokenizer
+    ):  # else nothing needs them one by one
         ours, theirs = one_line_each(ours).split("\n"), one_line_each(theirs).split("\n")
-    ours, marked = _normalized(ours, normalizer, markup)
-    theirs, either = _normalized(theirs, normalizer, hypothesis_markup)
+    ours, marked = networks.normalized(ours, normalizer, markup)
+    theirs, either = networks.normalized(theirs, normalizer, hypothesis_markup)
     if normalizer and normalizer.alternatives:
         markup = "alternatives" if markup == "none" else markup
         ours = [normalizer.add_alternatives(text) for text in ours]
@@ -299,7 +301,7 @@ def count(
         theirs = [normalizer.add_alternatives(text) for text in theirs]
         either |= {index for index, text in enumerate(theirs) if "{" in text}
     if fragments:
-        either |= {index for index, both in enumerate(zip(ours, theirs, strict=True)) if has_fragments(*both)}
+        either |= {index for index, both in enumerate(zip(ours, theirs, strict=True)) if networks.has_fragments(*both)}
     aligned, ours, theirs = _align(ids, ours, theirs, marked, either, costs, markup, hypothesis_markup, fragments)
     words = _counts(aligned.alignments, aligned.reference)
     by_character = by_token = None
@@ -311,50 +313,6 @@ def count(
         both = [number_tokens([tokenizer(text) for text in texts]) for texts in (ours, theirs)]
         by_token = _counts(align(*both, costs, keep=False), both[0])
     return Utterances(tuple(ids), words, by_character, tuple(absent), aligned, by_token)
-
-
-def _match(
-    references: Transcripts, hypotheses: Transcripts, missing: str
-) -> tuple[list[str], list[str], list[str], list[str]]:
-    """Pair references with hypotheses; returns ids, both sides, and the ids of references without a hypothesis."""
-    if not isinstance(references, Mapping) and not isinstance(hypotheses, Mapping):
-        if len(references) != len(hypotheses):
-            raise DataError(
-                f"There are {len(references)} references and {len(hypotheses)} hypotheses; expected as many."
-            )
-        if not references:
-            raise DataError("There are no references to score against.")
-        return [str(number) for number in range(1, len(references) + 1)], list(references), list(hypotheses), []
-    if not isinstance(references, Mapping) or not isinstance(hypotheses, Mapping):
-        raise DataError("References and hypotheses must both be by utterance id, or both lists.")
-    if not references:
-        raise DataError("There are no references to score against.")
-    if any(not utterance.strip() for texts in (references, hypotheses) for utterance in texts):
-        raise DataError("An utterance id is empty.")
-    if extra := [utterance for utterance in hypotheses if utterance not in references]:
-        raise DataError(f"{_some(extra)} without a reference.")
-    absent = [utterance for utterance in references if utterance not in hypotheses]
-    if absent and missing == "error":
-        raise DataError(
-            f"{_some(absent)} without a hypothesis; decode them, score them as empty (missing: all) "
-            "or leave them out (missing: present)."
-        )
-    ids = [utterance for utterance in references if utterance in hypotheses or missing == "all"]
-    return ids, [references[u] for u in ids], [hypotheses.get(u, "") for u in ids], absent
-
-
-def _normalized(texts: list[str], normalizer: Normalizer | None, markup: str) -> tuple[list[str], set[int]]:
-    """Return the transcripts normalised, and which of them have marks, which are left alone."""
-    marked = set()
-    if markup != "none":
-        marked = {index for index, text in enumerate(texts) if lattice.has_marks(text, markup)}
-    if normalizer:
-        unmarked = iter(normalizer([text for index, text in enumerate(texts) if index not in marked]))
-        texts = [
-            lattice.normalize(text, normalizer, markup) if index in marked else next(unmarked)
-            for index, text in enumerate(texts)
-        ]
-    return texts, marked
 
 
 def _align(
@@ -377,21 +335,14 @@ def _align(
         return WordAlignments(reference, hypothesis, align(reference, hypothesis, costs), vocabulary), ours, theirs
     ours, theirs, chosen = list(ours), list(theirs), {}
     for index in sorted(marked | either):
-        try:
-            parsed = lattice.parse(ours[index], markup)
-        except DataError as fault:
-            raise DataError(f"Reference {ids[index]}: {fault}.") from None
-        if index in either:
-            try:
-                their = lattice.parse(theirs[index], hypothesis_markup)
-            except DataError as fault:
-                raise DataError(f"Hypothesis {ids[index]}: {fault}.") from None
-            words, blocks, found, ops = networks.align(parsed, their, *costs, fragments=fragments)
+        words, blocks, found, ops, positions = networks.choose(
+            ids[index], ours[index], theirs[index], markup, hypothesis_markup, costs,
+            fragments=fragments, both=index in either,
+        )  # fmt: skip
+        if found is not None:
             theirs[index] = " ".join(found)
-        else:
-            words, blocks, ops = lattice.align(parsed, theirs[index].split(), *costs)
         ours[index] = " ".join(words)
-        chosen[index] = np.array(blocks, np.int64), np.array(ops, np.uint8), parsed.count
+        chosen[index] = np.array(blocks, np.int64), np.array(ops, np.uint8), positions
     (reference, hypothesis), vocabulary = number_words([ours, theirs], None)
     plain = align(reference, hypothesis, costs)
     ops = [chosen[index][1] if index in chosen else plain[index] for index in range(len(ids))]
@@ -405,14 +356,12 @@ def _align(
         counts[index] = lattice.count_ops(op)
     offsets = np.concatenate([[0], np.cumsum([len(op) for op in ops])]).astype(np.int64)
     alignments = Alignments(counts, np.concatenate(ops), offsets)
-    return WordAlignments(reference, hypothesis, alignments, vocabulary, np.concatenate(blocks), positions), ours, theirs
+    return (
+        WordAlignments(reference, hypothesis, alignments, vocabulary, np.concatenate(blocks), positions),
+        ours,
+        theirs,
+    )
 
 
 def _counts(alignments: Alignments, reference: Tokens) -> Counts:
     return Counts(*alignments.counts.astype(np.int64).T, reference.lengths.astype(np.int64))
-
-
-def _some(ids: Sequence[str], shown: int = 3) -> str:
-    """Name the first few ids: ``2 utterances (a, b) are``."""
-    listed = ", ".join(ids[:shown]) + (", ..." if len(ids) > shown else "")
-    return f"{len(ids)} utterance{'s' * (len(ids) > 1)} ({listed}) {'are' if len(ids) > 1 else 'is'}"

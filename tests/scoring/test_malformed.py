@@ -4,8 +4,8 @@ import pytest
 
 from seqkd.cli.main import main
 
-REF = "a one two\nb three\n"
-HYP = "a one two\nb three\n"
+REF = "a1 one two\nb1 three\n"
+HYP = "a1 one two\nb1 three\n"
 STM = "f A x 0 2 a b\nf A x 2 4 c\n"
 CTM = "f A 0 1 a 0.5\n"
 
@@ -13,36 +13,36 @@ CTM = "f A 0 1 a 0.5\n"
 CASES = {
     "no such file": ({}, "--ref nowhere --hyp s=hyp", "nowhere: no such file."),
     "a directory": ({"dir/x": ""}, "--ref dir --hyp s=hyp", "dir is a directory; expected a file of transcripts."),
-    "not UTF-8": ({"hyp": b"a one two\nb \xff\n"}, "", "hyp, line 2: the text is not UTF-8."),
+    "not UTF-8": ({"hyp": b"a1 one two\nb1 \xff\n"}, "", "hyp, line 2: the text is not UTF-8."),
     "nothing in it": (
         {"hyp": ""},
         "",
         "hyp holds no transcripts; expected on each line an utterance id and its words.",
     ),
-    "id given twice": ({"hyp": "a x\na y\n"}, "", "hyp, line 2: utterance a was already given in line 1."),
+    "id given twice": ({"hyp": "a1 x\na1 y\n"}, "", "hyp, line 2: utterance a1 was already given in line 1."),
     "blank line": (
-        {"ref": "a one\n\nb two\n"},
-        "",
-        "ref, line 2: the line is blank; expected an utterance id and its words.",
+        {"ref": "a1 one\n\nb1 two\n"},
+        "--ref ref --hyp s=hyp --reading strict",
+        "ref, line 2: the line is blank; expected an utterance id and its words. It is read with --reading lenient.",
     ),
     "extra utterance": (
-        {"hyp": HYP + "c four\n"},
+        {"hyp": HYP + "c1 four\n"},
         "",
-        "hyp against ref: 1 utterance (c) is without a reference.",
+        "hyp against ref: 1 utterance (c1) is without a reference.",
     ),
     "missing utterance": (
-        {"hyp": "a one\n"},
+        {"hyp": "a1 one\n"},
         "",
-        "hyp against ref: 1 utterance (b) is without a hypothesis; decode them, score them as empty "
+        "hyp against ref: 1 utterance (b1) is without a hypothesis; decode them, score them as empty "
         "(missing: all) or leave them out (missing: present).",
     ),
     "no words": (
-        {"ref": "a\nb\n"},
+        {"ref": "a1\nb1\n"},
         "",
         "hyp against ref: The references hold no words, so there is no error rate.",
     ),
     "trn without an id": (
-        {"hyp.trn": "one two (a)\nthree\n"},
+        {"hyp.trn": "one two (a1)\nthree\n"},
         "--ref ref --hyp s=hyp.trn",
         "hyp.trn, line 2: found 'three'; expected words and then the utterance id in parentheses.",
     ),
@@ -52,12 +52,12 @@ CASES = {
         "hyp.trn, line 1: found 'one ( )'; expected words and then the utterance id in parentheses.",
     ),
     "alternatives that do not end": (
-        {"ref.trn": "one {two (a)\nthree (b)\n"},
+        {"ref.trn": "one {two (a1)\nthree (b1)\n"},
         "--ref ref.trn --hyp s=hyp",
-        "hyp against ref.trn: Reference a: '{' without '}' after it, at '{ two'.",
+        "hyp against ref.trn: Reference a1: '{' without '}' after it, at '{ two'.",
     ),
     "JSONL that is none": (
-        {"hyp.jsonl": '{"id": "a", "text": "x"}\n{"id": \n'},
+        {"hyp.jsonl": '{"id": "a1", "text": "x"}\n{"id": \n'},
         "--ref ref --hyp s=hyp.jsonl",
         "hyp.jsonl, line 2: not JSON (Expecting value).",
     ),
@@ -67,12 +67,12 @@ CASES = {
         "hyp.jsonl, line 1: id is ''; expected text that is not empty.",
     ),
     "JSONL without text": (
-        {"hyp.jsonl": '{"id": "a", "txt": "x"}\n'},
+        {"hyp.jsonl": '{"id": "a1", "txt": "x"}\n'},
         "--ref ref --hyp s=hyp.jsonl",
         "hyp.jsonl, line 1: text is None; expected text.",
     ),
     "JSONL with too few confidences": (
-        {"hyp.jsonl": '{"id": "a", "text": "one two", "confidences": [0.5]}\n'},
+        {"hyp.jsonl": '{"id": "a1", "text": "one two", "confidences": [0.5]}\n'},
         "--ref ref --hyp s=hyp.jsonl",
         "hyp.jsonl, line 1: confidences must be a number from 0 to 1 for each word of text.",
     ),
@@ -110,7 +110,7 @@ CASES = {
         {"ref.stm": "f A x 0 2 a\nf A y 1 3 b\n", "hyp.ctm": CTM},
         "--ref ref.stm --hyp s=hyp.ctm",
         "ref.stm, line 2: the segment begins before the one of line 1 ends; overlapping speech of one channel "
-        "cannot be scored by time.",
+        "cannot be scored by time: it needs the measures for meetings.",
     ),
     "ctm of an unknown file": (
         {"ref.stm": STM, "hyp.ctm": "g A 0 1 a\n"},
@@ -128,32 +128,32 @@ CASES = {
         "hyp.ctm, line 1: the confidence is 1.5; expected 0 to 1.",
     ),
     "speakers of some": (
-        {"utt2spk": "a x\n"},
+        {"utt2spk": "a1 x\n"},
         "--ref ref --hyp s=hyp --utt2spk utt2spk",
-        "utt2spk has no speaker for utterance b of ref.",
+        "utt2spk has no speaker for utterance b1 of ref.",
     ),
     "speakers in three columns": (
-        {"utt2spk": "a x y\n"},
+        {"utt2spk": "a1 x y\n"},
         "--ref ref --hyp s=hyp --utt2spk utt2spk",
-        "utt2spk, line 1: found 'a x y'; expected an utterance id and its speaker.",
+        "utt2spk, line 1: found 'a1 x y'; expected an utterance id and its speaker.",
     ),
     "speakers that ids do not name": (
         {},
         "--ref ref --hyp s=hyp --utt2spk prefix",
-        "ref: utterance a holds neither - nor _, before which its speaker would be.",
+        "ref: utterance a1 holds neither - nor _, before which its speaker would be.",
     ),
     "durations that are none": (
-        {"utt2dur": "a 1\nb long\n"},
+        {"utt2dur": "a1 1\nb1 long\n"},
         "--ref ref --hyp s=hyp --utt2dur utt2dur",
-        "utt2dur: the duration of utterance b is 'long'; expected seconds.",
+        "utt2dur: the duration of utterance b1 is 'long'; expected seconds.",
     ),
     "n-best lists without ranks": (
-        {"nbest": "a one\n"},
+        {"nbest": "a1 one\n"},
         "--ref ref --hyp s=hyp --nbest s=nbest",
-        "nbest: id a of an n-best list does not end in its rank, as in a-1.",
+        "nbest: id a1 of an n-best list does not end in its rank, as in a1-1.",
     ),
     "n-best lists of nobody": (
-        {"nbest": "a-1 one\n"},
+        {"nbest": "a1-1 one\n"},
         "--ref ref --hyp s=hyp --nbest t=nbest",
         "--nbest t is none of the systems; known: s",
     ),
@@ -175,7 +175,7 @@ CASES = {
         "--hyp s is given twice; give every one its own name",
     ),
     "different utterances": (
-        {"short": "a one two\n"},
+        {"short": "a1 one two\n"},
         "--ref ref --hyp s=hyp --hyp t=short --missing present",
         "s and t were scored on different utterances and cannot be compared; use missing: all.",
     ),

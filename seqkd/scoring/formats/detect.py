@@ -88,7 +88,9 @@ def certain(lines: Sequence[str]) -> str | None:
     if heading(data[0]) is not None:
         return "csv"
     fields = [line.split() for line in data]
-    if all(len(one) >= 5 and _is_time(one[3]) and _is_time(one[4]) and float(one[3]) <= float(one[4]) for one in fields):
+    if all(
+        len(one) >= 5 and _is_time(one[3]) and _is_time(one[4]) and float(one[3]) <= float(one[4]) for one in fields
+    ):
         return "stm"
     if all(5 <= len(one) <= 8 and _is_ctm(one) for one in fields):
         return "ctm"
@@ -101,6 +103,10 @@ def certain(lines: Sequence[str]) -> str | None:
 def _has_ids(lines: Sequence[str]) -> bool:
     firsts = [line.split()[0] for line in lines if line.strip()]
     return bool(firsts) and all(_LIKE_AN_ID.search(first) for first in firsts)
+
+
+def _is_stm(fields: Sequence[str]) -> bool:
+    return len(fields) >= 5 and all(map(_is_time, fields[3:5])) and float(fields[3]) <= float(fields[4])
 
 
 def _is_ctm(fields: Sequence[str]) -> bool:

@@ -12,6 +12,7 @@ from seqkd.scoring.formats.reading import Reading, read_lines
 from seqkd.scoring.formats.text import read_text
 from seqkd.scoring.formats.transcripts import Transcripts, session_speaker
 
+
 def read_seglst(path: Path | str, reading: Reading | None = None) -> Transcripts:
     """Read SegLST.
 

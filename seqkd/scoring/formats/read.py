@@ -70,6 +70,8 @@ def read_hypotheses(
     path, reading = Path(path), reading or Reading()
     if wanted is None and segments is not None and _is_empty(path, reading):
         kind, found = "ctm", BY_CONTENT  # a recogniser that found no word at all
+    elif wanted is None and segments is not None and by_name(path) is None:
+        kind, found = certain(sample(path, reading)) or "text", BY_CONTENT
     elif wanted is None and segments is None and references not in ("", "ctm") and by_name(path) is None:
         kind, found = _as_references(path, reading, references)
     else:

@@ -44,7 +44,7 @@ class Reading:
     def depart(self, path: Path | str, fault: str, note: str) -> None:
         """A file departs from its format: a fault in a strict reading, noted in a lenient one."""
         if self.strict:
-            raise DataError(f"{fault} (Read as NIST's tools do by --reading lenient.)")
+            raise DataError(f"{fault} It is read with --reading lenient.")
         self.notes[str(path), note] += 1
 
     def note(self, path: Path | str, note: str, times: int = 1) -> None:
@@ -107,9 +107,7 @@ def split(path: Path, content: bytes, encoding: str = "utf-8") -> Iterator[tuple
             try:
                 yield number, line.decode("utf-8")
             except UnicodeDecodeError:
-                raise DataError(
-                    f"{path}, line {number}: the text is not UTF-8."
-                ) from None
+                raise DataError(f"{path}, line {number}: the text is not UTF-8.") from None
         return
     try:
         text = content.decode(encoding)

@@ -1,4 +1,4 @@
-"""Transcripts with one line an utterance: Kaldi's ``text``, sclite's ``trn``, plain lines. Faults name file and line."""
+"""Transcripts with one line an utterance: Kaldi's ``text``, sclite's ``trn``, plain lines. Faults name the line."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ _MARKS = ("<ALT_BEGIN>", "<ALT>", "<ALT_END>")
 
 
 @dataclass(frozen=True)
-class Entry:
+class TimedWord:
     """A word of a ctm file, or alternatives, ``{ a / b }``: in which file and channel, until when, how sure."""
 
     file: str
@@ -26,6 +26,7 @@ class Entry:
     middle: float
     text: str
     confidence: float | None
+    line: int = 0
 
 
 def read_stm(path: Path | str, reading: Reading | None = None) -> list[Segment]:
@@ -57,7 +58,9 @@ def read_stm(path: Path | str, reading: Reading | None = None) -> list[Segment]:
         labels = fields[5] if labelled else ""
         segment = Segment(*fields[:3], begin, end, " ".join(fields[6 if labelled else 5 :]), labels)
         if segment.id in lines:
-            raise DataError(f"{where}: the same time of the same channel was already given in line {lines[segment.id]}.")
+            raise DataError(
+                f"{where}: the same time of the same channel was already given in line {lines[segment.id]}."
+            )
         lines[segment.id] = number
         segments.append(segment)
     if not segments:
@@ -87,7 +90,7 @@ def read_ctm(path: Path | str, segments: list[Segment] | None = None, reading: R
 
     Args:
         path: of the ctm file: ``file channel begin duration word``, a confidence or ``NA``, and the columns
-            that the Rich Transcription evaluations add, type and speaker; words of a type other than ``lex`` are left out.
+            that the Rich Transcription evaluations add, type and speaker; as in sclite, words of every type are scored.
         segments: of the references.
         reading: how strictly; a lenient one takes channel ``a`` for ``A``.
         literal: whether NIST's marks inside words are words (markup: none).
@@ -99,7 +102,7 @@ def read_ctm(path: Path | str, segments: list[Segment] | None = None, reading: R
     reading = reading or Reading()
     entries = list(_entries(Path(path), reading, literal))
     if segments is None:
-        found: dict[str, list[Entry]] = {}
+        found: dict[str, list[TimedWord]] = {}
         for entry in sorted(entries, key=lambda entry: entry.middle):
             found.setdefault(f"{entry.file}-{escape(entry.channel)}", []).append(entry)
         if not found:
@@ -107,7 +110,7 @@ def read_ctm(path: Path | str, segments: list[Segment] | None = None, reading: R
         return _transcripts(found, literal)
     channels = by_channel(segments)
     found = {}
-    placed: dict[tuple[str, str], list[Entry]] = {}
+    placed: dict[tuple[str, str], list[TimedWord]] = {}
     names = _Names(channels, reading)
     for entry in entries:
         key = names.find(path, entry)
@@ -115,9 +118,7 @@ def read_ctm(path: Path | str, segments: list[Segment] | None = None, reading: R
             if extra == "drop":
                 reading.note(path, "{} words of files or channels that the references lack, left out (extra: drop)")
                 continue
-            raise DataError(
-                f"{path}: file {entry.file}, channel {entry.channel} does not occur in the references."
-            )
+            raise DataError(_absent(path, entry))
         placed.setdefault(key, []).append(entry)
     for key, words in placed.items():
         inside = channels[key]
@@ -143,16 +144,21 @@ class _Names:
             self._folded.setdefault((file.casefold(), channel.casefold()), []).append((file, channel))
         self._reading = reading
 
-    def find(self, path: Path | str, entry: Entry) -> tuple[str, str] | None:
+    def find(self, path: Path | str, entry: TimedWord) -> tuple[str, str] | None:
         key = (entry.file, entry.channel)
         if key in self._channels:
             return key
         alike = self._folded.get((entry.file.casefold(), entry.channel.casefold()), [])
         if len(alike) != 1:
             return None
-        fault = f"{path}: file {key[0]}, channel {key[1]} does not occur in the references."
-        self._reading.depart(path, fault, f"{{}} words of {' '.join(key)} taken for {' '.join(alike[0])}")
+        self._reading.depart(
+            path, _absent(path, entry), f"{{}} words of {' '.join(key)} taken for {' '.join(alike[0])}"
+        )
         return alike[0]
+
+
+def _absent(path: Path | str, entry: TimedWord) -> str:
+    return f"{path}, line {entry.line}: file {entry.file}, channel {entry.channel} does not occur in the references."
 
 
 def by_channel(segments: Iterable[Segment]) -> dict[tuple[str, str], list[Segment]]:
@@ -163,9 +169,9 @@ def by_channel(segments: Iterable[Segment]) -> dict[tuple[str, str], list[Segmen
     return channels
 
 
-def _entries(path: Path, reading: Reading, literal: bool) -> Iterable[Entry]:
+def _entries(path: Path, reading: Reading, literal: bool) -> Iterable[TimedWord]:
     """Yield words and alternatives, in the order of the lines."""
-    options: list[list[Entry]] | None = None
+    options: list[list[TimedWord]] | None = None
     opened = 0
     for number, line in reading.lines(path):
         if not line.strip() or line.startswith(";;"):
@@ -181,12 +187,10 @@ def _entries(path: Path, reading: Reading, literal: bool) -> Iterable[Entry]:
             elif mark == "<ALT>":
                 options.append([])
             else:
-                yield _alternatives(fields, options)
+                yield _alternatives(fields, options, opened)
                 options = None
             continue
-        entry = _entry(path, where, fields, reading)
-        if entry is None:
-            continue
+        entry = _entry(path, number, fields, reading)
         if options is None:
             yield entry
         else:
@@ -195,14 +199,15 @@ def _entries(path: Path, reading: Reading, literal: bool) -> Iterable[Entry]:
         raise DataError(f"{path}, line {opened}: <ALT_BEGIN> without <ALT_END> after it.")
 
 
-def _alternatives(fields: Sequence[str], options: Sequence[Sequence[Entry]]) -> Entry:
+def _alternatives(fields: Sequence[str], options: Sequence[Sequence[TimedWord]], line: int) -> TimedWord:
     every = [entry for option in options for entry in option]
     texts = [" ".join(entry.text for entry in option) or "@" for option in options]
     latest = max((entry.middle for entry in every), default=0.0)
-    return Entry(fields[0], fields[1], latest, f"{{ {' / '.join(texts)} }}", None)
+    return TimedWord(fields[0], fields[1], latest, f"{{ {' / '.join(texts)} }}", None, line)
 
 
-def _entry(path: Path, where: str, fields: Sequence[str], reading: Reading) -> Entry | None:
+def _entry(path: Path, line: int, fields: Sequence[str], reading: Reading) -> TimedWord:
+    where = f"{path}, line {line}"
     times = [_seconds(value) for value in fields[2:4]]
     if not 5 <= len(fields) <= 8 or None in times:
         raise DataError(f"{where}: expected file, channel, begin, duration, word and confidence.")
@@ -210,18 +215,19 @@ def _entry(path: Path, where: str, fields: Sequence[str], reading: Reading) -> E
     if len(fields) > 5 and confidence is None:
         if fields[5].upper() != "NA":
             raise DataError(f"{where}: expected file, channel, begin, duration, word and confidence.")
-        reading.depart(path, f"{where}: the confidence is {fields[5]}; expected 0 to 1.", "{} words without confidence, NA")
+        reading.depart(
+            path, f"{where}: the confidence is {fields[5]}; expected 0 to 1.", "{} words without confidence, NA"
+        )
     if confidence is not None and not 0 <= confidence <= 1:
         raise DataError(f"{where}: the confidence is {confidence:g}; expected 0 to 1.")
     if len(fields) > 6:
         reading.depart(path, f"{where}: {len(fields)} columns; expected 5 or 6.", "{} lines with type and speaker")
         if fields[6].lower() not in ("lex", "na"):
-            reading.note(path, f"{{}} words of type {fields[6]} left out")
-            return None
-    return Entry(fields[0], fields[1], times[0] + times[1] / 2, fields[4], confidence)
+            reading.note(path, f"{{}} words of type {fields[6]}, scored as all others are")
+    return TimedWord(fields[0], fields[1], times[0] + times[1] / 2, fields[4], confidence, line)
 
 
-def _transcripts(found: dict[str, list[Entry]], literal: bool) -> Transcripts:
+def _transcripts(found: dict[str, list[TimedWord]], literal: bool) -> Transcripts:
     if not literal:
         # What stands for no word has no confidence, either.
         found = {utterance: [entry for entry in words if entry.text != "@"] for utterance, words in found.items()}

@@ -126,7 +126,9 @@ def read_mapping(path: Path | str, reading: Reading | None = None) -> MappingFil
         elif line:
             lines.append((number, line))
     rules = [(number, line, _rule(path, number, line)) for number, line in lines]
-    made.nist |= any((rule.left.strip() or rule.right.strip() or bool(rule.left) != bool(rule.right)) for *_, rule in rules)
+    made.nist |= any(
+        (rule.left.strip() or rule.right.strip() or bool(rule.left) != bool(rule.right)) for *_, rule in rules
+    )
     known: dict[str, tuple[str, int]] = {}
     for number, _, rule in rules:
         if not made.nist:
@@ -141,6 +143,11 @@ def read_mapping(path: Path | str, reading: Reading | None = None) -> MappingFil
     if not made.rules:
         raise DataError(f"{path} holds no rules; expected on each line source => target.")
     return made
+
+
+def _has_context(rule: MappingRule) -> bool:
+    """Whether a rule fits at some places only; between spaces, or without saying, is anywhere."""
+    return bool(rule.left.strip() or rule.right.strip()) or bool(rule.left) != bool(rule.right)
 
 
 def _rule(path: Path | str, number: int, line: str) -> MappingRule:

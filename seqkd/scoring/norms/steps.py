@@ -8,6 +8,7 @@ import unicodedata
 
 FILLERS = frozenset(["uh", "um", "hm", "mm", "mhm", "mmm", "hmm", "eh", "ah"])
 _APOSTROPHES = re.compile("[’‘ʼʹ′＇`´]")
+_ASCII = {ord(letter): letter.lower() for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
 _TAGS = re.compile(r"[<\[][^\s>\]]+[>\]]")
 # In this order: the irregular ones first.
 _CONTRACTIONS = [
@@ -39,6 +40,16 @@ _HAN = re.compile(
 def lower(text: str) -> str:
     """Lower case."""
     return text.lower()
+
+
+def lower_ascii(text: str) -> str:
+    """Letters A to Z in lower case, and no others: what sclite does where it is given no language."""
+    return text.translate(_ASCII)
+
+
+def letters(text: str) -> str:
+    """Every character as a word of its own."""
+    return " ".join(text.replace(" ", ""))
 
 
 def plain_apostrophes(text: str) -> str:

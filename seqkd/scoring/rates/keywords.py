@@ -3,10 +3,10 @@
 Error rates of listed and of other words are those of Le et al., "Contextualized streaming end-to-end speech recognition
 with trie-based deep biasing and shallow fusion", Interspeech 2021 (doi:10.21437/Interspeech.2021-1566): B-WER counts
 substitutions and deletions of listed reference words and insertions of listed words, in parts of the listed reference
-words; U-WER counts all other errors in parts of all other words. Phrases of several words are an extension: a reference
-word is listed where it stands within an occurrence of a phrase, an inserted word where it stands within an occurrence in
-the hypothesis. An occurrence is found if all its words are right and none is inserted between them; precision counts
-occurrences in the hypothesis all of whose words are right.
+words; U-WER counts all other errors in parts of all other words. Phrases of several words are an extension: a
+reference word is listed where it stands within an occurrence of a phrase, an inserted word where it stands within an
+occurrence in the hypothesis. An occurrence is found if all its words are right and none is inserted
+between them; precision counts occurrences in the hypothesis all of whose words are right.
 
 Legend: T reference words, U hypothesis words, K operations.
 """
@@ -27,7 +27,6 @@ from seqkd.scoring.wer import Utterances
 from seqkd.scoring.words import DELETION, INSERTION, LEFT_OUT, MATCH
 
 _TAGGED = re.compile(r"<(?P<name>[A-Za-z][\w.-]*)>(?P<words>[^<>]*)</(?P=name)>")
-_ANY_TAG = re.compile(r"</?[A-Za-z][\w.-]*>")
 
 
 @dataclass(frozen=True)
@@ -138,9 +137,7 @@ def _index(phrases: Iterable[str], numbers: Mapping[str, int]) -> dict[int, list
     return {first: sorted(inside, key=len, reverse=True) for first, inside in wanted.items()}
 
 
-def _occurrences(
-    ids: np.ndarray, offsets: np.ndarray, wanted: Mapping[int, list[list[int]]]
-) -> list[tuple[int, int]]:
+def _occurrences(ids: np.ndarray, offsets: np.ndarray, wanted: Mapping[int, list[list[int]]]) -> list[tuple[int, int]]:
     """Begin and end, in ``ids``, of every occurrence."""
     found, free = [], 0
     for at in np.flatnonzero(np.isin(ids, list(wanted))).tolist() if wanted else ():

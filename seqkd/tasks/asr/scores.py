@@ -51,8 +51,7 @@ class AsrScores(Scores):
 
     def count(self, cfg: DictConfig, run: Path, name: str) -> Table:
         """Errors of words and characters, and confidences by bin, of each utterance."""
-        from seqkd.scoring.formats import read_text
-        from seqkd.scoring.formats import read_jsonl
+        from seqkd.scoring.formats import read_jsonl, read_text
         from seqkd.scoring.wer import count
 
         reference, hypotheses = Path(cfg.data) / name / "text", _hypotheses(run / f"decode_{name}")
@@ -88,8 +87,7 @@ class AsrScores(Scores):
 
 def _hypotheses(decoded: Path) -> Path:
     """Return the file with confidences, if it has the same words as ``text``, else ``text``."""
-    from seqkd.scoring.formats import read_text
-    from seqkd.scoring.formats import read_jsonl
+    from seqkd.scoring.formats import read_jsonl, read_text
 
     sure, text = decoded / "hyp.jsonl", decoded / "text"
     if not sure.is_file():
