@@ -8,7 +8,7 @@ from pathlib import Path
 
 from seqkd.errors import ConfigError
 
-EPILOG = """formats, told by the content: text (Kaldi), trn (sclite), stm with ctm (NIST), SegLST, JSON lines, NeMo, csv.
+EPILOG = """formats, by the content: text (Kaldi), trn (sclite), stm with ctm (NIST), SegLST, JSON lines, NeMo, csv.
 example: seqkd score --ref text --hyp baseline=a.txt --hyp student=b.trn --json score.json --html score.html"""
 
 

@@ -17,7 +17,7 @@ from seqkd.errors import DataError
 from seqkd.scoring.formats.reading import Reading
 
 _RULE = re.compile(r"(?P<source>.*?)\s*=>\s*(?P<target>.*)")
-_PART = r"\[[^\]]*\]|\"[^\"]*\"|[^\s\[\]]*"
+_PART = r"\[[^\]]*\]|\"[^\"]*\"|[^\s\[\]_]*"
 _CONTEXT = re.compile(rf"(?P<target>.*?)\s*/\s*(?P<left>{_PART})\s*_+\s*(?P<right>{_PART})\s*")
 _SETTING = re.compile(r"\*\s*(?P<name>\w+)\s*=?\s*[\"'](?P<value>[^\"']*)[\"']")
 _MARKS = re.compile(r"([{}])")
@@ -162,8 +162,10 @@ def _rule(path: Path | str, number: int, line: str) -> MappingRule:
 
 
 def _bare(text: str) -> str:
-    """What is in brackets or quotes, or the text itself."""
+    """What is in brackets or quotes, or the text itself; a bracket that is not closed is left out."""
     text = text.strip()
+    if text.startswith("[") and "]" not in text:
+        return text[1:].strip()
     return text[1:-1] if len(text) > 1 and (text[0] + text[-1]) in ("[]", '""') else text
 
 
