@@ -1,4 +1,4 @@
-"""The losses and the scorer need torch, numpy and jiwer, and nothing that only recipes need."""
+"""The losses need torch alone; the scorer needs numpy and rapidfuzz, and not even torch."""
 
 import re
 import subprocess
@@ -91,18 +91,58 @@ def link(distribution: metadata.Distribution, site: Path) -> None:
             (site / top).symlink_to(distribution.locate_file(top))
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="symlinks need a privilege on Windows")
-def test_an_environment_with_only_torch_numpy_and_jiwer(tmp_path):
+SCORE = """
+import pathlib, seqkd.cli.main as cli
+folder = pathlib.Path({folder!r})
+(folder / "ref.trn").write_text("It\u2019s twenty-one { uh / um } (s-1)\\n(s-2)\\n", "utf-8")
+(folder / "hyp.trn").write_text("it is 21 um (s-1)\\nx;tag (s-2)\\n", "utf-8")
+outputs = ["--json", str(folder / "s.json"), "--html", str(folder / "s.html"), "--align", str(folder / "a.txt")]
+given = ["--ref", str(folder / "ref.trn"), "--hyp", f"x={{folder / 'hyp.trn'}}", "--normalize", "english-numbers"]
+assert cli.main(["score", *given, "--utt2spk", "prefix", "--mixed", "--formatted", *outputs]) == 0
+import json
+assert json.loads((folder / "s.json").read_text())["systems"]["x"]["wer"]["errors"] == 1
+"""
+LOSSES_WITHOUT_TORCH = """
+try:
+    import seqkd.losses
+except ModuleNotFoundError as fault:
+    assert "pip install 'seqkd[losses]'" in str(fault), fault
+else:
+    raise AssertionError
+"""
+
+
+def environment(site: Path, *names: str) -> str:
+    """An environment with these distributions, what they need, and seqkd; the lines that enter it."""
     found: dict[str, metadata.Distribution] = {}
-    for name in ("torch", "numpy", "jiwer"):
+    for name in names:
         for distribution in requirements(name, found).values():
-            link(distribution, tmp_path)
-    (tmp_path / "seqkd").symlink_to(ROOT / "seqkd")
+            link(distribution, site)
+    (site / "seqkd").symlink_to(ROOT / "seqkd")
     # -I and -S: no site-packages, no PYTHONPATH, no user site; only what is linked.
-    start = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
-    run(
-        start + "import importlib.util as u; assert not u.find_spec('lhotse') and not u.find_spec('yaml')",
-        "-IS",
-    )
-    run(start + "import seqkd.scoring; assert 'torch' not in sys.modules", "-IS")
+    return f"import sys; sys.path.insert(0, {str(site)!r})\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="symlinks need a privilege on Windows")
+def test_an_environment_with_only_torch(tmp_path):
+    start = environment(tmp_path, "torch")
+    run(start + "import importlib.util as u; assert not u.find_spec('lhotse') and not u.find_spec('yaml')", "-IS")
     run(start + USE_LOSSES, "-IS")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="symlinks need a privilege on Windows")
+def test_an_environment_for_the_scorer_alone(tmp_path):
+    site, folder = tmp_path / "site", tmp_path / "files"
+    site.mkdir()
+    folder.mkdir()
+    start = environment(site, "numpy", "rapidfuzz")
+    run(start + "import importlib.util as u; assert not u.find_spec('torch') and not u.find_spec('jiwer')", "-IS")
+    run(start + SCORE.format(folder=str(folder)), "-IS")
+    run(start + LOSSES_WITHOUT_TORCH, "-IS")
+
+
+def test_torch_is_an_extra():
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    (base,) = re.findall(r"^dependencies = \[(.*)\]$", text, re.M)
+    assert sorted(re.findall(r'"([\w-]+)', base)) == ["numpy", "rapidfuzz"]
+    assert re.search(r'^losses = \["torch>=', text, re.M)

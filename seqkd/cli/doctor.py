@@ -14,9 +14,8 @@ from seqkd import __version__
 
 # distribution, import name, what needs it, how to get it
 LIBRARIES = [
-    ("torch", "torch", "the losses", "pip install torch"),
+    ("torch", "torch", "the losses", "pip install 'seqkd[losses]'"),
     ("numpy", "numpy", "scoring", "pip install numpy"),
-    ("jiwer", "jiwer", "scoring", "pip install jiwer"),
     ("rapidfuzz", "rapidfuzz", "scoring", "pip install rapidfuzz"),
     ("torchaudio", "torchaudio", "features", "pip install 'seqkd[recipes]'"),
     ("lightning", "lightning", "training", "pip install 'seqkd[recipes]'"),
@@ -53,7 +52,7 @@ PROGRAMS = [
 
 
 def main(argv: list[str]) -> int:
-    """Entry point; status 1 when something that the losses or the scorer need is missing."""
+    """Entry point; status 1 when something that the scorer needs is missing."""
     argparse.ArgumentParser(prog="seqkd doctor", description="Print versions, devices and what is missing.").parse_args(
         argv
     )
@@ -65,7 +64,7 @@ def main(argv: list[str]) -> int:
         if importlib.util.find_spec(module):
             print(f"  {distribution:<22}{importlib.metadata.version(distribution)}")
         else:
-            missing_base |= distribution in ("torch", "numpy", "jiwer", "rapidfuzz")
+            missing_base |= distribution in ("numpy", "rapidfuzz")
             print(f"  {distribution:<22}MISSING: {purpose} needs it; {remedy}")
     print("\nprograms")
     for program, purpose in PROGRAMS:

@@ -68,6 +68,15 @@ in two points: reduction "mean" averages over valid positions and "none" gives (
 which leaves 1 − ``kd_weight`` for the hard term.
 """
 
+try:
+    import torch  # noqa: F401
+except ModuleNotFoundError as missing:
+    if missing.name != "torch":
+        raise
+    raise ModuleNotFoundError(
+        "seqkd.losses needs torch, which is not installed: pip install 'seqkd[losses]'", name="torch"
+    ) from None
+
 from seqkd.ctc import ctc_loss
 from seqkd.ctc.frames import frame_mask
 from seqkd.losses.aligned_smoothing import AlignedSmoothing

@@ -84,7 +84,7 @@ def test_doctor_says_how_to_get_what_is_missing(
     import importlib.util
 
     find = importlib.util.find_spec
-    for missing, status in (("lhotse", 0), ("jiwer", 1)):
+    for missing, status in (("lhotse", 0), ("rapidfuzz", 1)):
         monkeypatch.setattr(
             importlib.util, "find_spec", lambda name, missing=missing: None if name == missing else find(name)
         )
