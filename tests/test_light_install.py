@@ -94,7 +94,7 @@ def link(distribution: metadata.Distribution, site: Path) -> None:
 SCORE = """
 import pathlib, seqkd.cli.main as cli
 folder = pathlib.Path({folder!r})
-(folder / "ref.trn").write_text("It\u2019s twenty-one { uh / um } (s-1)\\n(s-2)\\n", "utf-8")
+(folder / "ref.trn").write_text("It\u2019s twenty-one {{ uh / um }} (s-1)\\n(s-2)\\n", "utf-8")
 (folder / "hyp.trn").write_text("it is 21 um (s-1)\\nx;tag (s-2)\\n", "utf-8")
 outputs = ["--json", str(folder / "s.json"), "--html", str(folder / "s.html"), "--align", str(folder / "a.txt")]
 given = ["--ref", str(folder / "ref.trn"), "--hyp", f"x={{folder / 'hyp.trn'}}", "--normalize", "english-numbers"]

@@ -1,0 +1,110 @@
+"""What Kaldi's scoring leaves behind: ``wer_<weight>_<penalty>`` files for every hypothesis, and the best of them.
+
+``python -m seqkd.scoring.kaldi <data-dir> <decode-dir>`` scores ``<decode-dir>/scoring_kaldi/penalty_<p>/<w>.txt``,
+which Kaldi's own scripts or ours in local/score.sh make of lattices, against ``<data-dir>/text``, and writes::
+
+    <decode-dir>/wer_<w>_<p>                  one %WER line, one %SER line, as compute-wer prints them
+    <decode-dir>/scoring_kaldi/best_wer       the best of these lines and the file that it is from
+
+The best is chosen on the set that is scored, as Kaldi's scripts do: choose weight and penalty on a development set.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from seqkd import files
+from seqkd.errors import DataError, SeqkdError
+from seqkd.scoring.formats import Reading, read_text
+from seqkd.scoring.normalize import Normalizer
+from seqkd.scoring.wer import Utterances, count
+from seqkd.scoring.words import FEWEST, Costs, parse_costs
+
+_PLACE = re.compile(r"penalty_(?P<penalty>[^/]+)/(?P<weight>\d+)\.txt")
+
+
+def wer_lines(utterances: Utterances) -> str:
+    """Kaldi's two lines, such as ``%WER 5.00 [ 1 / 20, 0 ins, 1 del, 0 sub ]``, of one system."""
+    words = utterances.words
+    errors, length, wrong = int(words.errors.sum()), int(words.length.sum()), int((words.errors > 0).sum())
+    if not length:
+        raise DataError("The references hold no words, so there is no error rate.")
+    sentences = len(utterances.ids)
+    return (
+        f"%WER {100 * errors / length:.2f} [ {errors} / {length}, {int(words.insertions.sum())} ins, "
+        f"{int(words.deletions.sum())} del, {int(words.substitutions.sum())} sub ]\n"
+        f"%SER {100 * wrong / sentences:.2f} [ {wrong} / {sentences} ]\n"
+    )
+
+
+def score_kaldi(
+    data: Path | str, decode: Path | str, *, costs: Costs = FEWEST, normalize: str = "", missing: str = "all"
+) -> tuple[str, Path]:
+    """Score every hypothesis of a decode directory.
+
+    Args:
+        data: holds ``text``.
+        decode: holds ``scoring_kaldi/penalty_<p>/<w>.txt``.
+        costs: of the alignment.
+        normalize: steps of `seqkd.scoring.normalize`.
+        missing: see `seqkd.scoring.count`; Kaldi's own scripts leave utterances without a hypothesis out, as ``present``
+            does, and say nothing.
+
+    Returns:
+        The best %WER line, and the hypotheses that it is of.
+
+    Raises:
+        DataError: there are no hypotheses, or one does not fit the references.
+    """
+    decode, best = Path(decode), None
+    references = read_text(Path(data) / "text", Reading(strict=False))
+    normalizer = Normalizer(normalize) if normalize else None
+    for path in sorted((decode / "scoring_kaldi").glob("penalty_*/*.txt")):
+        found = _PLACE.fullmatch(path.relative_to(decode / "scoring_kaldi").as_posix())
+        if not found:
+            continue
+        try:
+            hypotheses = read_text(path, Reading(strict=False))
+            utterances = count(
+                references, hypotheses, missing=missing, costs=costs, normalizer=normalizer, characters=False
+            )
+            lines = wer_lines(utterances)
+        except DataError as fault:
+            raise fault if str(fault).startswith(str(path)) else DataError(f"{path}: {fault}") from None
+        out = decode / f"wer_{found['weight']}_{found['penalty']}"
+        files.write_text(out, lines)
+        entry = int(utterances.words.errors.sum()), int(found["weight"]), lines.splitlines()[0], out, path
+        if best is None or entry[:2] < best[:2]:
+            best = entry
+    if best is None:
+        raise DataError(f"{decode}/scoring_kaldi holds no penalty_<p>/<w>.txt to score.")
+    line = f"{best[2]} {best[3]}"
+    files.write_text(decode / "scoring_kaldi" / "best_wer", line + "\n")
+    return line, best[4]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the best hypotheses' path; the lines are in the files."""
+    if len(arguments) < 2:
+        print(__doc__, file=sys.stderr)
+        return 2
+    data, decode, *more = arguments
+    try:
+        given = dict(zip(more[::2], more[1::2], strict=True))
+        costs = parse_costs(given["--costs"]) if "," in given.get("--costs", "") else FEWEST
+        line, path = score_kaldi(
+            data, decode, costs=costs, normalize=given.get("--normalize", ""), missing=given.get("--missing", "all")
+        )
+    except (SeqkdError, ValueError) as fault:
+        print(f"seqkd.scoring.kaldi: {fault}", file=sys.stderr)
+        return 1
+    print(line, file=sys.stderr)
+    print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
