@@ -50,8 +50,8 @@ def score_kaldi(
         decode: holds ``scoring_kaldi/penalty_<p>/<w>.txt``.
         costs: of the alignment.
         normalize: steps of `seqkd.scoring.normalize`.
-        missing: see `seqkd.scoring.count`; Kaldi's own scripts leave utterances without a hypothesis out, as ``present``
-            does, and say nothing.
+        missing: see `seqkd.scoring.count`; Kaldi's own scripts leave utterances without a hypothesis out, as
+            ``present`` does, and say nothing.
 
     Returns:
         The best %WER line, and the hypotheses that it is of.

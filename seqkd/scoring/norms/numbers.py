@@ -123,11 +123,16 @@ def _cardinal(tokens: list[_Token], at: int) -> tuple[int, int, str]:
         else:
             break
         at += 1
-        if tokens[at - 1].trail:
+        if tokens[at - 1].trail and not (group is None and tokens[at - 1].trail == "," and _begins(tokens, at)):
             break
     if at == begin or (group is None and not total):
         return 0, 0, kind
     return total + (group or 0), at - begin, kind
+
+
+def _begins(tokens: list[_Token], at: int) -> bool:
+    """Whether a number goes on here, as after the comma of one million, two hundred thousand."""
+    return at < len(tokens) and (tokens[at].word in _ONES or tokens[at].word in _TENS or tokens[at].word in _ORDINALS)
 
 
 def _goes_on(tokens: list[_Token], at: int) -> bool:

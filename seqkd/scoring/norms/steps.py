@@ -75,7 +75,7 @@ def contractions(text: str) -> str:
 def no_punctuation(text: str) -> str:
     """Without characters of the Unicode categories P*, where they are no part of a number.
 
-    An apostrophe vanishes; what else stands between letters or digits becomes a space (``twenty-one``, ``and/or``).
+    Apostrophes and points vanish; what else stands between letters or digits becomes a space (``twenty-one``).
     Kept are a point, comma, colon or slash between digits (``3.5``, ``10:30``; not the comma before three digits),
     ``%`` after a digit and ``-`` before one at the beginning of a word.
     """
@@ -95,7 +95,7 @@ def no_punctuation(text: str) -> str:
             character in "-−" and after.isdigit() and (not before or before.isspace())
         ):
             done.append("-" if character in "-−" else character)
-        elif character != "'" and before.isalnum() and after.isalnum():
+        elif character not in "'." and before.isalnum() and after.isalnum():
             done.append(" ")
     return "".join(done)
 
