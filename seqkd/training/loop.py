@@ -18,7 +18,7 @@ from lightning.fabric.plugins.environments import (
     SLURMEnvironment,
     TorchElasticEnvironment,
 )
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig
 
@@ -50,7 +50,6 @@ def fit(
         save_top_k=settings.average,
         save_weights_only=True,
     )
-    patient = [EarlyStopping(work.monitor.key, patience=settings.patience)] if settings.patience else []
     quiet_lightning()
     trainer = lightning.Trainer(
         accelerator="gpu" if cfg.ngpu else "cpu",
@@ -66,7 +65,7 @@ def fit(
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
         logger=TensorBoardLogger(directory, name=None, version="tensorboard"),
-        callbacks=[*callbacks, *patient, best, ResumePoint(checkpoints), *progress(directory, work.monitor)],
+        callbacks=[*callbacks, best, ResumePoint(checkpoints), *progress(directory, work.monitor)],
         enable_progress_bar=sys.stderr.isatty(),
         enable_model_summary=False,
         log_every_n_steps=settings.validate_every,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import lightning
@@ -126,6 +126,24 @@ class Distillation(lightning.LightningModule):
         if self.past is not None:
             found["prior_step"] = self.past.refreshed
         self.add_row(**found)
+        self.stop_if_done()
+
+    @property
+    def looks(self) -> list[float]:
+        """What the monitor was at each validation. Schedules and patience follow from it, so that a resumed run goes on
+        as it would have.
+        """
+        return [row[self.work.monitor.key] for row in self.history]
+
+    def stop_if_done(self) -> None:
+        """End training when dev has seen no progress for ``patience`` looks."""
+        looks, patience = self.looks, self.settings.patience
+        if patience and looks and len(looks) - 1 - looks.index(min(looks)) >= patience:
+            self.trainer.should_stop = True
+
+    def on_train_start(self) -> None:
+        """A run that was killed when it had just ended has nothing left to do."""
+        self.stop_if_done()
 
     @torch.no_grad()
     def measure(self, batches: Iterable[Any]) -> float:
@@ -172,14 +190,9 @@ class Distillation(lightning.LightningModule):
             ]
             optimizer = torch.optim.AdamW(groups, lr=s.lr, betas=(0.9, 0.98), fused=self.device.type == "cuda")
 
-        if s.schedule == "plateau":
-            halved = torch.optim.lr_scheduler.ReduceLROnPlateau(
-                optimizer, factor=0.5, patience=1, min_lr=s.final_lr * s.lr
-            )
-            every = {"interval": "step", "frequency": s.validate_every, "monitor": self.work.monitor.key}
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": halved, **every}}
-
         def scale(step: int) -> float:
+            if s.schedule == "plateau":
+                return max(s.final_lr, 0.5 ** halvings(self.looks))
             if step < s.warmup:
                 return (step + 1) / s.warmup
             progress = min(1.0, (step - s.warmup) / max(1, s.updates - s.warmup))
@@ -208,3 +221,22 @@ def fit_to(model: torch.nn.Module, state: dict[str, Tensor]) -> None:
     """Let a network whose layers shrink while it is trained take the sizes that a state of it has."""
     if hasattr(model, "fit_to"):
         model.fit_to(state)
+
+
+def halvings(looks: Sequence[float], patience: int = 1, progress: float = 1e-4) -> int:
+    """How often the rate has been halved: each time more than ``patience`` looks in a row found no progress.
+
+    Args:
+        looks: what dev was measured by at each validation, the lower the better.
+        patience: looks that are waited.
+        progress: share of the best value so far by which a look must be better to count.
+
+    As `torch.optim.lr_scheduler.ReduceLROnPlateau`, which Lightning cannot resume between two validations.
+    """
+    best, waited, found = math.inf, 0, 0
+    for look in looks:
+        better = look < best * (1 - progress)
+        best, waited = (look, 0) if better else (best, waited + 1)
+        if waited > patience:
+            waited, found = 0, found + 1
+    return found

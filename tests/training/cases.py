@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from seqkd.losses import Features, Labels, Outputs, Term
-from tests import pairs_corpus, runs
+from tests import clip_corpus, pairs_corpus, runs
 from tests.shots import songs
 
 
@@ -52,7 +52,7 @@ AGREE = [f"+system.objective.agree.{option}" for option in ("_target_=seqkd.loss
 
 @dataclass(frozen=True)
 class Kind:
-    """A task's tiny runs: `tests.runs`, `tests.pairs_corpus` or `tests.shots.songs`."""
+    """A task's tiny runs: `tests.runs`, `tests.pairs_corpus`, `tests.shots.songs` or `tests.clip_corpus`."""
 
     arguments: Callable[..., list[str]]
     settings: Callable[..., DictConfig]
@@ -78,6 +78,7 @@ def with_units(exp: Path, data: Path, overrides: list[str]) -> None:
 ASR = Kind(runs.arguments, runs.settings, with_book)
 TRANSLATION = Kind(pairs_corpus.arguments, pairs_corpus.settings, with_units)
 SHOTS = Kind(songs.arguments, songs.settings, lambda *_: None)
+CLIPS = Kind(clip_corpus.arguments, clip_corpus.settings, lambda *_: None)
 
 
 @dataclass(frozen=True)

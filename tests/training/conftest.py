@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.training.cases import ASR, SHOTS, TRANSLATION, Kind, Place
+from tests.training.cases import ASR, CLIPS, SHOTS, TRANSLATION, Kind, Place
 
 
 @pytest.fixture
@@ -14,7 +14,12 @@ def place_of(request: pytest.FixtureRequest) -> Callable[[Kind], Place]:
     """What gives, of a kind of task, the `Place` of its data and teachers."""
 
     def place(kind: Kind) -> Place:
-        made = {ASR: ("tones", "tone_exp"), TRANSLATION: ("pairs_data", None), SHOTS: ("songs_data", "shots_exp")}
+        made = {
+            ASR: ("tones", "tone_exp"),
+            TRANSLATION: ("pairs_data", None),
+            SHOTS: ("songs_data", "shots_exp"),
+            CLIPS: ("clips_data", "clips_exp"),
+        }
         data, begun = made[kind]
         return Place(request.getfixturevalue(data), begun and request.getfixturevalue(begun))
 

@@ -14,10 +14,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.training.cases import AGREE, ASR, GROWN, SHOTS, TRANSLATION, Kind, Place
+from tests.training.cases import AGREE, ASR, CLIPS, GROWN, SHOTS, TRANSLATION, Kind, Place
 
 # A phase of the system that the settings name. Of speech and translation, whose processes make batches of their own,
-# the batches are those below, shared unevenly; songs' are the same for any number of processes.
+# the batches are those below, shared unevenly; those of songs and clips are the same for any number of processes.
 WORKER = textwrap.dedent(
     """
     import json, os, sys
@@ -45,6 +45,8 @@ WORKER = textwrap.dedent(
         data, home = ShotData(cfg), Path(cfg.exp) / "teacher" / "seed0"
         soft = read_targets(home / "targets", teacher=directory_hash(home / "model"), songs=data.train)
         work = SongWork(data, data.fresh_model(), soft, seed=0)
+    elif kind is cases.CLIPS:
+        work = study.task.workload(study)
     else:
         work = study.task.workload(study)
         speech = kind is cases.ASR
@@ -88,8 +90,10 @@ CASES = {
     "ASR": ["system=cons_kd_unlabelled", *STEPS, *QUIET, *GROWN],
     "TRANSLATION": ["system=adaptive", "system.passes=2", *STEPS, QUIET[0], *AGREE],
     "SHOTS": ["system=student_kd", "training.updates=6", "training.validate_every=2", "model.dropout=0"],
+    # Batches of 7 clips of different lengths: 4 and 3, whose batch normalisation is that of all.
+    "CLIPS": ["system=kd_cd", *STEPS, "student.training.batch=7", "student.model.dropout=0"],
 }
-KINDS = {"ASR": ASR, "TRANSLATION": TRANSLATION, "SHOTS": SHOTS}
+KINDS = {"ASR": ASR, "TRANSLATION": TRANSLATION, "SHOTS": SHOTS, "CLIPS": CLIPS}
 
 
 def outcome(name: str, place: Place, exp: Path, world: int) -> tuple[dict[str, torch.Tensor], list]:

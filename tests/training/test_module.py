@@ -45,6 +45,7 @@ from seqkd.tasks.translation.work import TextTeacher as TextTeacher
 from seqkd.tasks.translation.work import TextTraining, TextWork
 from seqkd.teachers import CheckpointTeacher
 from seqkd.training.checkpoints import average_weights, newest_resume_point, resume_points
+from seqkd.training.module import Distillation, halvings
 from seqkd.training.self_knowledge import SelfKnowledge
 from seqkd.translation.batches import IGNORE, TextBatch, bounded, encode_pairs, training_text
 from seqkd.translation.pairs import read_pairs
@@ -501,3 +502,29 @@ def test_a_window_is_of_seconds_at_every_frame_rate(shot_data: ShotData, seconds
         for _, *shares in batches:
             assert sum(len(share.frames) for share in shares) == shot_data.training.batch
             assert all(share.frames.shape[1] * seconds == share.classes.shape[1] * seconds == 24 for share in shares)
+
+
+def test_the_rate_on_a_plateau_is_torchs() -> None:
+    """What follows from the history is what the scheduler would do, look by look."""
+    rng = torch.Generator().manual_seed(0)
+    looks = (torch.rand(60, generator=rng) * torch.linspace(1, 0.3, 60)).tolist()
+    looks[20:26] = [looks[19] * (1 - 2e-5 * n) for n in range(6)]  # too little to count as progress
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=1)
+    assert halvings([]) == 0
+    for count, look in enumerate(looks, 1):
+        schedule.step(look)
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(max(0.5 ** halvings(looks[:count]), 1e-8))
+    assert 10 < halvings(looks) < 30
+
+
+@pytest.mark.parametrize(
+    ("looks", "patience", "stops"),
+    [([], 2, False), ([3, 2, 2], 2, False), ([3, 2, 2, 2.5], 2, True), ([3, 2, 2, 1], 2, False), ([3, 4, 5], 0, False)],
+)
+def test_patience_is_of_looks_without_progress(looks: list[float], patience: int, stops: bool) -> None:
+    """Whether they were of this process or of one that was killed then."""
+    trainer = SimpleNamespace(should_stop=False)
+    module = SimpleNamespace(looks=looks, settings=SimpleNamespace(patience=patience), trainer=trainer)
+    Distillation.stop_if_done(module)
+    assert trainer.should_stop == stops

@@ -18,7 +18,7 @@ from seqkd.tasks import task_of
 from seqkd.training.checkpoints import newest_resume_point, resume_points
 from seqkd.training.run import train
 from tests.runs import start_training, train_here
-from tests.training.cases import AGREE, ASR, GROWN, SHOTS, TRANSLATION, Kind, Place
+from tests.training.cases import AGREE, ASR, CLIPS, GROWN, SHOTS, TRANSLATION, Kind, Place
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,18 @@ CASES = {
         SHOTS,
         ["system=dil", "training.updates=60", "training.validate_every=5", "interaction.patience=3"],
         [("phases/round0/student", 10), ("phases/round1/assistant_2s", 30)],  # and while the student teaches back
+    ),
+    "clips, two views beside a live teacher": Case(CLIPS, ["system=ccd", *student(96)], [(".", 12), (".", 48)]),
+    "clips, mixed, until patience ends": Case(
+        CLIPS,
+        # A rate so small that dev stays as it is: it is halved, and then patience ends, after 7 looks.
+        ["system=pipeline_kd", *student(128), *(f"student.training.{one}" for one in ("lr=1e-5", "final_lr=0"))],
+        [(".", 16), (".", 40)],
+    ),
+    "clips, in folds": Case(
+        CLIPS,
+        ["system=student", "folds=4", "sets.test=[train]", *student(16)],
+        [("phases/fold1", 4)],
     ),
 }
 
@@ -107,6 +119,11 @@ def test_kill_and_resume_is_bit_for_bit(name: str, place_of: Callable[[Kind], Pl
     assert also_said == said
     assert not any("objective" in key or "adaptor" in key for key in tensors)
     assert not (run / "checkpoints").exists() and not (run / "phases").exists()
+    if "patience" in name:
+        history, summary = said
+        assert summary["steps"] == 56 and [row["lr"] for row in history["rows"]] == pytest.approx(
+            [1e-5, 1e-5, 1e-5, 5e-6, 5e-6, 2.5e-6, 2.5e-6]
+        )
 
 
 def assert_resume_point_is_complete(checkpoints: Path, *, adaptor: bool, past: bool) -> None:

@@ -12,10 +12,11 @@ from seqkd.errors import ConfigError
 from seqkd.layout import plain
 from seqkd.settings import build
 from seqkd.tasks.asr.work import SpeechTraining
+from seqkd.tasks.classification.settings import ClipTraining
 from seqkd.tasks.shots.work import SongTraining
 from seqkd.tasks.translation.work import TextTraining
 from seqkd.training.settings import TrainingSettings
-from tests.training.cases import ASR, SHOTS, TRANSLATION, Kind
+from tests.training.cases import ASR, CLIPS, SHOTS, TRANSLATION, Kind
 
 # By setting: the least or greatest values that are taken, values that are not, and what is expected instead.
 RANGES: dict[str, tuple[list[Any], list[Any], str]] = {
@@ -31,16 +32,21 @@ RANGES: dict[str, tuple[list[Any], list[Any], str]] = {
     "gradient_clip": ([0], [-1.0], "at least 0"),
     "precision": (["bf16-mixed", "64-true"], ["32", "half"], "one of 32-true, 16-mixed, bf16-mixed, 64-true"),
     "optimizer": (["adamw", "rmsprop"], ["sgd"], "one of adamw, rmsprop"),
+    "schedule": (["cosine"], ["linear"], "one of cosine, plateau"),
+    "stop": ([1e-9, 1], [0, -0.5, 1.1], "more than 0"),
+    "patience": ([0], [-1], "at least 0"),
 }
 OWN = {
     SpeechTraining: {"max_duration": ([0.1], [0, -1.0], "more than 0")},
     TextTraining: {"max_tokens": ([1], [0, -1], "more than 0"), "max_length": ([1], [0], "at least 1")},
+    ClipTraining: {"batch": ([1], [0], "at least 1")},
     SongTraining: {"batch": ([1], [0], "at least 1"), "window": ([1], [0, -2], "at least 1")},
 }
 KINDS: dict[type[TrainingSettings], tuple[Kind, str]] = {
     SpeechTraining: (ASR, "student.training"),
     TextTraining: (TRANSLATION, "student.training"),
     SongTraining: (SHOTS, "training"),
+    ClipTraining: (CLIPS, "student.training"),
 }
 CASES = [pytest.param(kind, name, id=f"{kind.__name__}.{name}") for kind in OWN for name in [*RANGES, *OWN[kind]]]
 

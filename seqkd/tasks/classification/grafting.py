@@ -93,6 +93,9 @@ def prepared(study: Study) -> tuple[ClipWork, Classifier]:
     torch.manual_seed(study.seed)
     student = build(GraftedClassifier, {**settings, "copied": copied}, "student.model", *sizes)
     work.model = student.copy_front(teacher)
+    if student.state_dict().keys() != work.architecture.build().state_dict().keys():  # convolutions as shortcuts
+        network = {"_target_": "seqkd.models.grafting.as_grafted", "copied": copied}
+        work.architecture = replace(work.architecture, network=network)
     return work, teacher
 
 
