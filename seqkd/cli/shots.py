@@ -35,6 +35,7 @@ def main(argv: list[str]) -> int:
     rate = parse_rate(args.fps)
     settings = CutSettings(
         rate=rate,
+        pace=None if args.pace is None else number("--pace", args.pace, float),
         snap=args.snap,
         min_shot=number("--min-shot", args.min_shot, float),
         start=rate.parse(args.start_tc),
@@ -79,6 +80,7 @@ def parser() -> argparse.ArgumentParser:
     add("--fps", default="25", metavar="RATE", help="24, 25, 29.97 (drop-frame, or 29.97ndf), ... (default: 25)")
     add("--snap", default="beat", metavar="GRID", help="cut on every beat, downbeat or frame (default: beat)")
     add("--min-shot", default="0.5", metavar="S", help="seconds that every shot lasts, at least (default: 0.5)")
+    add("--pace", metavar="S", help="seconds that shots last on average (default: as the model expects)")
     add("--start-tc", default="00:00:00:00", metavar="TC", help="timecode of the first frame (default: 00:00:00:00)")
     add("--drafts", default="1", metavar="N", help="how many cuts: the model's best, then others drawn (default: 1)")
     add("--seed", default="0", metavar="N", help="of the drawn drafts (default: 0)")
@@ -240,6 +242,7 @@ def summary(drafts: list[Timeline], settings: CutSettings) -> str:
         lines.append("  no beats were found: cuts are on the nearest frames")
     elif settings.snap == "downbeat" and not any(first.marked(DOWNBEAT)):
         lines.append("  no bars were found: cuts are on beats")
+    lines += [f"  {note}" for note in dict.fromkeys(draft.note for draft in drafts if draft.note)]
     if max(counts) > EDL_EVENTS:
         lines.append(f"  more than {EDL_EVENTS} shots: older systems read no more of an EDL")
     return "\n".join(lines)

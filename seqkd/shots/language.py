@@ -37,14 +37,19 @@ class FilmLanguage:
         transition: (C, C) P(s_t | s_{t−1}), a row a previous shot.
         prior: (C,) P(s), the share of each shot over all frames.
         counts: (C, C) how often each pair of frames was seen, or None where no counts were kept.
+        stay: what the odds of staying are multiplied by beside a classifier's posteriors, which hold part of why shots
+            stay; see `seqkd.shots.coupling.stay_factor`. 1 where it was never fitted.
     """
 
     initial: np.ndarray
     transition: np.ndarray
     prior: np.ndarray
     counts: np.ndarray | None = None
+    stay: float = 1.0
 
     def __post_init__(self) -> None:
+        if not 0 < self.stay < np.inf:
+            raise DataError(f"The film language's factor of staying is {self.stay}; expected a number above 0.")
         for name, dimensions in (("initial", 1), ("transition", 2), ("prior", 1)):
             table = np.asarray(getattr(self, name), float)
             if table.shape != (len(self.prior),) * dimensions or not len(table):
@@ -161,7 +166,8 @@ class FilmLanguage:
         """Write as JSON, atomically."""
         names = ("initial", "transition", "prior", "counts")
         tables = {name: getattr(self, name) for name in names}
-        files.write_json(path, {name: None if table is None else table.tolist() for name, table in tables.items()})
+        written = {name: None if table is None else table.tolist() for name, table in tables.items()}
+        files.write_json(path, written | ({} if self.stay == 1 else {"stay": self.stay}))
 
     @classmethod
     def load(cls, path: Path | str) -> FilmLanguage:
@@ -176,7 +182,7 @@ class FilmLanguage:
         try:
             found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             tables = (np.asarray(found[name], float) for name in ("initial", "transition", "prior"))
-            return cls(*tables, counts=found.get("counts"))
+            return cls(*tables, counts=found.get("counts"), stay=float(found.get("stay", 1.0)))
         except (ValueError, KeyError, TypeError, AttributeError, DataError) as error:
             reason = " ".join(str(error).split())
             raise DataError(f"{path} is not a film language ({reason}); train the model again.") from error

@@ -394,3 +394,19 @@ def test_help_answers_at_once(capsys: pytest.CaptureFixture[str]) -> None:
         shots.main(["--help"])
     assert left.value.code == 0
     assert "seqkd shots song.wav -o cut.otio" in capsys.readouterr().out
+
+
+def test_a_pace(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As many shots as asked for; a cut of one says why, on the terminal, in JSON and on the storyboard."""
+    assert run("song.wav", "-o", "cut.json", "--pace", "2", "--drafts", "2") == 0
+    for draft in json.loads(Path("cut.json").read_text())["drafts"]:
+        assert len(draft["shots"]) == 6
+        assert "note" not in draft
+    capsys.readouterr()
+    assert run("song.wav", "-o", "one.json", "-o", "one.html", "--pace", "12") == 0
+    says = "One shot: --pace 12 s asks for no more in 12.3 s."
+    assert f"  {says}" in capsys.readouterr().out
+    assert says in json.loads(Path("one.json").read_text())["drafts"][0]["note"]
+    assert says in Path("one.html").read_text()
+    assert run("song.wav", "-o", "cut.json", "--pace", "0.2") == 1
+    assert "--pace 0.2 is no mean length of shots; expected seconds, 1 or more." in capsys.readouterr().err

@@ -72,7 +72,9 @@ def as_data(drafts: Sequence[Timeline], folder: Path | None = None) -> dict[str,
         "beats": [marker.frame for marker in cut.marked(BEAT, DOWNBEAT)],
         "downbeats": [marker.frame for marker in cut.marked(DOWNBEAT)],
         "drafts": [
-            {"draft": draft.draft, "shots": [_shot(draft, clip) for clip in draft.clips]} for draft in drafts
+            {"draft": draft.draft, "shots": [_shot(draft, clip) for clip in draft.clips]}
+            | ({"note": draft.note} if draft.note else {})
+            for draft in drafts
         ],
     }  # fmt: skip
 

@@ -78,6 +78,7 @@ class Timeline:
         clips: Shots, the first beginning at 0, each where the one before it ends, the last ending at ``frames``.
         markers: In order of time.
         tempo: Beats a minute, 0 where nothing beats.
+        note: A sentence for the editor on what is unusual about the draft, such as why it has one shot only.
     """
 
     song: str
@@ -90,6 +91,7 @@ class Timeline:
     clips: tuple[Clip, ...]
     markers: tuple[Marker, ...] = ()
     tempo: float = 0.0
+    note: str = ""
 
     def __post_init__(self) -> None:
         due = 0

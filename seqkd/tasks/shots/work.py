@@ -6,7 +6,7 @@ Letters: P passes, B songs, T frames, F features, C shot classes.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from seqkd.errors import ConfigError
 from seqkd.layout import plain
 from seqkd.losses import Labels, Outputs
 from seqkd.settings import build
+from seqkd.shots.coupling import stay_factor
 from seqkd.shots.language import FilmLanguage
 from seqkd.shots.lessons import Lesson, SongSet, draw, lessons, load_songs
 from seqkd.shots.listening.features import SongFeatureSettings
@@ -95,7 +96,7 @@ class SongWork:
     ) -> None:
         self.shot_model, self.model, self.settings, self.seed = model, model.network, data.training, seed
         self.known = lessons(data.train, model.seconds, soft)
-        self.dev_songs = lessons(data.dev, model.seconds)
+        self.dev_set, self.dev_songs = data.dev, lessons(data.dev, model.seconds)
         self.window = max(1, self.settings.window // model.seconds)
         self.sources = {} if soft is None else {"teacher": teacher_outputs}
         torch.set_num_threads(self.settings.threads)
@@ -139,8 +140,12 @@ class SongWork:
         return {"dev_error": (wrong, len(batch.classes)), "dev_nll": (nll, len(batch.classes))}
 
     def save(self, directory: Path) -> None:
-        """Write the model directory."""
-        save_shot_model(directory, self.shot_model)
+        """Write the model directory; its film language learns from the dev songs how far music explains staying."""
+        language = self.shot_model.language
+        model, dev = self.shot_model, self.dev_set
+        posteriors = [model.posteriors(frames) for frames in dev.frames.values()]
+        stay = stay_factor(posteriors, list(dev.classes.values()), language.transition)
+        save_shot_model(directory, replace(model, language=replace(language, stay=stay)))
 
     def summary(self) -> dict[str, Any]:
         """Songs."""

@@ -1,4 +1,4 @@
-"""Drafts: the best sequence and true draws, of all sequences whose shots last long enough; on frames, to the end."""
+"""Drafts: as many shots as expected or asked for, and long enough ones; on frames, to the end."""
 
 from __future__ import annotations
 
@@ -16,82 +16,55 @@ from seqkd.shots.data import shots_of
 from seqkd.shots.editing.drafts import CutSettings, choose, make_drafts
 from seqkd.shots.editing.timecode import FrameRate, parse_rate
 from seqkd.shots.editing.timeline import BEAT, DOWNBEAT, SECTION, Clip, Timeline, frames_of
-from seqkd.shots.language import FilmLanguage
 from seqkd.shots.listening.features import Track
 from tests.shots.editing.cuts import LANGUAGE, a_track, some_drafts
 
 RATE = parse_rate("25")
 
 
-def a_language(rng: np.random.Generator, classes: int) -> FilmLanguage:
-    initial, prior = rng.dirichlet(np.ones(classes), 2)
-    return FilmLanguage(initial, rng.dirichlet(np.ones(classes), classes), prior)
-
-
-def weights(scores: np.ndarray, language: FilmLanguage, least: int) -> dict[tuple[int, ...], float]:
-    """P(s) P(music | s) of every sequence whose runs last long enough, by listing them."""
-    frames, classes = scores.shape
-    found = {}
-    for sequence in itertools.product(range(classes), repeat=frames):
-        if min(len(list(run)) for _, run in itertools.groupby(sequence)) < least:
-            continue
-        weight = language.initial[sequence[0]] * np.exp(scores[0, sequence[0]])
-        for t in range(1, frames):
-            weight *= language.transition[sequence[t - 1], sequence[t]] * np.exp(scores[t, sequence[t]])
-        found[sequence] = float(weight)
-    return found
-
-
-@pytest.mark.parametrize("least", [1, 2, 3, 6])
-def test_the_best_sequence_is_that_of_all_long_enough(least: int) -> None:
-    rng = np.random.default_rng(least)
-    for _ in range(20):
-        language, scores = a_language(rng, 3), rng.normal(size=(6, 3))
-        listed = weights(scores, language, least)
-        assert tuple(choose(scores, language, 0, least=least)) == max(listed, key=listed.__getitem__)
-
-
-@pytest.mark.parametrize("least", [1, 2, 3])
-def test_draws_have_the_probabilities_of_the_model(least: int) -> None:
-    rng = np.random.default_rng(7)
-    language, scores = a_language(rng, 3), rng.normal(size=(5, 3))
-    listed = weights(scores, language, least)
-    draws = 1500
-    counts = dict.fromkeys(listed, 0)
-    for number in range(1, draws + 1):
-        counts[tuple(choose(scores, language, number, seed=3, least=least))] += 1  # KeyError: a shot too short
-    total = sum(listed.values())
-    expected = np.array([weight / total * draws for weight in listed.values()])
-    found = np.array(list(counts.values()), float)
-    # Pearson's statistic over sequences that are drawn often enough, the others as one; 5 standard deviations of χ².
-    often = expected > 10
-    expected = np.r_[expected[often], expected[~often].sum()]
-    found = np.r_[found[often], found[~often].sum()]
-    keep = expected > 0
-    statistic = (((found - expected) ** 2)[keep] / expected[keep]).sum()
-    freedom = keep.sum() - 1
-    assert statistic < freedom + 5 * np.sqrt(2 * freedom)
-
-
-def test_a_least_length_that_the_language_forbids() -> None:
-    """A shot that never goes on for a second frame cannot last for two; one that was never seen is not drawn."""
-    one = FilmLanguage(np.array([0.5, 0.5]), np.array([[0.0, 1.0], [1.0, 0.0]]), np.array([0.5, 0.5]))
-    with pytest.raises(DataError, match=r"^No sequence of shots that are long enough has a probability"):
-        choose(np.zeros((6, 2)), one, 0, least=2)
-    two = FilmLanguage(
-        np.array([0.5, 0.5, 0]), np.array([[0.5, 0.5, 0], [0.0, 1.0, 0], [0, 0, 1]]), np.array([0.5, 0.5, 0])
-    )
-    scores = two.log_likelihood(np.full((9, 3), 1 / 3))
-    assert all(set(choose(scores, two, draft, least=3).tolist()) <= {0, 1} for draft in range(50))
-
-
 def test_a_long_least_length_of_a_long_song_is_soon_found() -> None:
     """Ten minutes a shot in two hours: in memory and time that do not grow with the length of a shot."""
-    scores = np.random.default_rng(0).normal(size=(7200, 8))
+    posteriors = np.random.default_rng(0).dirichlet(np.ones(8), 7200)
     for draft in (0, 1):
-        found = choose(scores, LANGUAGE, draft, least=600)
+        found = choose(posteriors, LANGUAGE, draft, least=600)
         runs = [len(list(run)) for _, run in itertools.groupby(found)]
         assert min(runs) >= 600
+
+
+@pytest.mark.parametrize("pace", [1.5, 3.5, 8.0])
+@pytest.mark.parametrize("snap", ["beat", "frame"])
+def test_a_pace_is_kept(pace: float, snap: str) -> None:
+    """Of every draft, to the nearest whole number of shots, whatever the model expects."""
+    track, posteriors = a_track(200.4)
+    for cut in make_drafts("a", Path("a"), track, posteriors, LANGUAGE, CutSettings(pace=pace, snap=snap, drafts=3)):
+        assert len(cut.clips) == round(200.4 / pace)
+        assert 200.4 / len(cut.clips) == pytest.approx(pace, rel=0.05)
+
+
+def test_drawn_drafts_differ_but_not_in_pace() -> None:
+    track, posteriors = a_track(200.4)
+    drafts = make_drafts("a", Path("a"), track, posteriors, LANGUAGE, CutSettings(drafts=4))
+    assert len({len(draft.clips) for draft in drafts}) == 1
+    shown = [choose(posteriors, LANGUAGE, number) for number in range(4)]
+    for left, right in itertools.combinations(shown, 2):
+        assert 0.5 < (left == right).mean() < 0.98
+
+
+def test_one_shot_has_a_reason() -> None:
+    track, posteriors = a_track(60.0)
+    steady = np.full((60, 8), 1e-4) + 0.9992 * np.eye(8)[2]
+    cases = [
+        (posteriors, {"min_shot": 40}, "One shot: with --min-shot 40 s no two fit into 60.0 s. Choose a shorter one."),
+        (posteriors, {"pace": 60}, "One shot: --pace 60 s asks for no more in 60.0 s. Choose a lower pace for more."),
+        (steady, {}, "One shot: the model gives MS 100 % on average, the most in 100 % of the seconds, and expects 1."),
+    ]
+    for rows, chosen, says in cases:
+        (cut,) = make_drafts("a", Path("a"), track, rows, LANGUAGE, CutSettings(**chosen))
+        assert len(cut.clips) == 1
+        assert cut.note.startswith(says)
+    (cut,) = make_drafts("a", Path("a"), track, steady, LANGUAGE, CutSettings(pace=4))
+    assert len(cut.clips) == 15
+    assert cut.note == ""
 
 
 def test_a_draft_does_not_depend_on_how_many_there_are() -> None:
@@ -154,7 +127,7 @@ def test_cuts_are_on_beats_near_to_where_the_model_has_them() -> None:
     beats = {marker.frame for marker in cut.marked(BEAT, DOWNBEAT)}
     wanted = [
         round(25 * shot.start)
-        for shot in shots_of(LANGUAGE.viterbi(LANGUAGE.log_likelihood(posteriors)))
+        for shot in shots_of(choose(posteriors, LANGUAGE, 0))
     ]  # fmt: skip
     assert cut.clips[0].start == 0
     for clip, frame in zip(cut.clips[1:], wanted[1:], strict=True):
@@ -173,12 +146,10 @@ def test_markers() -> None:
 def test_probabilities_are_those_of_the_seconds_of_the_shot() -> None:
     _, posteriors = a_track()
     (cut,) = some_drafts(RATE)
-    scores = LANGUAGE.log_likelihood(posteriors)
-    smooth = LANGUAGE.posterior(scores)
-    shots = shots_of(LANGUAGE.viterbi(scores))
+    shots = shots_of(choose(posteriors, LANGUAGE, 0))
     for clip, shot in zip(cut.clips, shots, strict=True):
         assert clip.kind == shot.kind
-        assert clip.probabilities == pytest.approx(smooth[int(shot.start) : int(shot.end)].mean(0), abs=1e-6)
+        assert clip.probabilities == pytest.approx(posteriors[int(shot.start) : int(shot.end)].mean(0), abs=1e-6)
     assert np.mean([clip.probability for clip in cut.clips]) > 0.5
 
 
@@ -196,6 +167,9 @@ def test_settings_that_cannot_be() -> None:
         ({"snap": "bar"}, "--snap 'bar' is not known; expected one of beat, downbeat, frame."),
         ({"min_shot": -1.0}, "--min-shot -1.0 is no length; expected seconds from 0 on."),
         ({"min_shot": float("nan")}, "--min-shot nan is no length; expected seconds from 0 on."),
+        ({"pace": 0.5}, "--pace 0.5 is no mean length of shots; expected seconds, 1 or more."),
+        ({"pace": float("nan")}, "--pace nan is no mean length of shots; expected seconds, 1 or more."),
+        ({"pace": 2, "min_shot": 3}, "--pace 2 s is below --min-shot 3 s; choose a shorter least length."),
         ({"drafts": 0}, "--drafts 0 leaves nothing to write; expected 1 or more."),
         ({"seed": -1}, "--seed -1 is negative; expected a whole number from 0 on."),
     ]:
