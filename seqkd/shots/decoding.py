@@ -4,7 +4,8 @@
 (T, C) float32; ``shots.csv`` is the same for people: ``id,start,end,type``. ``decode.json`` says what it was made from.
 
 How a sequence is made of probabilities is part of a system, as in the paper: assistants and students take the most
-probable shot of each second; a teacher takes the best sequence under the film language. The commonest shot stays the
+probable shot of each second, as a teacher that is a pool does; a teacher that is a product takes the best sequence
+under the film language. The commonest shot stays the
 same throughout; the film language alone is drawn from, once a seed.
 
 Legend: T seconds, C shot classes.
@@ -78,7 +79,7 @@ def reader(model: Path, system: str, seed: int) -> Callable[[str, Track], Decode
         case "bigram":
             language = FilmLanguage.load(model / "language.json")
             return lambda key, track: drawn(language, len(track.frames), seed=seed, song=key)
-        case "teacher" | "teacher_dil":
+        case _ if (model / "fusion.json").is_file():
             teacher = load_teacher(model)
             return lambda key, track: DecodedSong(teacher.decode(track), teacher.posteriors(track))
         case _:

@@ -9,7 +9,13 @@ The three likelihoods are the assistants' posteriors over the prior; P(s) is a s
 What a student learns from is o, the posterior of each shot under the bigram (forward–backward), tempered: p_T =
 softmax(log o / τ).
 
-Paper: deep interactive learning, ACM MM 2020, 10.1145/3394171.3413985. Chosen: o (the paper's fused probability is not
+Two fusions, by name. ``product`` is that formula. It takes what a network gives for a second given the whole song for
+the likelihood of that second alone, so that one piece of evidence counts once a second and once a rate, and multiplies
+the bigram on top: on songs it has not seen it is surer than it is right. ``pool`` (default of the recipes) is the
+log-linear pool of the three posteriors with weights fitted on dev songs (`seqkd.shots.pooling`), without a bigram a
+second; o is the pool, ŝ its most probable shot in each second.
+
+Paper: deep interactive learning, ACM MM 2020, 10.1145/3394171.3413985. Chosen: ``pool``; o of ``product`` (the paper's fused probability is not
 defined there), the smoothing of the counts towards independence, the number of codes, ``scale`` and ``prior_power``.
 
 Legend: T seconds, F features, C shot classes, K codes.
@@ -17,8 +23,8 @@ Legend: T seconds, F features, C shot classes, K codes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +34,7 @@ from seqkd.errors import DataError
 from seqkd.files import atomic_path, write_json
 from seqkd.shots.language import FilmLanguage
 from seqkd.shots.model import ShotModel, load_shot_model, save_shot_model
+from seqkd.shots.pooling import fit_pool, pooled
 from seqkd.shots.rates import RATES, averaged, repeated
 from seqkd.stages import again
 
@@ -158,6 +165,7 @@ class FusedTeacher:
             independent but for the codes; less makes up for what they have in common beyond that.
         prior_power: of the prior in likelihood ≈ posterior / prior. 1 is the paper's; see
             `FilmLanguage.log_likelihood` for when less is better.
+        pool: weights of the assistants in their log-linear pool; None where they are fused by the product.
     """
 
     assistants: tuple[ShotModel, ShotModel, ShotModel]
@@ -165,6 +173,7 @@ class FusedTeacher:
     language: FilmLanguage
     scale: float = 1.0
     prior_power: float = 1.0
+    pool: tuple[float, ...] | None = None
 
     def log_likelihood(self, frames: np.ndarray) -> np.ndarray:
         """(T, C) log P(X, Y, Z | s_t) of one-second frames (T, F), up to a constant a frame, times ``scale``."""
@@ -172,12 +181,21 @@ class FusedTeacher:
         return self.scale * (sum(heard) + self.co_occurrence.log_factor(frames))
 
     def posteriors(self, song: Track | np.ndarray) -> np.ndarray:
-        """(T, C) o: P(s_t | X, Y, Z) under the bigram, of a track or its frames (T, F); rows sum to 1."""
+        """(T, C) o: P(s_t | X, Y, Z), of a track or its frames (T, F); rows sum to 1."""
+        if self.pool is not None:
+            return pooled([model.posteriors(self._frames(song)) for model in self.assistants], self.pool)
         return self.language.posterior(self.log_likelihood(self._frames(song)))
 
     def decode(self, song: Track | np.ndarray) -> np.ndarray:
-        """(T,) ŝ = argmax P(X, Y, Z | s) P(s) of a track or its frames (T, F)."""
+        """(T,) ŝ of a track or its frames (T, F): of a product argmax P(X, Y, Z | s) P(s), of a pool argmax o."""
+        if self.pool is not None:
+            return self.posteriors(song).argmax(-1)
         return self.language.viterbi(self.log_likelihood(self._frames(song)))
+
+    def fitted(self, songs: Mapping[str, np.ndarray], classes: Mapping[str, np.ndarray]) -> FusedTeacher:
+        """The same assistants in a pool whose weights are fitted on songs (T, F) and their classes (T,), by song id."""
+        heard = [np.concatenate([model.posteriors(songs[key]) for key in songs]) for model in self.assistants]
+        return replace(self, pool=fit_pool(heard, np.concatenate([classes[key] for key in songs])))
 
     def parameter_count(self) -> int:
         """Trainable parameters of the three networks."""
@@ -196,7 +214,8 @@ def save_teacher(directory: Path, teacher: FusedTeacher) -> None:
     teacher.language.save(directory / "language.json")
     with atomic_path(directory / "fusion.safetensors") as path:
         save_file({name: np.ascontiguousarray(table) for name, table in vars(teacher.co_occurrence).items()}, path)
-    write_json(directory / "fusion.json", {"scale": teacher.scale, "prior_power": teacher.prior_power})
+    about = {"scale": teacher.scale, "prior_power": teacher.prior_power, "pool": teacher.pool}
+    write_json(directory / "fusion.json", about)
 
 
 def load_teacher(directory: Path | str) -> FusedTeacher:
@@ -213,8 +232,11 @@ def load_teacher(directory: Path | str) -> FusedTeacher:
         tables = CoOccurrence(**load_file(directory / "fusion.safetensors"))
         options = json.loads((directory / "fusion.json").read_text(encoding="utf-8"))
         scale, prior_power = float(options["scale"]), float(options["prior_power"])
+        pool = None if options.get("pool") is None else tuple(float(weight) for weight in options["pool"])
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{directory} is a damaged teacher ({reason}); delete it and {again('teachers')}") from error
     high, middle, low = (load_shot_model(directory / f"assistant_{n}s") for n in RATES)
-    return FusedTeacher((high, middle, low), tables, FilmLanguage.load(directory / "language.json"), scale, prior_power)
+    return FusedTeacher(
+        (high, middle, low), tables, FilmLanguage.load(directory / "language.json"), scale, prior_power, pool
+    )

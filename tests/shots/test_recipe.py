@@ -8,11 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from seqkd.cli.main import main
 from seqkd.cli.settings import parse, parser
 from seqkd.config import compose, system_overrides
+from seqkd.losses import CrossEntropy, Labels, Outputs, SoftTargets
 from seqkd.losses.build import objective_of
 from seqkd.settings import build
 from seqkd.shots.listening.features import SongFeatureSettings
@@ -44,14 +46,45 @@ def test_presets_fit(preset):
         assert {cfg.sets.train, cfg.sets.dev, *cfg.sets.test} == set(cfg.corpus.sets)
 
 
-def test_the_defaults_are_the_published_hyperparameters():
+def test_the_published_hyperparameters_are_named_variants():
     cfg = compose(parse(parser("test", ""), ["--task", "shots"]))
     assert list(cfg.model.sizes) == [256, 128, 64] and cfg.training.lr == 1e-3
-    for system in ("student_kd", "dil"):
+    for system in ("student_kd_printed", "dil_printed"):
         objective = compose(parse(parser("test", ""), ["--task", "music2shot", f"system={system}"])).system.objective
         assert objective.labels.weight == objective.kd.weight == 0.5 and objective.kd.temperature == 20.0
         assert objective.kd._target_ == "seqkd.losses.SoftTargets" and not objective.kd.scale_by_temperature
     assert (cfg.teacher.scale, cfg.teacher.prior_power) == (1.0, 1.0)
+    fusions = {
+        name: compose(parse(parser("test", ""), ["--task", "shots", f"system={name}"])).system.fusion
+        for name in ("teacher", "teacher_printed")
+    }
+    assert fusions == {"teacher": "pool", "teacher_printed": "product"}
+
+
+def test_the_default_teacher_moves_its_student():
+    """Hard and soft gradients at the start of training: 500 : 1 as printed, of one size by default."""
+    torch.manual_seed(0)
+    soft = torch.randn(200, 8).mul(1.5).softmax(-1)
+    targets = soft.multinomial(1)[:, 0]
+    ratios = {}
+    for system in ("student_kd", "student_kd_printed"):
+        objective = compose(parse(parser("test", ""), ["--task", "shots", f"system={system}"])).system.objective
+        norms = []
+        for weights in ((objective.labels.weight, 0.0), (0.0, objective.kd.weight)):
+            logits = torch.zeros(1, 1, 200, 8, requires_grad=True)
+            length = torch.tensor([200])
+            terms = (CrossEntropy(), SoftTargets(temperature=objective.kd.temperature))
+            student = Outputs(logits, length)
+            loss = weights[0] * terms[0](student, student, Labels(targets[None], length)).sum()
+            loss = loss + weights[1] * terms[1](student, Outputs(soft.log()[None, None], length), None).sum()
+            norms.append(torch.autograd.grad(loss, logits)[0].norm().item())
+        ratios[system] = norms[0] / norms[1]
+    assert 300 < ratios["student_kd_printed"] < 1500
+    assert ratios["student_kd"] < 2
+
+
+def test_the_paper_s_network_has_its_size():
+    cfg = compose(parse(parser("test", ""), ["--task", "shots"]))
     network = ShotNetwork(Architecture(**OmegaConf.to_container(cfg.model)), 188)
     assert network.parameter_count() == pytest.approx(1.75e6, rel=0.01)
 

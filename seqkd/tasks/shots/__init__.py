@@ -69,7 +69,7 @@ class ShotsTask(ShotsScores):
         if kind not in ("language", "fused_teacher", "last_teacher"):
             found |= data.describe() | {"seconds": system.seconds}
         if kind == "fused_teacher":
-            found["teacher"] = plain(cfg.teacher)
+            found["teacher"] = plain(cfg.teacher) | {"fusion": system.fusion}
         if kind in ("student", "rounds"):
             found["interaction"] = plain(cfg.interaction) if kind == "rounds" else {"rounds": cfg.interaction.rounds}
         made_from = {}

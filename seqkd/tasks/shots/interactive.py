@@ -48,7 +48,7 @@ class Round:
 
 def rounds(study: Study) -> None:
     """From the settings to a student (``model/``) and its last teacher (``teacher/``)."""
-    home = finished(study, "teacher")
+    home = finished(study, study.cfg.system.teacher)
     if study.done:
         return
     data = ShotData(study.cfg)
@@ -95,6 +95,8 @@ def all_rounds(study: Study, data: ShotData, teacher: FusedTeacher) -> Iterator[
                 seconds += fitted.seconds
                 assistants.append(model)
             teacher = replace(teacher, assistants=tuple(assistants))
+            if teacher.pool is not None:
+                teacher = teacher.fitted(data.dev.frames, data.dev.classes)
         soft = fused_targets(study, data, teacher, phase)
         model = data.fresh_model() if restart else student
         fitted = study.fit(SongWork(data, model, soft, seed=seed), phase=f"{phase}/student", seed=seed)
@@ -144,7 +146,7 @@ def last_teacher(study: Study) -> None:
     if study.done:
         load_teacher(study.directory / "model")
         return
-    run = finished(study, "dil").parent
+    run = finished(study, study.cfg.system.teacher).parent
     with study.working():
         shutil.copytree(run / "teacher", study.directory / "model", dirs_exist_ok=True)
         kept = json.loads((run / "summary.json").read_text(encoding="utf-8"))

@@ -63,6 +63,8 @@ def fused_teacher(study: Study) -> None:
             list(songs.frames.values()), list(songs.classes.values()), classes=8, seed=study.seed, **options
         )
         teacher = FusedTeacher((high, middle, low), tables, data.language, **weights)
+        if study.cfg.system.fusion == "pool":
+            teacher = teacher.fitted(data.dev.frames, data.dev.classes)
         home = study.directory / "model"
         save_teacher(home, teacher)
         targets(study.directory / "targets", directory_hash(home), songs, teacher.posteriors)
@@ -129,7 +131,7 @@ def targets(
 
 
 def teacher_error(teacher: FusedTeacher, songs: SongSet) -> float:
-    """The share of seconds for which the teacher's best sequence has the wrong shot."""
+    """The share of seconds in which what the teacher decodes is the wrong shot."""
     wrong = [teacher.decode(frames) != songs.classes[key] for key, frames in songs.frames.items()]
     return float(np.concatenate(wrong).mean())
 

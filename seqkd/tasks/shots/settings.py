@@ -18,6 +18,7 @@ from seqkd.task import Monitor
 from seqkd.tasks.settings import check_common, check_system
 from seqkd.training.settings import TrainingSettings
 
+FUSIONS = ("pool", "product")
 MONITOR = Monitor("dev_error", "dev error", "%", scale=100)
 
 
@@ -49,6 +50,8 @@ def check(cfg: DictConfig) -> None:
     build(Architecture, plain(cfg.model), "model")
     build(FusionSettings, plain(cfg.teacher), "teacher")
     build(InteractionSettings, plain(cfg.interaction), "interaction")
+    if "fusion" in cfg.system:
+        one_of(FUSIONS, **{"setting system.fusion": cfg.system.fusion})
     one_of(RATES, **{"setting system.seconds": cfg.system.seconds})
 
 
