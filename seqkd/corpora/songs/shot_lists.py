@@ -1,49 +1,58 @@
-"""Shot lists that people have: CSV tables, CMX 3600 EDLs and OpenTimelineIO timelines, read into shots of a song.
+"""Shot lists that people have, in whatever format, read into shots of a song.
 
-===========  ===================================================================================================
-``.csv``     a header with ``start``, ``end`` and ``type`` (other columns are ignored); times in seconds, as
-             ``[hours:]minutes:seconds``, or as timecode with frames (``00:01:02:03``)
-``.edl``     CMX 3600: record times of the video events; the type is the first word of ``* FROM CLIP NAME:``, else the
-             reel
-``.otio``    the first video track; the type is ``metadata.seqkd.type``, else the first word of the clip's name
-===========  ===================================================================================================
+==================  ============================================================================================
+``.csv .tsv .txt``  a header with ``start``, ``end`` and ``type`` (other columns are ignored), between commas,
+                    semicolons or tabs; times in seconds (with a decimal comma, too), as
+                    ``[hours:]minutes:seconds``, or as timecode with frames (``00:01:02:03``). PySceneDetect's list
+                    with a column ``type`` put in
+``.edl``            CMX 3600: record times of the video events; the type is the first word of
+                    ``* FROM CLIP NAME:``, else the reel
+``.otio``           the first video track; the type is ``metadata.seqkd.type``, else the first word of the clip's name
+``.fcpxml .xml``    FCPXML: the spine of the first sequence; the type is the first word of the clip's name
+``.eaf``            ELAN: the tier called ``shots``, or the only one
+``.srt``            subtitles that begin with the type
+``.json``           what ``seqkd shots`` writes (draft 0), or a list of objects with start, end and type
+==================  ============================================================================================
 
-Timecodes and timelines count from the first shot, wherever the clock stood; seconds from the song's beginning. Types
-are those of ``SHOTS`` or their long names, in either case.
+Text is UTF-8 or UTF-16. Timecodes and timelines count from the first shot, wherever the clock stood, past midnight too;
+seconds from the song's beginning. Types are those of ``SHOTS`` or their long names, in either case. Where every shot
+ends exactly a frame before the next begins, out-points are the last frames shown, and a frame is added to each.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import re
-from dataclasses import dataclass
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from seqkd.data.tables import number
-from seqkd.errors import ConfigError, DataError
+from seqkd.corpora.songs.list_edl import read_edl
+from seqkd.corpora.songs.list_programs import read_eaf, read_fcpxml, read_json, read_otio, read_srt
+from seqkd.corpora.songs.list_tables import read_table_list
+from seqkd.corpora.songs.listed import Entry
+from seqkd.errors import DataError
 from seqkd.shots.classes import SHOTS, parse_kind
 from seqkd.shots.data import Shot
 from seqkd.shots.editing.timecode import FrameRate
 
-SUFFIXES = (".csv", ".edl", ".otio")
 NEAR = 0.05  # seconds by which two shots may miss one another: a frame at 24 a second and what rounding adds
 LATE = 0.5  # seconds by which a list may end before or after its song: the last shot ends with the song
 
-_EVENT = re.compile(r"\s*(\d+)\s+(\S+)\s+(\S+)\s+(\S+)(?:\s+\d+)?((?:\s+\d\d:\d\d:\d\d[:;]\d\d){4})\s*$")
-_CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)")
-_TIMECODE = re.compile(r"\d\d:\d\d:\d\d[:;]\d\d")
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """A shot as it was found: where (for messages), when (s), and of which type as it is spelt."""
-
-    where: str
-    start: float
-    end: float
-    kind: str
+READERS: dict[str, Callable[[Path, FrameRate], list[Entry]]] = {
+    ".csv": read_table_list,
+    ".tsv": read_table_list,
+    ".edl": read_edl,
+    ".otio": read_otio,
+    ".fcpxml": read_fcpxml,
+    ".eaf": read_eaf,
+    ".srt": read_srt,
+    ".json": read_json,
+    ".txt": read_table_list,
+    ".xml": read_fcpxml,
+}
+SUFFIXES = tuple(READERS)
+# Beside a song these may as well be lyrics or notes: one that is no list is said, and the song has none.
+LOOSE = (".txt", ".xml")
 
 
 def read_shot_list(file: Path, duration: float, rate: FrameRate) -> tuple[Shot, ...]:
@@ -61,8 +70,7 @@ def read_shot_list(file: Path, duration: float, rate: FrameRate) -> tuple[Shot, 
         DataError: Whatever is wrong, with file and line.
         ConfigError: The file is a timeline and OpenTimelineIO is not installed.
     """
-    reader = {".csv": _read_csv, ".edl": _read_edl, ".otio": _read_otio}[file.suffix.lower()]
-    entries = reader(file, rate)
+    entries = _out_points_taken_in(READERS[file.suffix.lower()](file, rate), float(1 / rate.fps))
     if not entries:
         raise DataError(f"{file} has no shots; expected at least one, or no list at all for a song without labels.")
     shots: list[Shot] = []
@@ -77,7 +85,7 @@ def read_shot_list(file: Path, duration: float, rate: FrameRate) -> tuple[Shot, 
     return (*shots[:-1], Shot(last.start, duration, last.kind))
 
 
-def _joined(entry: _Entry, due: float, duration: float) -> Shot:
+def _joined(entry: Entry, due: float, duration: float) -> Shot:
     """One shot that begins where the one before it ended."""
     kind = parse_kind(entry.kind)
     if kind is None:
@@ -109,115 +117,9 @@ def _joined(entry: _Entry, due: float, duration: float) -> Shot:
     return Shot(due, entry.end, kind)
 
 
-def _text(file: Path) -> str:
-    try:
-        return file.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{file} is not valid UTF-8 (byte {error.start + 1}); convert it, for instance with iconv."
-        ) from error
-
-
-def _time(text: str, where: str, rate: FrameRate) -> tuple[float, bool]:
-    """Seconds, and whether they were given as timecode."""
-    text = text.strip()
-    if _TIMECODE.fullmatch(text):
-        try:
-            return float(rate.seconds(rate.parse(text))), True
-        except ConfigError as error:
-            raise DataError(f"{where}: {error}") from error
-    if clock := _CLOCK.fullmatch(text):
-        hours, minutes, seconds = clock.groups()
-        return 3600 * int(hours or 0) + 60 * int(minutes) + float(seconds), False
-    seconds = number(text)
-    if seconds != seconds:
-        raise DataError(f"{where}: {text!r} is no time; expected seconds, minutes:seconds, or a timecode with frames.")
-    return seconds, False
-
-
-def _read_csv(file: Path, rate: FrameRate) -> list[_Entry]:
-    table = csv.reader(io.StringIO(_text(file), newline=""))
-    try:
-        rows = [(table.line_num, row) for row in table if any(field.strip() for field in row)]
-    except csv.Error as error:
-        raise DataError(f"{file}, line {table.line_num}: cannot be read as CSV ({error}).") from error
-    header = [name.strip().lower() for name in rows[0][1]] if rows else []
-    missing = [name for name in ("start", "end", "type") if header.count(name) != 1]
-    if missing:
-        found = ",".join(header) or "nothing"
-        raise DataError(f"{file}, line 1: found {found!r}, expected a header with start, end and type, once each.")
-    columns = [header.index(name) for name in ("start", "end", "type")]
-    entries, origin = [], None
-    for line, row in rows[1:]:
-        where = f"{file}, line {line}"
-        if len(row) <= max(columns):
-            raise DataError(f"{where}: found {len(row)} fields, expected {len(header)}: {', '.join(header)}.")
-        (start, coded), (end, _) = (_time(row[column], where, rate) for column in columns[:2])
-        if origin is None:
-            origin = start if coded else 0.0
-        entries.append(_Entry(where, start - origin, end - origin, row[columns[2]].strip()))
-    return entries
-
-
-def _read_edl(file: Path, rate: FrameRate) -> list[_Entry]:
-    found: list[tuple[str, float, float, str]] = []
-    for line, text in enumerate(_text(file).splitlines(), start=1):
-        where = f"{file}, line {line}"
-        if text.strip().upper() == "FCM: DROP FRAME" and not rate.drop:
-            raise DataError(
-                f"{where}: the list is drop-frame, which {rate.name} frames a second is not; set fps to 29.97 or 59.94."
-            )
-        if event := _EVENT.match(text):
-            reel, channel, kind = event.group(2), event.group(3), event.group(4)
-            if not channel.upper().startswith(("V", "B")):
-                continue
-            if kind.upper() != "C":
-                raise DataError(
-                    f"{where}: event {event.group(1)} is not a cut but {kind!r}; make the transition a cut."
-                )
-            codes = event.group(5).split()[2:]
-            found.append((where, *(_time(code, where, rate)[0] for code in codes), reel))
-        elif re.match(r"\s*\d+\s", text):
-            raise DataError(
-                f"{where}: found {text.strip()!r}, expected an event: number, reel, V, C and four timecodes."
-            )
-        elif found and (name := re.match(r"\*\s*FROM CLIP NAME:\s*(.+)", text.strip(), re.I)):
-            found[-1] = (*found[-1][:3], name.group(1))
-    origin = found[0][1] if found else 0.0
-    return [_Entry(where, start - origin, end - origin, _kind(name)) for where, start, end, name in found]
-
-
-def _kind(name: str) -> str:
-    """A clip's name may be the type, or begin with it."""
-    return name if parse_kind(name) or not name.split() else name.split()[0]
-
-
-def _read_otio(file: Path, rate: FrameRate) -> list[_Entry]:
-    del rate  # a timeline has its own
-    try:
-        import opentimelineio as otio
-    except ImportError as error:
-        raise ConfigError(
-            f"{file} needs OpenTimelineIO, which is not installed; get it with: pip install 'seqkd[edit]'"
-        ) from error
-    try:
-        timeline: Any = otio.adapters.read_from_string(_text(file), "otio_json")
-        tracks = timeline.video_tracks()
-    except (otio.exceptions.OTIOError, ValueError, AttributeError) as error:
-        raise DataError(f"{file} cannot be read as a timeline of OpenTimelineIO ({error}).") from error
-    if not tracks:
-        raise DataError(f"{file} has no video track; expected one with a clip a shot.")
-    entries = []
-    for place, item in enumerate(tracks[0], start=1):
-        where = f"{file}, item {place} of track {tracks[0].name!r}"
-        if isinstance(item, otio.schema.Transition):
-            continue  # it lies over the cut between its neighbours and takes no time of its own
-        span = item.range_in_parent()
-        start, end = span.start_time.to_seconds(), span.end_time_exclusive().to_seconds()
-        if isinstance(item, otio.schema.Gap):
-            raise DataError(f"{where}: a gap from {start:.2f} to {end:.2f} s; every moment needs a shot, add one.")
-        if not isinstance(item, otio.schema.Clip):
-            raise DataError(f"{where} is a {type(item).__name__}; expected clips only, flatten the timeline first.")
-        own = item.metadata.get("seqkd", {})
-        entries.append(_Entry(where, start, end, str(own.get("type") or _kind(item.name or ""))))
+def _out_points_taken_in(entries: list[Entry], frame: float) -> list[Entry]:
+    """Shots whose ends are their last frames, one frame before the next shot begins, with ends made exclusive."""
+    gaps = [after.start - before.end for before, after in itertools.pairwise(entries)]
+    if gaps and all(abs(gap - frame) < 0.2 * frame for gap in gaps):
+        return [replace(entry, end=entry.end + frame) for entry in entries]
     return entries

@@ -136,6 +136,7 @@ def fused_targets(study: Study, data: ShotData, teacher: FusedTeacher, phase: st
 def copy_of(data: ShotData, model: ShotModel) -> ShotModel:
     """A model that further rounds do not change."""
     copied = data.fresh_model(model.seconds)
+    copied.language = model.language
     copied.network.load_state_dict(model.network.state_dict())
     copied.network.eval()
     return copied
