@@ -1,6 +1,7 @@
 """Songs and shot lists of one's own, made a corpus: a directory of audio files with the lists beside them.
 
-A song is an audio file (wav, flac, ogg, mp3); its list has the same name but for the suffix
+A song is an audio file (wav, flac, ogg, mp3; of m4a and of
+videos the sound is to be taken out with ffmpeg first); its list has the same name but for the suffix
 (``seqkd.corpora.songs.shot_lists`` says what it may look like). Subdirectories are searched too. Songs are dealt out to
 ``train``, ``dev`` and ``test``, so that no song is in two sets; those without a list make the set ``unlabelled``. Audio
 stays where it is.
@@ -11,16 +12,18 @@ from __future__ import annotations
 import hashlib
 import random
 import re
+import shlex
 import shutil
 from pathlib import Path
 
-from seqkd.corpora.songs.shot_lists import SUFFIXES, read_shot_list
+from seqkd.corpora.songs.shot_lists import LOOSE, SUFFIXES, read_shot_list
 from seqkd.errors import ConfigError, DataError
 from seqkd.settings import number
-from seqkd.shots.data import Song, write_songs
-from seqkd.shots.editing.timecode import parse_rate
+from seqkd.shots.data import Shot, Song, write_songs
+from seqkd.shots.editing.timecode import FrameRate, parse_rate
 
 AUDIO = (".wav", ".flac", ".ogg", ".mp3")
+ENCODED = (".m4a", ".aac", ".mp4", ".mov", ".mkv", ".webm", ".wma")  # sound that has to be taken out of them first
 _SETS = ("train", "dev", "test", "unlabelled")
 
 
@@ -56,7 +59,7 @@ def make_corpus(
         raise ConfigError(f"corpus.source {source} is not a directory; expected one with songs and shot lists.")
     songs = []
     for audio, listed in find_songs(source):
-        shots = read_shot_list(listed, _duration(audio), rate) if listed else None
+        shots = _shots(listed, _duration(audio), rate) if listed else None
         songs.append(Song(song_id(audio.relative_to(source)), audio, shots))
     labelled = [song for song in songs if song.shots is not None]
     sets = deal(labelled, dev, test, seed)
@@ -78,19 +81,46 @@ def find_songs(source: Path) -> list[tuple[Path, Path | None]]:
     """
     audio: dict[Path, Path] = {}
     lists: dict[Path, Path] = {}
-    for path in sorted(path for path in source.rglob("*") if path.is_file() and not path.name.startswith(".")):
+    files = sorted(path for path in source.rglob("*") if path.is_file() and not path.name.startswith("."))
+    loose = [path for path in files if path.suffix.lower() in LOOSE]
+    for path in (path for path in files if path.suffix.lower() not in LOOSE):
         for table, suffixes, what in ((audio, AUDIO, "audio files"), (lists, SUFFIXES, "shot lists")):
             if path.suffix.lower() in suffixes:
                 other = table.setdefault(path.with_suffix(""), path)
                 if other != path:
                     raise DataError(f"{other} and {path.name} are two {what} of one song; keep one of them.")
+    for path in loose:  # notes and lyrics as likely as a list: only beside a song that has none
+        if path.with_suffix("") in audio:
+            lists.setdefault(path.with_suffix(""), path)
+    for path in files:
+        stem = path.with_suffix("")
+        if path.suffix.lower() in ENCODED and stem not in audio:
+            sentence = f"{path} has sound that is not read as it is; take it out: {taken_out(path)}"
+            if stem in lists:
+                raise DataError(sentence)
+            print(f"left out: {sentence}")
     if not audio:
         raise DataError(f"{source} has no audio files; expected some of {', '.join(AUDIO)}.")
     for stem, path in lists.items():
-        if stem not in audio:
+        if stem not in audio and path.suffix.lower() != ".json":
             raise DataError(f"{path} has no audio file beside it; expected {stem.name} with {' or '.join(AUDIO)}.")
     _check_distinct(source, list(audio.values()))
     return [(path, lists.get(stem)) for stem, path in audio.items()]
+
+
+def taken_out(path: Path) -> str:
+    """Return the command that writes the sound of a file as FLAC beside it."""
+    return f"ffmpeg -i {shlex.quote(str(path))} -vn {shlex.quote(str(path.with_suffix('.flac')))}"
+
+
+def _shots(listed: Path, duration: float, rate: FrameRate) -> tuple[Shot, ...] | None:
+    try:
+        return read_shot_list(listed, duration, rate)
+    except DataError as error:
+        if listed.suffix.lower() not in LOOSE:
+            raise
+        print(f"not taken for a shot list: {error}")
+        return None
 
 
 def song_id(path: Path) -> str:

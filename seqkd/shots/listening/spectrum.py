@@ -144,6 +144,11 @@ def _resampled(audio: Path, progress: Progress | None) -> Iterator[np.ndarray]:
         sound = soundfile.SoundFile(audio)
     except (soundfile.SoundFileError, OSError) as error:
         reason = "it does not exist" if not Path(audio).exists() else str(error).rstrip(".")
+        if Path(audio).exists() and Path(audio).suffix.lower() in (".m4a", ".aac", ".mp4", ".mov", ".mkv", ".webm"):
+            raise DataError(
+                f"{audio} is {audio.suffix[1:].lower()}, which is not read as it is; take its sound out with: ffmpeg "
+                f"-i {audio.name} -vn {audio.stem}.flac"
+            ) from error
         raise DataError(
             f"{audio} cannot be read as audio ({reason}); expected a wav, flac, ogg or mp3 file that is whole."
         ) from error

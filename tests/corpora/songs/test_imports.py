@@ -78,12 +78,23 @@ def same(found: tuple[Shot, ...], expected: tuple[Shot, ...], off: float = 1e-9)
         "start,end,type\n0,2.4,LS\n2.4,5,CU\n5,10,MIS\n",
         "shot,Type,Start,End,note\n1,long shot,0:00,0:02.4,x\n2,Close-up,0:02.4,0:05,\n\n3,mis,0:05,0:00:10,\n",
         "start,end,type\n01:00:00:00,01:00:02:10,LS\n01:00:02:10,01:00:05:00,CU\n01:00:05:00,01:00:10:00,MIS\n",
+        "start;end;type\n0;2,4;LS\n2,4;5,0;CU\n5;10;MIS\n",
+        "start\tend\ttype\n0\t2,4\tLS\n0:02,4\t0:05\tCU\n5\t10\tMIS\n",
+        "start,end,type\n00:00:00:00,00:00:02:09,LS\n00:00:02:10,00:00:04:24,CU\n00:00:05:00,00:00:09:24,MIS\n",
+        "start,end,type\n23:59:58:00,00:00:00:10,LS\n00:00:00:10,00:00:03:00,CU\n00:00:03:00,00:00:08:00,MIS\n",
+        "Timecode List:,00:00:02.400,00:00:05.000\nScene Number,Start Frame,Start Timecode,Start Time (seconds),End "
+        "Frame,End Timecode,End Time (seconds),type\n1,1,00:00:00.000,0.0,60,00:00:02.400,2.4,LS\n"
+        "2,61,00:00:02.400,2.4,125,00:00:05.000,5.0,CU\n3,126,00:00:05.000,5.0,250,00:00:10.000,10.0,MIS\n",
         "\ufeffstart,end,type\r\n0,2.42,LS\r\n2.4,4.97,CU\r\n5,9.8,MIS\r\n",  # frames rounded here and there
     ],
-    ids=["seconds", "clock, long names and other columns", "timecode", "rounded, with a byte order mark"],
-)
-def test_tables(table: str, tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text(table, encoding="utf-8", newline="")
+    ids=[
+        "seconds", "clock, long names and other columns", "timecode", "semicolons", "tabs", "inclusive out-points",
+        "past midnight", "PySceneDetect's", "rounded, with a byte order mark",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le", "utf-16-be"])
+def test_tables(table: str, encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(table if encoding == "utf-8" else table.lstrip("\ufeff"), encoding, newline="")
     found = read_shot_list(tmp_path / "a.csv", 10.0, FPS)
     assert same(found, SHOT_LIST, 0.04)
     assert found[0].start == 0 and found[-1].end == 10.0
@@ -100,6 +111,83 @@ def test_edit_decision_lists(fps: str, start: str, tmp_path: Path) -> None:
 def test_the_reel_is_the_type_where_no_clip_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.edl").write_text("001  MLS  V  C  00:00:00:00 00:00:10:00 00:00:00:00 00:00:10:00\n")
     assert read_shot_list(tmp_path / "a.edl", 10.0, FPS) == (Shot(0.0, 10.0, "MLS"),)
+
+
+def test_the_list_says_how_its_timecodes_count(tmp_path: Path) -> None:
+    """Read at 29.97, which alone is drop-frame: a list that is not would be .4 s off after seven minutes."""
+    drop, plain = parse_rate("29.97"), parse_rate("29.97ndf")
+    shots = (Shot(0.0, 210.0, "LS"), Shot(210.0, 420.0, "CU"))
+    for written, read in ((drop, drop), (plain, drop), (drop, plain), (plain, plain)):
+        file = as_edl(tmp_path / "a.edl", shots, written, "00:00:00:00")
+        assert same(read_shot_list(file, 420.0, read), shots, 0.5 / 29.97 + 1e-6)
+
+
+def test_events_as_editing_systems_write_them(tmp_path: Path) -> None:
+    (tmp_path / "a.edl").write_text(
+        "FCM: NON-DROP FRAME\n"
+        "001  AX  AA/V  C  00:00:00:00 00:00:04:00 23:59:56:00 00:00:00:00\n* FROM CLIP NAME: CU.mov\n"
+        "002  LS  V     C  00:00:00:00 00:00:06:00 00:00:00:00 00:00:06:00\n* FROM CLIP NAME: (NULL)\n"
+        "003  AX  AA    C  00:00:00:00 00:00:06:00 00:00:00:00 00:00:06:00\n"
+    )
+    assert read_shot_list(tmp_path / "a.edl", 10.0, FPS) == (Shot(0.0, 4.0, "CU"), Shot(4.0, 10.0, "LS"))
+
+
+def test_lists_of_other_programs(tmp_path: Path) -> None:
+    expected = (Shot(0.0, 4.0, "CU"), Shot(4.0, 10.0, "LS"))
+    slots = "".join(f'<TIME_SLOT TIME_SLOT_ID="t{n}" TIME_VALUE="{v}"/>' for n, v in enumerate((0, 4000, 10000)))
+    notes = "".join(
+        f'<ANNOTATION><ALIGNABLE_ANNOTATION TIME_SLOT_REF1="t{n}" TIME_SLOT_REF2="t{n + 1}"><ANNOTATION_VALUE>{kind}'
+        "</ANNOTATION_VALUE></ALIGNABLE_ANNOTATION></ANNOTATION>"
+        for n, kind in enumerate(("CU", "long shot"))
+    )
+    texts = {
+        "a.eaf": f'<A><TIME_ORDER>{slots}</TIME_ORDER><TIER TIER_ID="Shots">{notes}</TIER></A>',
+        "a.srt": "1\n00:00:00,000 --> 00:00:04,000\nclose-up\n\n2\n00:00:04,000 --> 00:00:10,000\n2 LS long\n",
+        "a.json": '[{"start": 0, "end": "0:04", "type": "CU"}, {"start": 4, "end": 10, "type": "LS"}]',
+        "a.xml": '<fcpxml><sequence><spine><clip name="CU.mov" offset="3600s" duration="4s"/>'
+        '<title name="LS wide" offset="3604s" duration="12/2s"/></spine></sequence></fcpxml>',
+        "a.txt": "start\tend\ttype\n0\t4\tCU\n4\t10\tLS\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+        assert read_shot_list(tmp_path / name, 10.0, FPS) == expected, name
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("a.csv", "Scene Number,Start Time (seconds),End Time (seconds)\n1,0,10\n",
+         "is PySceneDetect's list, which has no types; add a column 'type'"),
+        ("a.xml", "<xmeml/>", "is XML of another kind ('xmeml'); expected FCPXML."),
+        ("a.fcpxml", "<fcpxml", "cannot be read as XML"),
+        ("a.fcpxml", "<fcpxml/>", "has no sequence with a spine"),
+        ("a.fcpxml", '<fcpxml><sequence><spine><gap offset="0s" duration="1s"/></spine></sequence></fcpxml>',
+         "item 1 of the spine is a 'gap'; every moment needs a shot"),
+        ("a.json", "{}", "is not a list of shots"),
+        ("a.eaf", "<A/>", "has annotations on the tiers none; expected one tier"),
+    ],
+)  # fmt: skip
+def test_lists_that_are_none(name: str, text: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError) as caught:
+        read_shot_list(tmp_path / name, 10.0, FPS)
+    assert says in str(caught.value) and name in str(caught.value)
+
+
+def test_nothing_beside_a_song_is_left_out_in_silence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "in"
+    as_csv(tone(folder / "a.wav").with_suffix(".csv"))
+    tone(folder / "b.wav", pitch=500).with_suffix(".txt").write_text("La la la\n")
+    (folder / "a.txt").write_text("its words")
+    (folder / "c.mp4").write_bytes(b"video")
+    make_corpus(tmp_path / "data", source=folder, dev=0, test=0)
+    said = capsys.readouterr().out
+    assert f"not taken for a shot list: {folder}/b.txt, line 1: found 'la la la'" in said
+    assert f"ffmpeg -i {folder}/c.mp4 -vn {folder}/c.flac" in said
+    assert [song.id for song in read_songs(tmp_path / "data" / "unlabelled")] == ["b"]
+    as_csv(folder / "c.csv")
+    with pytest.raises(DataError, match=r"c\.mp4 has sound that is not read as it is; take it out: ffmpeg -i "):
+        make_corpus(tmp_path / "data", source=folder, dev=0, test=0)
 
 
 def test_timelines(tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ def test_edl_is_plain_ascii() -> None:
     assert len([line for line in lines if re.match(r"\d{3}  ", line)]) == len(cut.clips)
 
 
-@pytest.mark.parametrize("name", ["csv", "edl", "otio"])
+@pytest.mark.parametrize("name", ["csv", "edl", "otio", "fcpxml", "srt", "json"])
 @by_rate
 def test_a_corpus_can_be_made_of_it(rate: FrameRate, name: str, tmp_path: Path) -> None:
     """The reader of people's shot lists, with what an editor changed, takes them back."""
