@@ -1,10 +1,9 @@
 """Songs and shot lists of one's own, made a corpus: a directory of audio files with the lists beside them.
 
-A song is an audio file (wav, flac, ogg, mp3; of m4a and of
-videos the sound is to be taken out with ffmpeg first); its list has the same name but for the suffix
-(``seqkd.corpora.songs.shot_lists`` says what it may look like). Subdirectories are searched too. Songs are dealt out to
-``train``, ``dev`` and ``test``, so that no song is in two sets; those without a list make the set ``unlabelled``. Audio
-stays where it is.
+A song is an audio file (wav, flac, ogg, mp3; of m4a and of videos the sound is to be taken out with ffmpeg first). Its
+list has the same name but for the suffix; ``seqkd.corpora.songs.shot_lists`` says what it may look like. Subdirectories
+are searched too. Songs are dealt out to ``train``, ``dev`` and ``test``, so that no song is in two sets; those without
+a list make the set ``unlabelled``. Audio stays where it is.
 """
 
 from __future__ import annotations
