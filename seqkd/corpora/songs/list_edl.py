@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from seqkd.corpora.songs.listed import Entry, kind_in, past_midnight, text_of, time_of
+from seqkd.corpora.songs.listed import ListEntry, kind_in, past_midnight, text_of, time_of
 from seqkd.errors import DataError
 from seqkd.shots.editing.timecode import RATES, FrameRate
 
@@ -14,7 +14,7 @@ _NAME = re.compile(r"\*\s*FROM CLIP NAME:\s*(.+)", re.IGNORECASE)
 _COUNT = re.compile(r"FCM:\s*(NON[- ]?)?DROP[- ]?FRAME", re.IGNORECASE)
 
 
-def read_edl(file: Path, rate: FrameRate) -> list[Entry]:
+def read_edl(file: Path, rate: FrameRate) -> list[ListEntry]:
     """Read the shots; the type is in ``* FROM CLIP NAME:``, else it is the reel.
 
     ``FCM:`` decides whether timecodes are drop-frame from its line on, at rates that can be either.
@@ -47,7 +47,7 @@ def read_edl(file: Path, rate: FrameRate) -> list[Entry]:
     times = past_midnight(times, rate)
     origin = times[0] if times else 0.0
     return [
-        Entry(where, start - origin, end - origin, kind_in(name))
+        ListEntry(where, start - origin, end - origin, kind_in(name))
         for (where, name), start, end in zip(found, times[::2], times[1::2], strict=True)
     ]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from seqkd.corpora.songs.listed import Entry, kind_in, text_of, time_of
+from seqkd.corpora.songs.listed import ListEntry, kind_in, text_of, time_of
 from seqkd.errors import ConfigError, DataError
 from seqkd.shots.editing.timecode import FrameRate
 
@@ -18,7 +18,7 @@ _NUMBERED = re.compile(r"^\d+\s+")
 _SHOWN = ("clip", "asset-clip", "video", "ref-clip", "sync-clip", "mc-clip", "title")
 
 
-def read_otio(file: Path, rate: FrameRate) -> list[Entry]:
+def read_otio(file: Path, rate: FrameRate) -> list[ListEntry]:
     """The first video track of a timeline; the type is ``metadata.seqkd.type``, else in the clip's name."""
     del rate  # a timeline has its own
     try:
@@ -46,11 +46,11 @@ def read_otio(file: Path, rate: FrameRate) -> list[Entry]:
         if not isinstance(item, otio.schema.Clip):
             raise DataError(f"{where} is a {type(item).__name__}; expected clips only, flatten the timeline first.")
         own = item.metadata.get("seqkd", {})
-        entries.append(Entry(where, start, end, str(own.get("type") or kind_in(item.name or ""))))
+        entries.append(ListEntry(where, start, end, str(own.get("type") or kind_in(item.name or ""))))
     return entries
 
 
-def read_fcpxml(file: Path, rate: FrameRate) -> list[Entry]:
+def read_fcpxml(file: Path, rate: FrameRate) -> list[ListEntry]:
     """The spine of the first sequence of an FCPXML; times are the file's own fractions, types in the clips' names."""
     del rate
     root = _xml(file)
@@ -62,7 +62,7 @@ def read_fcpxml(file: Path, rate: FrameRate) -> list[Entry]:
     spine = root.find(".//sequence/spine")
     if spine is None:
         raise DataError(f"{file} has no sequence with a spine; expected one with a clip a shot.")
-    entries: list[Entry] = []
+    entries: list[ListEntry] = []
     due = Fraction(0)
     origin: Fraction | None = None
     for place, item in enumerate((one for one in spine if one.tag != "transition"), start=1):
@@ -72,11 +72,11 @@ def read_fcpxml(file: Path, rate: FrameRate) -> list[Entry]:
         due = start + length
         if item.tag not in _SHOWN:
             raise DataError(f"{where} is a {item.tag!r}; every moment needs a shot, put a clip there.")
-        entries.append(Entry(where, float(start - origin), float(due - origin), kind_in(item.get("name") or "")))
+        entries.append(ListEntry(where, float(start - origin), float(due - origin), kind_in(item.get("name") or "")))
     return entries
 
 
-def read_eaf(file: Path, rate: FrameRate) -> list[Entry]:
+def read_eaf(file: Path, rate: FrameRate) -> list[ListEntry]:
     """The tier of an ELAN annotation whose name has ``shot`` in it, or the only one; times are milliseconds."""
     del rate
     root = _xml(file)
@@ -93,11 +93,11 @@ def read_eaf(file: Path, rate: FrameRate) -> list[Entry]:
         if None in times or not all(str(time).isdigit() for time in times):
             raise DataError(f"{where} has no time; expected time slots with TIME_VALUE at both of its ends.")
         start, end = (int(str(time)) / 1000 for time in times)
-        entries.append(Entry(where, start, end, (item.findtext("ANNOTATION_VALUE") or "").strip()))
+        entries.append(ListEntry(where, start, end, (item.findtext("ANNOTATION_VALUE") or "").strip()))
     return sorted(entries, key=lambda entry: entry.start)
 
 
-def read_srt(file: Path, rate: FrameRate) -> list[Entry]:
+def read_srt(file: Path, rate: FrameRate) -> list[ListEntry]:
     """Subtitles whose text begins with the type, after a number where there is one, as ``seqkd shots`` writes."""
     lines = text_of(file).splitlines()
     entries = []
@@ -106,11 +106,11 @@ def read_srt(file: Path, rate: FrameRate) -> list[Entry]:
             where = f"{file}, line {line}"
             start, end = (time_of(time, where, rate)[0] for time in found.groups())
             said = lines[line].strip() if line < len(lines) else ""
-            entries.append(Entry(where, start, end, kind_in(_NUMBERED.sub("", said))))
+            entries.append(ListEntry(where, start, end, kind_in(_NUMBERED.sub("", said))))
     return entries
 
 
-def read_json(file: Path, rate: FrameRate) -> list[Entry]:
+def read_json(file: Path, rate: FrameRate) -> list[ListEntry]:
     """``shots`` (of the first of ``drafts``, where there are several), or a list: each with start, end and type."""
     try:
         found: Any = json.loads(text_of(file))
@@ -125,7 +125,7 @@ def read_json(file: Path, rate: FrameRate) -> list[Entry]:
     entries = []
     for place, (start, end, kind) in enumerate(shots, start=1):
         where = f"{file}, shot {place}"
-        entries.append(Entry(where, time_of(start, where, rate)[0], time_of(end, where, rate)[0], kind))
+        entries.append(ListEntry(where, time_of(start, where, rate)[0], time_of(end, where, rate)[0], kind))
     return entries
 
 

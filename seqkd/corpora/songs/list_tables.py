@@ -6,7 +6,7 @@ import csv
 import io
 from pathlib import Path
 
-from seqkd.corpora.songs.listed import Entry, past_midnight, text_of, time_of
+from seqkd.corpora.songs.listed import ListEntry, past_midnight, text_of, time_of
 from seqkd.errors import DataError
 from seqkd.shots.editing.timecode import FrameRate
 
@@ -18,7 +18,7 @@ _NAMES = {
 }
 
 
-def read_table_list(file: Path, rate: FrameRate) -> list[Entry]:
+def read_table_list(file: Path, rate: FrameRate) -> list[ListEntry]:
     """Read the shots of a table whose header names start, end and type; DataError names the line that is wrong."""
     text = text_of(file)
     delimiter, skipped, header = _header(file, text)
@@ -37,11 +37,11 @@ def read_table_list(file: Path, rate: FrameRate) -> list[Entry]:
         coded.append(times[0][1])
         found.append((where, times[0][0], times[1][0], row[columns[2]].strip()))
     if not any(coded):
-        return [Entry(*one) for one in found]
+        return [ListEntry(*one) for one in found]
     times = past_midnight([time for one in found for time in one[1:3]], rate)
     origin = times[0]
     return [
-        Entry(where, start - origin, end - origin, kind)
+        ListEntry(where, start - origin, end - origin, kind)
         for (where, _, _, kind), start, end in zip(found, times[::2], times[1::2], strict=True)
     ]
 

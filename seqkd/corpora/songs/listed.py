@@ -20,7 +20,7 @@ _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (code
 
 
 @dataclass(frozen=True)
-class Entry:
+class ListEntry:
     """A shot as it was found: where (for messages), when (s), and of which type as it is spelt."""
 
     where: str

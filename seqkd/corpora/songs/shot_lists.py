@@ -29,7 +29,7 @@ from pathlib import Path
 from seqkd.corpora.songs.list_edl import read_edl
 from seqkd.corpora.songs.list_programs import read_eaf, read_fcpxml, read_json, read_otio, read_srt
 from seqkd.corpora.songs.list_tables import read_table_list
-from seqkd.corpora.songs.listed import Entry
+from seqkd.corpora.songs.listed import ListEntry
 from seqkd.errors import DataError
 from seqkd.shots.classes import SHOTS, parse_kind
 from seqkd.shots.data import Shot
@@ -38,7 +38,7 @@ from seqkd.shots.editing.timecode import FrameRate
 NEAR = 0.05  # seconds by which two shots may miss one another: a frame at 24 a second and what rounding adds
 LATE = 0.5  # seconds by which a list may end before or after its song: the last shot ends with the song
 
-READERS: dict[str, Callable[[Path, FrameRate], list[Entry]]] = {
+READERS: dict[str, Callable[[Path, FrameRate], list[ListEntry]]] = {
     ".csv": read_table_list,
     ".tsv": read_table_list,
     ".edl": read_edl,
@@ -85,7 +85,7 @@ def read_shot_list(file: Path, duration: float, rate: FrameRate) -> tuple[Shot, 
     return (*shots[:-1], Shot(last.start, duration, last.kind))
 
 
-def _joined(entry: Entry, due: float, duration: float) -> Shot:
+def _joined(entry: ListEntry, due: float, duration: float) -> Shot:
     """One shot that begins where the one before it ended."""
     kind = parse_kind(entry.kind)
     if kind is None:
@@ -117,7 +117,7 @@ def _joined(entry: Entry, due: float, duration: float) -> Shot:
     return Shot(due, entry.end, kind)
 
 
-def _out_points_taken_in(entries: list[Entry], frame: float) -> list[Entry]:
+def _out_points_taken_in(entries: list[ListEntry], frame: float) -> list[ListEntry]:
     """Shots whose ends are their last frames, one frame before the next shot begins, with ends made exclusive."""
     gaps = [after.start - before.end for before, after in itertools.pairwise(entries)]
     if gaps and all(abs(gap - frame) < 0.2 * frame for gap in gaps):
