@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _COLOURS = ("#000000", "#E69F00", "#0072B2", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#7F7F7F")
 _DASHES = ("-", "--", ":")
 _GREY = "#7F7F7F"
+NAME = 0.231  # inches that a line's name takes beside a plot
 _STYLE = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -81,7 +82,7 @@ def draw_training(experiment: Experiment) -> Figure | None:
     curves = curves_of(experiment, lambda row: row.get(monitor.key))
     if not curves:
         return None
-    figure, axes = new_figure(1, 7.5, 4.2)
+    figure, axes = new_figure(1, 7.5, max(4.2, NAME * len(curves)))
     scaled = {name: (steps, monitor.scale * values) for name, (steps, values) in curves.items()}
     draw_curves(experiment, axes[0], scaled, labels=True)
     axes[0].set_ylabel(monitor.label)
@@ -208,7 +209,7 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> Non
     axes.autoscale_view()
     to_fraction = axes.transData + axes.transAxes.inverted()
     wanted = sorted((*to_fraction.transform((x, y))[::-1], label, colour) for x, y, label, colour in ends)
-    places = _spread([height for height, *_ in wanted], gap=0.055)
+    places = _spread([height for height, *_ in wanted], gap=NAME / axes.figure.get_figheight())
     for (height, right, label, colour), moved in zip(wanted, places, strict=True):
         axes.annotate(
             label,
