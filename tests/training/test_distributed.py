@@ -91,7 +91,7 @@ CASES = {
     "TRANSLATION": ["system=adaptive", "system.passes=2", *STEPS, QUIET[0], *AGREE],
     "SHOTS": ["system=student_kd", "training.updates=6", "training.validate_every=2", "model.dropout=0"],
     # Batches of 7 clips of different lengths: 4 and 3, whose batch normalisation is that of all.
-    "CLIPS": ["system=kd_cd", *STEPS, "student.training.batch=7", "student.model.dropout=0"],
+    "CLIPS": ["system=kd", *STEPS, "student.training.batch=7", "student.model.dropout=0"],
 }
 KINDS = {"ASR": ASR, "TRANSLATION": TRANSLATION, "SHOTS": SHOTS, "CLIPS": CLIPS}
 
