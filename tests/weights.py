@@ -16,11 +16,17 @@ import os
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from safetensors.numpy import load_file
 
-from tests import pairs_corpus, runs
+from seqkd.cli.settings import parse, parser
+from seqkd.config import CONF, compose, system_overrides, system_settings
+from seqkd.tasks import task_of
+from seqkd.training.order import all_runs
+from seqkd.training.run import train
+from tests import clip_corpus, pairs_corpus, runs
 from tests.shots import songs
 
 OUT = Path(__file__).with_suffix(".json")
@@ -33,6 +39,7 @@ joint_adaptive""".split()  # noqa: SIM905
 TRANSLATION = """none uniform confidence_penalty adaptive adaptive_uniform adaptive_ema tf_kd_reg tf_kd_self r_drop
 word_kd book_kd sequence_kd""".split()  # noqa: SIM905
 SHOTS = ["majority", "bigram", "student", "student_kd", "dil", "teacher_dil"]
+CLASSIFICATION = sorted(path.stem for path in (CONF / "classification" / "system").glob("*.yaml"))
 
 
 def seqkd(*arguments: str) -> None:
@@ -86,6 +93,18 @@ def shots(folder: Path) -> None:
         seqkd("train", "--group", group, *options)
 
 
+def classification(folder: Path) -> None:
+    """All, in this process: there are so many, and so small."""
+    data = clip_corpus.make_corpus(folder / "data")
+    options = [*UPDATES, "classes.subset=[low,rising]", f"systems=[{','.join(CLASSIFICATION)}]"]
+    args = parse(parser("weights", ""), clip_corpus.arguments(folder / "live", data, *options))
+    cfg = compose(args)
+    task = task_of(cfg)
+    task.prepare(cfg)
+    for run in all_runs(task, cfg, partial(system_settings, cfg)):
+        train(task, compose(args, *system_overrides(cfg, *run)))
+
+
 def hashes(folder: Path) -> dict[str, str]:
     """By experiment and run: of every tensor's name, shape and bytes."""
     found = {}
@@ -103,12 +122,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="write the hashes instead of comparing them")
     parser.add_argument("--keep", type=Path, help="work in this directory, which is kept")
-    parser.add_argument("tasks", nargs="*", help="only these: asr, translation, shots")
+    parser.add_argument("tasks", nargs="*", help="only these: asr, translation, shots, classification")
     args = parser.parse_args()
     known = json.loads(OUT.read_text(encoding="utf-8")) if OUT.is_file() else {}
     found = {}
     with tempfile.TemporaryDirectory() as temporary:
-        for task in (asr, translation, shots):
+        for task in (asr, translation, shots, classification):
             if args.tasks and task.__name__ not in args.tasks:
                 continue
             folder = (args.keep or Path(temporary)) / task.__name__

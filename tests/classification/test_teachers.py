@@ -104,16 +104,13 @@ def test_dropout_draws_and_all_else_is_as_in_eval_mode() -> None:
 
 
 def test_draws_of_a_table_are_always_the_same_and_disturb_no_others(tmp_path: Path) -> None:
-    clips = made_clips()
+    clips, model = made_clips(), tiny_model()
     torch.manual_seed(3)
-    state = torch.get_rng_state()
-    one, facts = made(tmp_path / "a", [tiny_model()], clips, draws=4)
+    one, facts = made(tmp_path / "a", [model], clips, draws=4)
     torch.manual_seed(4)
-    two, other_facts = made(tmp_path / "b", [tiny_model()], clips, draws=4)
+    two, other_facts = made(tmp_path / "b", [model], clips, draws=4)
     assert one.equal(two) and facts == other_facts and one.shape == (4, 9, 1, 4)
     assert not one[0].equal(one[1])
-    torch.set_rng_state(state)
-    model = tiny_model()
     state = torch.get_rng_state()
     made(tmp_path / "c", [model], clips, draws=4)
     assert torch.get_rng_state().equal(state) and not any(layer.training for layer in model.modules())
