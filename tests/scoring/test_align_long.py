@@ -1,8 +1,6 @@
 """Long utterances: the aligner of 64 cells at a time, bands and strips, and the memory that they take."""
 
-import ctypes
 import random
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,23 +18,26 @@ SOURCES = Path(native.__file__).parent / "scoring"
 COSTS = [FEWEST, SCLITE, Costs(1, 1, 1), Costs(3, 1, 1), Costs(1, 9, 2)]
 
 
+def other_side(source: random.Random, kind: int, reference: list[int], words: list[int], longest: int) -> list[int]:
+    at = source.randint(0, longest)
+    if kind == 2:
+        return source.choices(words, k=source.randint(0, longest))
+    if kind == 3:
+        return reference[::-1]
+    if kind == 4:
+        return reference[at:] + reference[:at]
+    if kind == 5:
+        return [word for word in reference for _ in range(source.randint(0, 2))]
+    return spoil(source, reference, words, 0.1 if kind else source.choice([0.02, 0.3, 0.9]))
+
+
 def pairs(source: random.Random, count: int, longest: int) -> tuple[list[list[int]], list[list[int]]]:
     """Of every kind: few errors and many, unrelated, turned round, shifted, repeated; few words and many."""
     references, hypotheses = [], []
     for number in range(count):
         words = list(range(source.choice([1, 2, 3, 30, 3000])))
-        reference = source.choices(words, k=source.randint(0, longest))
-        at = source.randint(0, longest)
-        hypothesis = [
-            lambda: spoil(source, reference, words, source.choice([0.02, 0.1, 0.3, 0.9])),
-            lambda: spoil(source, reference, words, 0.1),
-            lambda: source.choices(words, k=source.randint(0, longest)),
-            lambda: reference[::-1],
-            lambda: reference[at:] + reference[:at],
-            lambda: [word for word in reference for _ in range(source.randint(0, 2))],
-        ][number % 6]()
-        references.append(reference)
-        hypotheses.append(hypothesis)
+        references.append(source.choices(words, k=source.randint(0, longest)))
+        hypotheses.append(other_side(source, number % 6, references[-1], words, longest))
     return references, hypotheses
 
 
@@ -48,20 +49,6 @@ def check(references: list[list[int]], hypotheses: list[list[int]], costs: Costs
     np.testing.assert_array_equal(ours.offsets, offsets)
     np.testing.assert_array_equal(ours.ops, ops)
     np.testing.assert_array_equal(align(*sides, costs, keep=False).counts, counts)
-
-
-@pytest.fixture(scope="module")
-def small_limits(tmp_path_factory):
-    """The aligner compiled so that short utterances are long to it: narrow bands, small strips, nothing kept."""
-    if (compiler := shutil.which("g++")) is None:
-        pytest.skip("there is no g++")
-    made = tmp_path_factory.mktemp("small") / "small.so"
-    flags = ["-std=gnu++17", "-O1", "-shared", "-fPIC", "-DSEQKD_SMALL_LIMITS", "-fsanitize=undefined"]
-    flags += ["-fno-sanitize-recover", "-static-libubsan", "-o", str(made)]
-    done = subprocess.run([compiler, *flags, *map(str, sorted(SOURCES.glob("*.cpp")))], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"g++ could not build it: {done.stderr.splitlines()[-1:]}")
-    return ctypes.CDLL(str(made))
 
 
 @pytest.mark.parametrize("costs", COSTS, ids=str)
