@@ -71,18 +71,22 @@ def test_the_data_can_end_nothing(made):
     read = json.loads(data)
     assert read["score"] == json.loads(json.dumps(evaluation.json))
     assert set(HOSTILE) <= set(read["vocabulary"])
-    (row,) = [row for row in read["utterances"]["b"]["rows"] if row["id"] == "s0-<i>"]
-    assert [read["vocabulary"][word] for word in row["ref"]] == ["plain"]
+    shown = read["utterances"]
+    place = shown["ids"].index("s0-<i>")
+    assert [read["vocabulary"][word] for word in shown["refs"][place]] == ["plain"]
+    assert str(place) not in shown["systems"]["b"]["rows"]  # all is right
+    code, words = shown["systems"]["b"]["rows"]["0"]
+    assert (code, [read["vocabulary"][word] for word in words]) == ("1S2", [HOSTILE[0]])
 
 
 def test_of_too_many_utterances_those_with_errors_are_shown(made, tmp_path):
     _, evaluation = made
     write_page(tmp_path / "x.html", evaluation, limit=20)
     data = re.search(r'id="data">(.*?)</script>', (tmp_path / "x.html").read_text("utf-8"), re.S)[1]
-    shown = json.loads(data)["utterances"]["<b>a</b>"]
-    assert shown["total"] == 61
-    assert len(shown["rows"]) == 20
-    assert sum(row["errors"] > 0 for row in shown["rows"]) == 15
+    shown = json.loads(data)["utterances"]
+    assert len(shown["ids"]) == 20
+    assert [shown["systems"]["b"][key] for key in ("total", "listed")] == [61, 20]
+    assert len(shown["systems"]["b"]["rows"]) == 20  # each has an error there
 
 
 def browser() -> str:
