@@ -17,6 +17,8 @@ def main(argv: list[str]) -> int:
     if "--recipe" in argv:
         return score_recipe([argument for argument in argv if argument != "--recipe"])
     args = file_parser().parse_args(argv)
+    if args.meeting:
+        return score_meetings(args)
     from seqkd.scoring.evaluate import Options, score_files
     from seqkd.scoring.words import FEWEST, parse_costs
 
@@ -115,8 +117,20 @@ def file_parser() -> argparse.ArgumentParser:
     add("--confusions", type=int, default=200, metavar="N", help="how many of each kind to save (default: 200)")
     add("--replicates", type=int, default=1000, metavar="N", help="of the intervals' bootstrap (default: 1000)")
     add("--seed", type=int, default=0, metavar="N", help="of all resampling (default: 0)")
+    add("--meeting", choices=["cp", "tcp", "orc", "tcorc"], help="score meetings (SegLST or stm): cpWER, tcpWER, ...")
+    add("--collar", type=float, default=5.0, metavar="SECONDS", help="of tcp and tcorc (default: 5)")
     add("--recipe", action="store_true", help="score a recipe's decodings instead (see --recipe --help)")
     return made
+
+
+def score_meetings(args: argparse.Namespace) -> int:
+    """Score turns of several speakers, which may overlap: what ``--meeting`` asks for."""
+    from seqkd.scoring.meetings.report import score_meeting_files
+
+    systems = named("--hyp", [with_name(item) for item in args.hyp], "NAME=FILE")
+    settings = {"collar": args.collar, "normalize": args.normalize, "glm": args.glm}
+    print(score_meeting_files(args.ref, systems, args.meeting, args.json, **settings))
+    return 0
 
 
 def with_name(item: str) -> str:

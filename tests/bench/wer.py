@@ -155,7 +155,7 @@ def table(words: int, characters: bool, rounds: int) -> list[str]:
     best: dict[str, dict | str] = {}
     for _ in range(rounds):
         for name, (_, package) in CONTENDERS.items():
-            if package and importlib.util.find_spec(package) is None or isinstance(best.get(name), str):
+            if (package and importlib.util.find_spec(package) is None) or isinstance(best.get(name), str):
                 continue
             result = run_once(name, words, characters)
             if isinstance(result, str) or name not in best or result["seconds"] < best[name]["seconds"]:
