@@ -1,8 +1,14 @@
 """Meetings of one or several systems, from files to a table and a file of numbers.
 
-The file, schema 1: ``{"schema", "measure", "collar", "normalizer", "reference", "systems": {NAME: {"file", "rate",
-"errors", "substitutions", "deletions", "insertions", "words", "missed_speakers", "extra_speakers", "sessions": {SESSION:
-the same but for "file", and "assignment": [[speaker, stream or null]]}}}}``. Rates are fractions; null without words.
+The file, schema 1::
+
+    {"schema", "measure", "collar", "normalizer", "reference", "systems": {NAME: {
+      "file", "rate", "errors", "substitutions", "deletions", "insertions", "words",
+      "missed_speakers", "extra_speakers",
+      "sessions": {SESSION: the same but for "file", and "assignment": [[speaker, stream or null]]}
+    }}}
+
+Rates are fractions, null without words.
 """
 
 from __future__ import annotations
