@@ -17,6 +17,8 @@ def main(argv: list[str]) -> int:
     if "--recipe" in argv:
         return score_recipe([argument for argument in argv if argument != "--recipe"])
     args = file_parser().parse_args(argv)
+    if args.meeting:
+        return score_meetings(args)
     from seqkd.scoring.evaluate import Options, score_files
     from seqkd.scoring.words import FEWEST, parse_costs
 
@@ -32,6 +34,7 @@ def main(argv: list[str]) -> int:
         utt2dur=args.utt2dur,
         utt2group=named("--utt2group", args.utt2group, "KIND=FILE"),
         nbest=named("--nbest", args.nbest, "NAME=FILE"),
+        baseline=args.baseline,
         confusions=args.confusions,
         formats=formats(args.format),
         reading=args.reading,
@@ -46,9 +49,9 @@ def main(argv: list[str]) -> int:
         replicates=args.replicates,
         seed=args.seed,
     )
-    systems = named("--hyp", args.hyp, "NAME=FILE")
+    systems = named("--hyp", [with_name(item) for item in args.hyp], "NAME=FILE")
     outputs = args.json, args.html, args.align
-    print(score_files(args.ref, systems, *outputs, options=options, details=args.details))
+    print(score_files(args.ref, systems, *outputs, options=options, details=args.details, brief=args.wer))
     return 0
 
 
@@ -62,10 +65,12 @@ def file_parser() -> argparse.ArgumentParser:
     )
     add = made.add_argument
     add("--ref", type=Path, required=True, metavar="FILE", help="references; - is standard input")
-    add("--hyp", action="append", required=True, metavar="NAME=FILE", help="a system's hypotheses; may be repeated")
+    add("--hyp", action="append", required=True, metavar="[NAME=]FILE", help="a system's hypotheses; may be repeated")
     add("--json", type=Path, metavar="FILE", help="write all numbers here")
     add("--html", type=Path, metavar="FILE", help="write a page with tables, charts and every alignment here")
     add("--align", type=Path, metavar="FILE", help="write every utterance in aligned columns here")
+    add("--wer", action="store_true", help="print a line a system instead of the table: %%WER 12.34 [ 56 / 454, ... ]")
+    add("--baseline", metavar="NAME", help="compare all other systems with this one, not each with each")
     add("--details", action="store_true", help="print errors by speaker, length and word, too")
     add(
         "--missing", choices=["error", "all", "present"], default="error",
@@ -112,8 +117,25 @@ def file_parser() -> argparse.ArgumentParser:
     add("--confusions", type=int, default=200, metavar="N", help="how many of each kind to save (default: 200)")
     add("--replicates", type=int, default=1000, metavar="N", help="of the intervals' bootstrap (default: 1000)")
     add("--seed", type=int, default=0, metavar="N", help="of all resampling (default: 0)")
+    add("--meeting", choices=["cp", "tcp", "orc", "tcorc"], help="score meetings (SegLST or stm): cpWER, tcpWER, ...")
+    add("--collar", type=float, default=5.0, metavar="SECONDS", help="of tcp and tcorc (default: 5)")
     add("--recipe", action="store_true", help="score a recipe's decodings instead (see --recipe --help)")
     return made
+
+
+def score_meetings(args: argparse.Namespace) -> int:
+    """Score turns of several speakers, which may overlap: what ``--meeting`` asks for."""
+    from seqkd.scoring.meetings.report import score_meeting_files
+
+    systems = named("--hyp", [with_name(item) for item in args.hyp], "NAME=FILE")
+    settings = {"collar": args.collar, "normalize": args.normalize, "glm": args.glm}
+    print(score_meeting_files(args.ref, systems, args.meeting, args.json, **settings))
+    return 0
+
+
+def with_name(item: str) -> str:
+    """Return ``NAME=FILE`` of an ``--hyp``; a file without a name takes its own, without folder and ending."""
+    return item if "=" in item or not item else f"{Path(item).stem}={item}"
 
 
 def named(option: str, items: list[str], form: str) -> dict[str, Path]:

@@ -75,7 +75,9 @@ def _teacher(teacher: TeacherOrigin) -> str:
 
 
 def _rate(rate: dict[str, Any]) -> str:
-    """A rate in per cent with its 95 % interval."""
+    """A rate in per cent with its 95 % interval, if there are utterances enough for one."""
+    if rate["ci95"] is None:
+        return f"{100 * rate['rate']:.2f} %"
     low, high = rate["ci95"]
     return f"{100 * rate['rate']:.2f} % [{100 * low:.2f}, {100 * high:.2f}]"
 

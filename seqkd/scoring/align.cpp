@@ -1,261 +1,142 @@
-// The compiled half of seqkd/scoring/align.py: words to numbers, and minimum-cost alignments of whole test sets.
+// The compiled half of align of seqkd/scoring/align.py: minimum-cost alignments of whole test sets.
 //
 // Plain C interface, loaded with ctypes; seqkd/scoring/fallback.py computes the same without it, and the tests
 // hold the two against each other. Nothing throws across the interface: -1 means out of memory.
 //
+// Which way an utterance goes: short ones, and other costs than the default, by the table (table.h); long ones by 64
+// cells at a time (bits.h), which for other costs gives the band in which the table is filled.
+//
 // Legend: N reference tokens and M hypothesis tokens of one utterance.
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <new>
-#include <vector>
+
+#include "bits.h"
+#include "operations.h"
+#include "table.h"
 
 #define API extern "C" __attribute__((visibility("default")))
 
+namespace seqkd_scoring {
 namespace {
 
-enum Op : uint8_t { kMatch = 0, kSubstitution = 1, kDeletion = 2, kInsertion = 3 };
-
-// What ends a word: the newline, and the other ASCII characters at which Python's str.split splits; the caller has
-// replaced all other Unicode spaces.
-struct Separators {
-  bool is[256] = {};
-  constexpr Separators() {
-    for (int c = 9; c <= 13; ++c) is[c] = true;
-    for (int c = 28; c <= 32; ++c) is[c] = true;
-  }
-};
-constexpr Separators kSeparators;
-
-inline bool separates(char c) { return kSeparators.is[static_cast<unsigned char>(c)]; }
-
-inline uint64_t hash_bytes(const char* bytes, int64_t size) {
-  uint64_t hash = 0x9e3779b97f4a7c15ull ^ static_cast<uint64_t>(size);
-  while (size >= 8) {
-    uint64_t word;
-    std::memcpy(&word, bytes, 8);
-    hash = (hash ^ word) * 0xff51afd7ed558ccdull;
-    hash ^= hash >> 32;
-    bytes += 8;
-    size -= 8;
-  }
-  uint64_t word = 0;
-  std::memcpy(&word, bytes, static_cast<size_t>(size));
-  hash = (hash ^ word) * 0xff51afd7ed558ccdull;
-  return hash ^ (hash >> 29);
-}
-
-// An open-addressing table from words, which stay in the caller's text, to numbers in order of first occurrence.
-class Vocabulary {
+// Fewest errors and, among those, fewest substitutions.
+class FewestAligner {
  public:
-  Vocabulary(const char* text, int64_t* starts, int32_t* lengths)
-      : text_(text), starts_(starts), lengths_(lengths), slots_(1 << 14, kFree) {}
-
-  int32_t number(int64_t start, int32_t length) {
-    uint64_t hash = hash_bytes(text_ + start, length);
-    size_t slot = find(hash, start, length);
-    if (slots_[slot].number >= 0) return slots_[slot].number;
-    if (2 * (count_ + 1) > static_cast<int64_t>(slots_.size())) {
-      grow();
-      slot = find(hash, start, length);
-    }
-    starts_[count_] = start;
-    lengths_[count_] = length;
-    slots_[slot] = {static_cast<uint32_t>(hash >> 32), static_cast<int32_t>(count_)};
-    return static_cast<int32_t>(count_++);
-  }
-
-  int64_t count() const { return count_; }
-
- private:
-  struct Slot {
-    uint32_t tag;
-    int32_t number;
-  };
-  static constexpr Slot kFree{0, -1};
-
-  size_t find(uint64_t hash, int64_t start, int32_t length) const {
-    const size_t mask = slots_.size() - 1;
-    const uint32_t tag = static_cast<uint32_t>(hash >> 32);
-    size_t slot = hash & mask;
-    while (slots_[slot].number >= 0) {
-      const Slot& held = slots_[slot];
-      if (held.tag == tag && lengths_[held.number] == length &&
-          std::memcmp(text_ + starts_[held.number], text_ + start, static_cast<size_t>(length)) == 0) {
-        break;
-      }
-      slot = (slot + 1) & mask;
-    }
-    return slot;
-  }
-
-  void grow() {
-    std::vector<Slot> larger(4 * slots_.size(), kFree);
-    slots_.swap(larger);
-    for (int64_t word = 0; word < count_; ++word) {
-      uint64_t hash = hash_bytes(text_ + starts_[word], lengths_[word]);
-      slots_[find(hash, starts_[word], lengths_[word])] = {static_cast<uint32_t>(hash >> 32),
-                                                           static_cast<int32_t>(word)};
-    }
-  }
-
-  const char* text_;
-  int64_t* starts_;
-  int32_t* lengths_;
-  std::vector<Slot> slots_;
-  int64_t count_ = 0;
-};
-
-struct Counts {
-  int32_t substitutions, deletions, insertions;
-};
-
-// Aligns one utterance after the other, and keeps its buffers. `Cost` is wide enough for the largest sum.
-template <typename Cost>
-class Aligner {
- public:
-  Aligner(Cost substitution, Cost deletion, Cost insertion)
-      : substitution_(substitution), deletion_(deletion), insertion_(insertion) {}
-
-  // Returns the number of operations, written to `ops` from its beginning.
-  int64_t align(const int32_t* ref, int64_t n, const int32_t* hyp, int64_t m, uint8_t* ops) {
-    // Equal last tokens are matched by every alignment chosen below: the diagonal is never worse there, and wins
-    // ties. The same does not hold of first tokens, because the choice is made from the end.
-    int64_t suffix = 0;
+  // Writes the operations and their number if `ops` is given.
+  Counts align(const int32_t* ref, int64_t n, const int32_t* hyp, int64_t m, uint8_t* ops, int64_t* length) {
+    int64_t suffix = 0;  // see TableAligner::align
     while (suffix < n && suffix < m && ref[n - 1 - suffix] == hyp[m - 1 - suffix]) ++suffix;
     n -= suffix;
     m -= suffix;
-    int64_t length = 0;
-    if (n == 0 || m == 0) {
-      std::memset(ops, n ? kDeletion : kInsertion, static_cast<size_t>(n + m));
-      length = n + m;
-    } else {
-      fill(ref, n, hyp, m);
-      length = trace(ref, n, hyp, m, ops);
+    Counts counts{0, 0, 0};
+    int64_t written = 0;
+    if (!ops) {  // where only counts are wanted, the same holds of equal first tokens
+      int64_t prefix = 0;
+      while (prefix < n && prefix < m && ref[prefix] == hyp[prefix]) ++prefix;
+      ref += prefix, hyp += prefix, n -= prefix, m -= prefix;
     }
-    std::memset(ops + length, kMatch, static_cast<size_t>(suffix));
-    return length + suffix;
+    if (n == 0 || m == 0) {
+      counts = {0, static_cast<int32_t>(n), static_cast<int32_t>(m)};
+      written = n + m;
+      if (ops) std::memset(ops, n ? kDeletion : kInsertion, static_cast<size_t>(written));
+    } else if (n * m <= kShort) {
+      uint8_t scratch[kShort + 1];
+      uint8_t* out = ops ? ops : scratch;
+      written = table_.align(ref, n, hyp, m, out);
+      counts = count(out, written);
+    } else {
+      alphabet_.assign(ref, n, hyp, m);
+      counts = n <= 64    ? one_.align(alphabet_, n, m, ops, &written)
+               : n <= 128 ? two_.align(alphabet_, n, m, ops, &written)
+                          : four_.align(alphabet_, n, m, ops, &written);
+    }
+    if (ops) {
+      std::memset(ops + written, kMatch, static_cast<size_t>(suffix));
+      *length = written + suffix;
+    }
+    return counts;
   }
 
  private:
-  // Two bits a cell, 32 cells a word, each row from a new word.
-  void fill(const int32_t* ref, int64_t n, const int32_t* hyp, int64_t m) {
-    const int64_t stride = (m + 31) / 32;
-    if (static_cast<int64_t>(row_.size()) < m + 1) row_.resize(m + 1);
-    if (static_cast<int64_t>(steps_.size()) < n * stride) steps_.resize(n * stride);
-    Cost* row = row_.data();
-    for (int64_t j = 0; j <= m; ++j) row[j] = static_cast<Cost>(j) * insertion_;
-    for (int64_t i = 0; i < n; ++i) {
-      const int32_t token = ref[i];
-      uint64_t* steps = steps_.data() + i * stride;
-      Cost diagonal = row[0];
-      Cost left = row[0] = row[0] + deletion_;
-      for (int64_t begin = 0; begin < m; begin += 32) {
-        const int64_t end = begin + 32 < m ? begin + 32 : m;
-        uint64_t bits = 0;
-        for (int64_t j = begin; j < end; ++j) {
-          const Cost above = row[j + 1];
-          const Cost across = diagonal + (token == hyp[j] ? Cost(0) : substitution_);
-          const Cost down = above + deletion_;
-          // sclite's order: the diagonal at any tie, a deletion only if it is strictly better than an insertion.
-          const Cost vertical = across <= down ? across : down;
-          const uint64_t choice = across <= down ? kSubstitution : kDeletion;
-          left += insertion_;
-          const bool insert = left < vertical || (left == vertical && choice == kDeletion);
-          left = insert ? left : vertical;
-          bits |= (insert ? uint64_t(kInsertion) : choice) << (2 * (j - begin));
-          diagonal = above;
-          row[j + 1] = left;
-        }
-        steps[begin / 32] = bits;
-      }
-    }
-  }
-
-  int64_t trace(const int32_t* ref, int64_t n, const int32_t* hyp, int64_t m, uint8_t* ops) {
-    const int64_t stride = (m + 31) / 32;
-    if (static_cast<int64_t>(reversed_.size()) < n + m) reversed_.resize(n + m);
-    int64_t i = n, j = m, length = 0;
-    while (i > 0 || j > 0) {
-      uint8_t op = i == 0 ? kInsertion : kDeletion;
-      if (i > 0 && j > 0) {
-        op = (steps_[(i - 1) * stride + (j - 1) / 32] >> (2 * ((j - 1) % 32))) & 3;
-        if (op == kSubstitution && ref[i - 1] == hyp[j - 1]) op = kMatch;
-      }
-      reversed_[length++] = op;
-      i -= op != kInsertion;
-      j -= op != kDeletion;
-    }
-    for (int64_t k = 0; k < length; ++k) ops[k] = reversed_[length - 1 - k];
-    return length;
-  }
-
-  const Cost substitution_, deletion_, insertion_;
-  std::vector<Cost> row_;
-  std::vector<uint64_t> steps_;
-  std::vector<uint8_t> reversed_;
+  // Errors in the upper half, substitutions in the lower: one number compares both, in this order.
+  TableAligner<uint32_t> table_{(1u << 16) + 1, 1u << 16, 1u << 16};
+  Alphabet alphabet_;
+  BitAligner<1> one_;
+  BitAligner<2> two_;
+  BitAligner<4> four_;
 };
 
-Counts count(const uint8_t* ops, int64_t length) {
-  Counts counts{0, 0, 0};
-  for (int64_t k = 0; k < length; ++k) {
-    counts.substitutions += ops[k] == kSubstitution;
-    counts.deletions += ops[k] == kDeletion;
-    counts.insertions += ops[k] == kInsertion;
-  }
-  return counts;
-}
-
+// Any other costs.
 template <typename Cost>
-int64_t align_all(int64_t utterances, const int32_t* ref, const int64_t* ref_offsets, const int32_t* hyp,
-                  const int64_t* hyp_offsets, Cost substitution, Cost deletion, Cost insertion, bool keep,
-                  uint8_t* ops, int64_t* op_offsets, Counts* counts) {
-  Aligner<Cost> aligner(substitution, deletion, insertion);
+class CostAligner {
+ public:
+  CostAligner(int32_t substitution, int32_t deletion, int32_t insertion)
+      : substitution_(substitution), deletion_(deletion), insertion_(insertion),
+        table_(static_cast<Cost>(substitution), static_cast<Cost>(deletion), static_cast<Cost>(insertion)) {}
+
+  int64_t align(const int32_t* ref, int64_t n, const int32_t* hyp, int64_t m, uint8_t* ops) {
+    if (n == 0 || m == 0 || n * m < kLarge) return table_.align(ref, n, hyp, m, ops);
+    // What the alignment of fewest errors costs is no less than the least cost, and limits how far a path can stray:
+    // for each step off the way it must come back.
+    const Counts counts = fewest_.align(ref, n, hyp, m, nullptr, nullptr);
+    const int64_t cost = counts.substitutions * substitution_ + counts.deletions * deletion_ +
+                         counts.insertions * insertion_;
+    const int64_t forced = m > n ? (m - n) * insertion_ : (n - m) * deletion_;
+    return table_.in_band(ref, n, hyp, m, band_of(n, m, (cost - forced) / (deletion_ + insertion_) + 1), ops);
+  }
+
+ private:
+  const int64_t substitution_, deletion_, insertion_;
+  TableAligner<Cost> table_;
+  FewestAligner fewest_;
+};
+
+struct Work {
+  int64_t utterances;
+  const int32_t *ref, *hyp;
+  const int64_t *ref_offsets, *hyp_offsets;
+  bool keep;
+  uint8_t* ops;
+  int64_t* op_offsets;
+  Counts* counts;
+};
+
+// `one` aligns utterance u and returns its counts, and the number of operations if they are kept.
+template <typename One>
+int64_t for_all(const Work& work, One one) {
   int64_t written = 0;
-  for (int64_t u = 0; u < utterances; ++u) {
-    const int64_t n = ref_offsets[u + 1] - ref_offsets[u], m = hyp_offsets[u + 1] - hyp_offsets[u];
-    const int64_t length = aligner.align(ref + ref_offsets[u], n, hyp + hyp_offsets[u], m, ops + written);
-    counts[u] = count(ops + written, length);
-    if (keep) {
+  for (int64_t u = 0; u < work.utterances; ++u) {
+    const int64_t n = work.ref_offsets[u + 1] - work.ref_offsets[u];
+    const int64_t m = work.hyp_offsets[u + 1] - work.hyp_offsets[u];
+    int64_t length = 0;
+    work.counts[u] = one(work.ref + work.ref_offsets[u], n, work.hyp + work.hyp_offsets[u], m, work.ops + written,
+                         &length);
+    if (work.keep) {
       written += length;
-      op_offsets[u + 1] = written;
+      work.op_offsets[u + 1] = written;
     }
   }
   return written;
 }
 
-}  // namespace
-
-// Splits `lines` lines, separated by newlines, at ASCII spaces, and numbers the words.
-//
-// ids, starts, lengths: room for (size + 1) / 2 numbers each. ids: words of all lines, one after the other.
-// offsets: lines + 1 numbers, where in ids each line begins. starts, lengths: where in text each distinct word is.
-// Returns the number of distinct words, -1 without memory, -2 if there are not that many lines.
-API int64_t seqkd_scoring_words(const char* text, int64_t size, int64_t lines, int32_t* ids, int64_t* offsets,
-                                int64_t* starts, int32_t* lengths) try {
-  Vocabulary vocabulary(text, starts, lengths);
-  int64_t at = 0, written = 0;
-  for (int64_t line = 0; line < lines; ++line) {
-    offsets[line] = written;
-    if (at > size) return -2;
-    while (at < size && text[at] != '\n') {
-      if (separates(text[at])) {
-        ++at;
-        continue;
-      }
-      const int64_t start = at;
-      while (at < size && !separates(text[at])) ++at;
-      ids[written++] = vocabulary.number(start, static_cast<int32_t>(at - start));
-    }
-    ++at;
-  }
-  offsets[lines] = written;
-  return at == size + 1 ? vocabulary.count() : -2;
-} catch (const std::bad_alloc&) {
-  return -1;
+template <typename Cost>
+int64_t at_costs(const Work& work, int32_t substitution, int32_t deletion, int32_t insertion) {
+  CostAligner<Cost> aligner(substitution, deletion, insertion);
+  return for_all(work, [&](const int32_t* ref, int64_t n, const int32_t* hyp, int64_t m, uint8_t* ops,
+                           int64_t* length) {
+    *length = aligner.align(ref, n, hyp, m, ops);
+    return count(ops, *length);
+  });
 }
 
-// Aligns each utterance's reference with its hypothesis at least cost; see the fill above for ties.
+}  // namespace
+}  // namespace seqkd_scoring
+
+// Aligns each utterance's reference with its hypothesis at least cost; see the fill of table.h for ties.
 //
 // ref, hyp: tokens of all utterances, one after the other; *_offsets: utterances + 1, where each begins.
 // substitution, deletion, insertion: costs; all 0 for fewest errors and, among those, fewest substitutions.
@@ -267,29 +148,25 @@ API int64_t seqkd_scoring_align(int64_t utterances, const int32_t* ref, const in
                                 const int32_t* hyp, const int64_t* hyp_offsets, int32_t substitution,
                                 int32_t deletion, int32_t insertion, int32_t keep, uint8_t* ops,
                                 int64_t* op_offsets, int32_t* counts) try {
+  using namespace seqkd_scoring;
   int64_t longest = 0;
   for (int64_t u = 0; u < utterances; ++u) {
     const int64_t both = ref_offsets[u + 1] - ref_offsets[u] + hyp_offsets[u + 1] - hyp_offsets[u];
     longest = both > longest ? both : longest;
   }
-  auto* counted = reinterpret_cast<Counts*>(counts);
+  const Work work{utterances, ref, hyp, ref_offsets, hyp_offsets, keep != 0, ops, op_offsets,
+                  reinterpret_cast<Counts*>(counts)};
   if (keep) op_offsets[0] = 0;
   if (!substitution) {
-    // Errors in the upper half, substitutions in the lower: one number compares both, in this order.
-    if (longest < (1 << 16)) {
-      return align_all<uint32_t>(utterances, ref, ref_offsets, hyp, hyp_offsets, (1u << 16) + 1, 1u << 16, 1u << 16,
-                                 keep, ops, op_offsets, counted);
-    }
-    return align_all<uint64_t>(utterances, ref, ref_offsets, hyp, hyp_offsets, (1ull << 32) + 1, 1ull << 32,
-                               1ull << 32, keep, ops, op_offsets, counted);
+    auto aligner = std::make_unique<FewestAligner>();
+    return for_all(work, [&](const int32_t* r, int64_t n, const int32_t* h, int64_t m, uint8_t* out,
+                             int64_t* length) { return aligner->align(r, n, h, m, keep ? out : nullptr, length); });
   }
-  const int64_t dearest = substitution > deletion ? substitution : deletion;
-  if ((longest + 1) * (dearest > insertion ? dearest : insertion) < (int64_t(1) << 31)) {
-    return align_all<uint32_t>(utterances, ref, ref_offsets, hyp, hyp_offsets, substitution, deletion, insertion,
-                               keep, ops, op_offsets, counted);
+  const int64_t dearest = std::max({substitution, deletion, insertion});
+  if ((longest + 1) * dearest < (int64_t(1) << 30)) {
+    return at_costs<uint32_t>(work, substitution, deletion, insertion);
   }
-  return align_all<uint64_t>(utterances, ref, ref_offsets, hyp, hyp_offsets, substitution, deletion, insertion, keep,
-                             ops, op_offsets, counted);
+  return at_costs<uint64_t>(work, substitution, deletion, insertion);
 } catch (const std::bad_alloc&) {
   return -1;
 }

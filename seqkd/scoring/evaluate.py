@@ -30,6 +30,7 @@ def score_files(
     *,
     options: Options = Options(),
     details: bool = False,
+    brief: bool = False,
 ) -> str:
     """Score files and compare every pair of systems.
 
@@ -41,6 +42,7 @@ def score_files(
         alignments: where to write every utterance in aligned columns, if anywhere.
         options: see `Options`.
         details: whether the table is to be followed by those of speakers, lengths and confusions.
+        brief: whether a line a system, ``%WER ...``, is to be returned instead of the table.
 
     Returns:
         A table for the terminal.
@@ -58,6 +60,8 @@ def score_files(
         page.write_page(html, evaluation)
     if json is not None:
         files.write_json(json, evaluation.json)
+    if brief:
+        return show.one_line(evaluation)
     return "\n".join([show.table(evaluation, details=details), *evaluation.notes])
 
 
@@ -86,6 +90,8 @@ def evaluate(ref: Path | str, hyps: Mapping[str, Path | str], options: Options =
         "spaces": options.spaces,
         "tokenizer": _tokenizer(options.tokens) if options.tokens else None,
     }
+    if options.baseline is not None and options.baseline not in hyps:
+        raise ConfigError(f"--baseline {options.baseline} is none of the systems; known: {', '.join(hyps)}")
     speakers = _speakers(references, options.utt2spk, ref)
     durations = references.durations | _durations(options.utt2dur)
     groups = {name: _table(path, "group") for name, path in options.utt2group.items()}
@@ -137,13 +143,20 @@ def evaluate(ref: Path | str, hyps: Mapping[str, Path | str], options: Options =
             known = (str(path), str(ref), str(options.nbest.get(name)), *map(str, options.utt2group.values()))
             named = str(fault).startswith(known)
             raise fault if named else DataError(f"{path} against {ref}: {fault}") from None
-    pairs = compare_pairs(scores, blocks=speakers or None, replicates=options.paired_replicates, seed=options.seed)
+    pairs = compare_pairs(
+        scores,
+        blocks=speakers or None,
+        baseline=options.baseline,
+        replicates=options.paired_replicates,
+        seed=options.seed,
+    )
     about = next(iter(scores.values())).options
     about = {
         **about,
         "signature": schema.signature(about),
         "paired_replicates": options.paired_replicates,
         "confusions": options.confusions,
+        "baseline": options.baseline,
         "reference": Path(ref).name,
         "reference_format": references.kind,
         "reading": options.reading,

@@ -26,6 +26,7 @@ class Options:
         utt2dur: seconds of each utterance.
         utt2group: further groupings, by their names.
         nbest: n-best lists by the name of the system.
+        baseline: the system that all others are compared with; each is compared with each if left out.
         confusions: how many of each kind to list.
         formats: of the files: by ``ref`` or the name of a system, or for all by the empty name; see
             `seqkd.scoring.formats.detect`. By default their content says.
@@ -51,6 +52,7 @@ class Options:
     utt2dur: Path | None = None
     utt2group: Mapping[str, Path] = field(default_factory=dict)
     nbest: Mapping[str, Path] = field(default_factory=dict)
+    baseline: str | None = None
     confusions: int = 200
     formats: Mapping[str, str] = field(default_factory=dict)
     reading: str = "lenient"

@@ -10,6 +10,7 @@ Legend: B utterances of a batch, N and M tokens of its longest reference and hyp
 from __future__ import annotations
 
 import itertools
+import math
 from collections import defaultdict
 
 import numpy as np
@@ -126,17 +127,27 @@ def _align(
     """Align a batch, write its operations so that they end at ``ends`` of the utterance; return their numbers."""
     n, m = references.lengths[batch], hypotheses.lengths[batch]
     ref, hyp = _padded(references, batch, n), _padded(hypotheses, batch, m)  # (N, B), (M, B)
-    steps = _fill(ref, hyp, costs)  # (N, M, B)
+    weights = _weights(costs, len(ref) + len(hyp))
+    # What does not fit is an utterance by itself: only a row before each strip of its table is kept, and the strips
+    # are filled again from the last to the first.
+    strip = len(ref) if len(ref) * hyp.size <= _CELLS else max(_CELLS // max(1, len(hyp)), math.isqrt(len(ref)), 1)
+    starts = [np.zeros((len(hyp) + 1, len(batch)), weights.dtype)]
+    for begin in range(0, len(ref) - strip, max(strip, 1)):
+        starts.append(_fill(ref[begin : begin + strip], hyp, weights, starts[-1])[0])
     lengths = np.zeros(len(batch), np.int64)
     i, j, active = n.copy(), m.copy(), np.arange(len(batch))
-    while len(active := active[(i[active] > 0) | (j[active] > 0)]):
-        a, b = i[active], j[active]
-        op = steps[np.maximum(a - 1, 0), np.maximum(b - 1, 0), active]
-        op = np.where(a == 0, INSERTION, np.where(b == 0, DELETION, op)).astype(np.uint8)
-        lengths[active] += 1
-        ops[ends[batch[active]] - lengths[active]] = op
-        i[active] -= op != INSERTION
-        j[active] -= op != DELETION
+    for number in reversed(range(len(starts))):
+        begin = number * strip
+        _, steps = _fill(ref[begin : begin + strip], hyp, weights, starts.pop())  # (strip, M, B)
+        while len(active := active[(i[active] > begin) | ((number == 0) & (j[active] > 0))]):
+            a, b = i[active], j[active]
+            op = steps[np.maximum(a - 1 - begin, 0), np.maximum(b - 1, 0), active]
+            op = np.where(a == 0, INSERTION, np.where(b == 0, DELETION, op)).astype(np.uint8)
+            lengths[active] += 1
+            ops[ends[batch[active]] - lengths[active]] = op
+            i[active] -= op != INSERTION
+            j[active] -= op != DELETION
+        active = np.arange(len(batch))
     return lengths
 
 
@@ -148,27 +159,33 @@ def _padded(tokens: Tokens, batch: np.ndarray, lengths: np.ndarray) -> np.ndarra
     return padded
 
 
-def _fill(ref: np.ndarray, hyp: np.ndarray, costs: Costs) -> np.ndarray:
-    """(N, M, B) best last operation of every beginning of a reference with every beginning of its hypothesis."""
-    (n, size), m = ref.shape, len(hyp)
+def _weights(costs: Costs, tokens: int) -> np.ndarray:
+    """What a substitution, a deletion and an insertion cost, of a type that holds the costs of so many tokens."""
     if costs.substitution:
-        substitution, deletion, insertion = costs
-        small = (n + m + 1) * max(costs) < 1 << 31
-    else:  # errors first, substitutions second, in one number
-        small = n + m < 1 << 15
-        unit = 1 << (16 if small else 32)
-        substitution, deletion, insertion = unit + 1, unit, unit
-    kind = np.int32 if small else np.int64
+        return np.array(costs, np.int32 if (tokens + 1) * max(costs) < 1 << 31 else np.int64)
+    small = tokens < 1 << 15
+    unit = 1 << (16 if small else 32)  # errors first, substitutions second, in one number
+    return np.array([unit + 1, unit, unit], np.int32 if small else np.int64)
+
+
+def _fill(ref: np.ndarray, hyp: np.ndarray, weights: np.ndarray, row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Fill some rows of the tables of B utterances.
+
+    Returns:
+        The last row, (M + 1, B), and the (N, M, B) best last operations of these beginnings of the references with
+        every beginning of their hypotheses.
+    """
+    (n, size), m = ref.shape, len(hyp)
+    substitution, deletion, insertion = weights
     steps = np.zeros((max(n, 1), max(m, 1), size), np.uint8)  # zero is a match
     # Costs less those of the insertions along the row: with these taken out, going right is free, and the best way
     # to a cell is the running minimum of the ways up to it.
-    row = np.zeros((m + 1, size), kind)  # (M + 1, B)
-    best = np.empty_like(row)
+    row, best = row.copy(), np.empty_like(row)  # (M + 1, B)
     for i in range(n):
         differ = hyp != ref[i]  # (M, B)
-        across = row[:-1] + differ * kind(substitution) - kind(insertion)
-        down = row[1:] + kind(deletion)
-        best[0] = row[0] + kind(deletion)
+        across = row[:-1] + differ * substitution - insertion
+        down = row[1:] + deletion
+        best[0] = row[0] + deletion
         np.minimum(across, down, out=best[1:])
         deleted = across > down
         vertical = best[1:].copy()
@@ -179,4 +196,4 @@ def _fill(ref: np.ndarray, hyp: np.ndarray, costs: Costs) -> np.ndarray:
         step[(left < vertical) | ((left == vertical) & deleted)] = INSERTION
         steps[i, :m] = step
         row, best = best, row
-    return steps
+    return row, steps

@@ -9,12 +9,14 @@ Legend: A arcs, that is tokens of the lattice; M tokens of the hypothesis.
 
 from __future__ import annotations
 
+import ctypes
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from seqkd import native
 from seqkd.errors import DataError
 
 _MATCH, _SUBSTITUTION, _DELETION, _INSERTION, _LEFT_OUT = range(5)
@@ -161,6 +163,55 @@ def align(
     else:
         substitution, deletion, insertion = (1 << 40) + (1 << 20), 1 << 40, 1 << 40
         nothing, left_out = 1, 2
+    weights = (substitution, deletion, insertion, nothing, left_out)
+    steps = _compiled(lattice, hypothesis, weights) if lattice.words else None
+    words, blocks, ops = [], [], []
+    for arc, op in _plainly(lattice, hypothesis, *weights) if steps is None else steps:
+        if op != _INSERTION and lattice.words[arc] is not None:
+            words.append(lattice.words[arc])
+            blocks.append(lattice.blocks[arc])
+        if op == _INSERTION or lattice.words[arc] is not None:
+            ops.append(op)
+    return words[::-1], blocks[::-1], ops[::-1]
+
+
+def _compiled(lattice: Lattice, hypothesis: Sequence[str], weights: Sequence[int]) -> Iterator[tuple[int, int]] | None:
+    """Yield arcs and operations from the last to the first; None where there is no compiled part that can."""
+    library = native.library()
+    if library is None or not hasattr(library, "seqkd_scoring_lattice"):
+        return None
+    numbers: dict[str | None, int] = {None: -1}
+    ids, hyp = (
+        np.array([numbers.setdefault(word, len(numbers)) for word in words], np.int32)
+        for words in (lattice.words, hypothesis)
+    )
+    optional, blocks = np.array(lattice.optional, np.uint8), np.array(lattice.blocks, np.int64)
+    offsets = np.cumsum([0, *map(len, lattice.before)], dtype=np.int64)
+    before = np.fromiter((arc for arcs in lattice.before for arc in arcs), np.int32, int(offsets[-1]))
+    ends, costs = np.array(lattice.ends, np.int32), np.array(weights, np.int64)
+    ops, path = np.empty(len(ids) + len(hyp), np.uint8), np.empty(len(ids) + len(hyp), np.int32)
+    run, number = library.seqkd_scoring_lattice, ctypes.c_int64
+    run.restype = number
+    length = run(
+        number(len(ids)), *(ctypes.c_void_p(a.ctypes.data) for a in (ids, optional, offsets, before, blocks, ends)),
+        number(len(ends)), ctypes.c_void_p(hyp.ctypes.data), number(len(hyp)),
+        *(ctypes.c_void_p(a.ctypes.data) for a in (costs, ops, path)),
+    )  # fmt: skip
+    if length == -1:
+        raise DataError(f"there is not enough memory to align it with {len(hyp)} words; score it in parts")
+    return None if length < 0 else zip(path[:length].tolist(), ops[:length].tolist(), strict=True)
+
+
+def _plainly(
+    lattice: Lattice,
+    hypothesis: Sequence[str],
+    substitution: int,
+    deletion: int,
+    insertion: int,
+    nothing: int,
+    left_out: int,
+) -> Iterator[tuple[int, int]]:
+    """What the compiled part does, in Python."""
     m, arcs = len(hypothesis), len(lattice.words)
     # One row an arc; the last row, which index -1 finds too, is the beginning.
     rows = [[0]] * arcs + [[insertion * j for j in range(m + 1)]]
@@ -188,17 +239,11 @@ def align(
         rows[arc] = row
         steps.append(step)
     arc, j = min(lattice.ends, key=lambda end: rows[end][m]), m
-    words, blocks, ops = [], [], []
     while arc != _START or j:
         op, origin = (_INSERTION, _START) if arc == _START else steps[arc][j]
-        if op != _INSERTION and lattice.words[arc] is not None:
-            words.append(lattice.words[arc])
-            blocks.append(lattice.blocks[arc])
-        if op == _INSERTION or lattice.words[arc] is not None:
-            ops.append(op)
+        yield arc, op
         j -= op in (_MATCH, _SUBSTITUTION, _INSERTION)
         arc = origin
-    return words[::-1], blocks[::-1], ops[::-1]
 
 
 def count_ops(ops: Sequence[int]) -> np.ndarray:

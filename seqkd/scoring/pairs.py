@@ -1,4 +1,4 @@
-"""Every pair of systems against each other: paired bootstrap and matched pairs, with a note on how many there are."""
+"""Systems against each other, every pair or all against one: paired bootstrap and matched pairs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
-from seqkd.errors import DataError
+from seqkd.errors import ConfigError, DataError
 from seqkd.scoring.wer import Score
 from seqkd.statistics.bootstrap import PairedResult, holm, paired_bootstrap
 from seqkd.statistics.mapsswe import MatchedPairs, matched_pairs
@@ -39,23 +39,28 @@ def compare_pairs(
     scores: Mapping[str, Score],
     *,
     blocks: Mapping[str, Hashable] | None = None,
+    baseline: str | None = None,
     replicates: int = 10_000,
     seed: int = 0,
 ) -> list[Pair]:
-    """Compare the word errors of every pair of systems.
+    """Compare the word errors of every pair of systems, or of every other system with ``baseline``.
 
     Raises:
+        ConfigError: the baseline is none of the systems.
         DataError: two systems were not scored on the same utterances.
     """
     results = []
-    for a, b in combinations(scores, 2):
+    if baseline is not None and baseline not in scores:
+        raise ConfigError(f"the baseline {baseline} is none of the systems; known: {', '.join(scores)}")
+    others = [(name, baseline) for name in scores if name != baseline]
+    for a, b in combinations(scores, 2) if baseline is None else others:
         one, other = scores[a].utterances, scores[b].utterances
         if one.ids != other.ids:
             raise DataError(
                 f"{a} and {b} were scored on different utterances and cannot be compared; use missing: all."
             )
         errors = (one.words.errors, other.words.errors, one.words.length)
-        settings = {"words_b": other.words.length, "replicates": replicates, "seed": seed}
+        settings = {"words_b": other.words.length, "replicates": replicates, "seed": seed, "far": True}
         by_speaker = None
         if blocks is not None:
             by_speaker = paired_bootstrap(*errors, blocks=[blocks[utterance] for utterance in one.ids], **settings)

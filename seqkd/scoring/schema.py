@@ -8,6 +8,7 @@ number; none is removed or changes its meaning. ``?`` marks what is there only i
       "options": {
         "missing", "costs", "unicode", "spaces", "markup", "normalizer", "replicates", "seed",
         "signature",                     the same in one line, to be quoted with a number
+        "baseline",                      the system that all others are compared with, or null
         "reference", "references",       file name (without its directory) and number of utterances
         "reference_format", "reading", "extra"    see seqkd.scoring.formats
         "notes": [...]                   what was done to the files on the way, in sentences
@@ -15,6 +16,7 @@ number; none is removed or changes its meaning. ``?`` marks what is there only i
       "systems": {NAME: {
         "file", "format",                name of the file (without its directory), and its format
         "wer": {"rate", "errors", "substitutions", "deletions", "insertions", "words", "ci95": [low, high]},
+                                         null instead of an interval over fewer than 10 utterances, here and below
         "cer": the same with "characters" for "words",
         "ter"?: the same with "tokens" for "words",
         "ser": {"rate", "errors", "sentences", "ci95"},
@@ -48,6 +50,7 @@ number; none is removed or changes its meaning. ``?`` marks what is there only i
         "a", "b",
         "delta", "ci95": [low, high],    WER of a minus WER of b: negative if a is better
         "p_bootstrap", "p_improvement",  two-sided; share of replicates in which a is better
+        "units",                         utterances that were drawn from
         "p_mapsswe", "z_mapsswe", "segments_mapsswe",
         "p_bootstrap_speakers"?,
         "survives_holm": {"bootstrap", "mapsswe"}    whether p is below .05 after Holm's correction for all pairs
@@ -93,9 +96,10 @@ def pair_to_json(pair: Pair) -> dict[str, Any]:
         "a": pair.a,
         "b": pair.b,
         "delta": pair.bootstrap.delta,
-        "ci95": list(pair.bootstrap.ci95),
+        "ci95": list(pair.bootstrap.ci95) if pair.bootstrap.ci95 else None,
         "p_bootstrap": pair.bootstrap.p_value,
         "p_improvement": pair.bootstrap.p_improvement,
+        "units": pair.bootstrap.units,
         "p_mapsswe": pair.mapsswe.p_value,
         "z_mapsswe": pair.mapsswe.z,
         "segments_mapsswe": pair.mapsswe.segments,

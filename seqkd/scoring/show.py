@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from seqkd.scoring.tables import pairs as aligned_pairs
 from seqkd.scoring.words import DELETION, INSERTION, LEFT_OUT, MATCH, SUBSTITUTION
+from seqkd.statistics.few import LEAST
 from seqkd.statistics.mapsswe import FEW
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 LETTERS = {MATCH: "", SUBSTITUTION: "S", DELETION: "D", INSERTION: "I", LEFT_OUT: "O"}
 _SHOWN = 10  # rows of each detailed table
+_PAIRS = 15  # of systems; of more only those with the best system are shown
 
 
 def table(evaluation: Evaluation, *, details: bool = False) -> str:
@@ -47,16 +49,36 @@ def table(evaluation: Evaluation, *, details: bool = False) -> str:
         )
     lines = _columns(rows)
     lines += ["", f"Intervals: bootstrap over utterances, {options['replicates']} replicates, seed {options['seed']}."]
+    if any(system["wer"]["ci95"] is None for system in systems.values()):
+        lines.append(f"Fewer than {LEAST} utterances are too few for an interval.")
     for name, system in systems.items():
         if "wer_ci95_speakers" in system:
             count = len(system["per_speaker"])
             lines.append(f"{name}, bootstrap over {count} speakers: {_interval(system['wer_ci95_speakers'])}.")
+    speakers = {len(system["per_speaker"]) for system in systems.values() if "per_speaker" in system}
+    if speakers and max(speakers) < LEAST:
+        lines.append(f"No interval over speakers: {max(speakers)} are too few, {LEAST} are needed.")
     lines.append(_missing(systems, options["missing"]))
     lines += _pair_lines(evaluation)
     lines.append(f"Signature: {options['signature']}")
     if details:
         for name, system in systems.items():
             lines += _details(name, system)
+    return "\n".join(lines)
+
+
+def one_line(evaluation: Evaluation) -> str:
+    """Return a line a system as Kaldi's ``compute-wer`` writes it; its name follows where there are several.
+
+    ``%WER 12.34 [ 56 / 454, 10 ins, 20 del, 26 sub ]``
+    """
+    lines = []
+    for name, system in evaluation.json["systems"].items():
+        wer = system["wer"]
+        lines.append(
+            f"%WER {100 * wer['rate']:.2f} [ {wer['errors']} / {wer['words']}, {wer['insertions']} ins, "
+            f"{wer['deletions']} del, {wer['substitutions']} sub ]" + f" {name}" * (len(evaluation.scores) > 1)
+        )
     return "\n".join(lines)
 
 
@@ -69,16 +91,26 @@ def _missing(systems: dict[str, Any], policy: str) -> str:
 def _pair_lines(evaluation: Evaluation) -> list[str]:
     lines = []
     several = len(evaluation.pairs) > 1
-    for pair in evaluation.pairs:
-        low, high = (100 * end for end in pair.bootstrap.ci95)
+    shown, systems = evaluation.pairs, evaluation.json["systems"]
+    if len(shown) > _PAIRS and not evaluation.json["options"].get("baseline"):
+        best = min(systems, key=lambda name: systems[name]["wer"]["rate"])
+        shown = [pair for pair in shown if best in (pair.a, pair.b)]
+        lines.append(
+            f"{len(shown)} of {len(evaluation.pairs)} pairs are shown, those with {best}, the best; --json and --html "
+            "hold all of them, --baseline NAME compares with one system alone."
+        )
+    for pair in shown:
+        ends = "no interval"
+        if pair.bootstrap.ci95 is not None:
+            ends = "{:+.2f} to {:+.2f}".format(*(100 * end for end in pair.bootstrap.ci95))
         stars = [" *" if several and survives else "" for survives in (pair.survives_bootstrap, pair.survives_mapsswe)]
         line = (
-            f"{pair.a} − {pair.b}: {100 * pair.bootstrap.delta:+.2f} points ({low:+.2f} to {high:+.2f}), "
-            f"p = {pair.bootstrap.p_value:.4f}{stars[0]} (bootstrap), {_p(pair.mapsswe.p_value)}{stars[1]} (MAPSSWE, "
+            f"{pair.a} − {pair.b}: {100 * pair.bootstrap.delta:+.2f} points ({ends}), "
+            f"{_p(pair.bootstrap.p_value)}{stars[0]} (bootstrap), {_p(pair.mapsswe.p_value)}{stars[1]} (MAPSSWE, "
             f"Z = {pair.mapsswe.z:.3f}, {pair.mapsswe.segments} segments)"
         )
         if pair.speakers is not None:
-            line += f", p = {pair.speakers.p_value:.4f} (bootstrap over speakers)"
+            line += f", {_p(pair.speakers.p_value)} (bootstrap over speakers)"
         lines.append(line)
         if 0 < pair.mapsswe.segments < FEW:
             lines.append(
@@ -191,8 +223,8 @@ def _percent(rate: float | None) -> str:
     return "–" if rate is None else f"{100 * rate:.2f}"
 
 
-def _interval(ends: Sequence[float]) -> str:
-    return f"{100 * ends[0]:.2f} – {100 * ends[1]:.2f}"
+def _interval(ends: Sequence[float] | None) -> str:
+    return "too few" if ends is None else f"{100 * ends[0]:.2f} – {100 * ends[1]:.2f}"
 
 
 def _p(value: float) -> str:

@@ -43,7 +43,9 @@ def by_group(
         row = _row(utterances.words, inside)
         if row["words"]:
             errors, words = utterances.words.errors[inside], utterances.words.length[inside]
-            row["ci95"] = list(bootstrap_interval(errors, words, replicates=replicates, seed=seed))
+            ends = bootstrap_interval(errors, words, replicates=replicates, seed=seed)
+            if ends is not None:
+                row["ci95"] = list(ends)
         rows[name] = row
     return rows
 

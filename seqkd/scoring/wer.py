@@ -123,7 +123,8 @@ class Utterances:
 class Rate:
     """An error rate of words (or of characters or tokens: then ``words`` counts those of the references).
 
-    ``rate`` and ``ci95``, its 95 % bootstrap interval over utterances, are fractions and may exceed 1.
+    ``rate`` and ``ci95``, its 95 % bootstrap interval over utterances, are fractions and may exceed 1. Fewer than 10
+    utterances are too few for an interval: then ``ci95`` is None.
     """
 
     rate: float
@@ -132,7 +133,7 @@ class Rate:
     deletions: int
     insertions: int
     words: int
-    ci95: tuple[float, float]
+    ci95: tuple[float, float] | None
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ class SentenceRate:
     rate: float
     errors: int
     sentences: int
-    ci95: tuple[float, float]
+    ci95: tuple[float, float] | None
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ class Score:
         ser: of sentences.
         utterances: counts and alignments of each.
         ter: of tokens, given a tokenizer.
-        ci95_blocks: interval of the WER over blocks, such as speakers, if they were given.
+        ci95_blocks: interval of the WER over blocks, such as speakers, if at least 10 were given.
         options: what the numbers depend on.
     """
 
@@ -227,7 +228,7 @@ def score(
         hypothesis_markup=hypothesis_markup, fragments=fragments, tokenizer=tokenizer, characters=characters,
     )  # fmt: skip
 
-    def interval(errors: np.ndarray, length: np.ndarray, **blocks: Any) -> tuple[float, float]:
+    def interval(errors: np.ndarray, length: np.ndarray, **blocks: Any) -> tuple[float, float] | None:
         return bootstrap_interval(errors, length, replicates=replicates, seed=seed, **blocks)
 
     def rate(counts: Counts) -> Rate:

@@ -31,6 +31,7 @@ Legend: N items, S seeds, R replicates.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -38,12 +39,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from seqkd.errors import DataError
+from seqkd.statistics import few
 from seqkd.statistics.measures import Measure, check_replicates
+from seqkd.statistics.resampling import CHUNK, check, in_blocks, percentiles, resample
 from seqkd.statistics.table import Table, same_items
 
 LEVEL = 0.05
 TIE = 1e-12  # means over seeds differ by rounding where their sums do not
-_CHUNK = 1 << 20  # numbers drawn at a time: 8 MiB
 
 
 @dataclass(frozen=True)
@@ -52,16 +54,18 @@ class PairedResult:
 
     Attributes:
         delta: rate of a minus rate of b, as a fraction; negative if a makes fewer errors.
-        ci95: percentile bootstrap interval of ``delta``.
+        ci95: percentile bootstrap interval of ``delta``; None of fewer than 10 units (see `seqkd.statistics.few`).
         p_value: two-sided, for the hypothesis that ``delta`` is zero; below .05 when ``ci95`` excludes zero.
         p_improvement: Bisani and Ney's probability of improvement, the share of replicates in which a makes fewer
             errors than b; those in which both make as many count half.
+        units: how many were drawn from: utterances, or blocks.
     """
 
     delta: float
-    ci95: tuple[float, float]
+    ci95: tuple[float, float] | None
     p_value: float
     p_improvement: float
+    units: int = 0
 
 
 def bootstrap_interval(
@@ -71,7 +75,7 @@ def bootstrap_interval(
     blocks: Sequence[Hashable] | None = None,
     replicates: int = 1000,
     seed: int = 0,
-) -> tuple[float, float]:
+) -> tuple[float, float] | None:
     """Return the 95 % percentile interval of an error rate.
 
     Args:
@@ -82,14 +86,16 @@ def bootstrap_interval(
         seed: of the resampling; the result depends on it, but not on the order of the utterances.
 
     Returns:
-        (low, high) as fractions.
+        (low, high) as fractions; None of fewer than 10 utterances or blocks, which are too few. Below 100 the
+        percentiles are taken further out: see `seqkd.statistics.few`.
 
     Raises:
         DataError: shapes disagree, there is nothing to resample, or no reference words.
     """
-    errors, words, seeds = _check(errors, words)
-    rows = _in_blocks([errors, words * seeds], blocks)
-    return _percentiles(np.concatenate([drawn[:, 0] / drawn[:, 1] for drawn in _resample(rows, replicates, seed)]))
+    errors, words, seeds = check(errors, words)
+    rows = in_blocks([errors, words * seeds], blocks)
+    rates = np.concatenate([drawn[:, 0] / drawn[:, 1] for drawn in resample(rows, replicates, seed)])
+    return percentiles(rates, len(rows)) if len(rows) >= few.LEAST else None
 
 
 def paired_bootstrap(
@@ -101,12 +107,14 @@ def paired_bootstrap(
     blocks: Sequence[Hashable] | None = None,
     replicates: int = 10_000,
     seed: int = 0,
+    far: bool = False,
 ) -> PairedResult:
     """Compare two systems on the same utterances.
 
     Each replicate draws utterances once and evaluates both systems on them. The p-value is twice the smaller
     share of replicates on either side of zero (ties count on both). One is added to the count, as for any
-    Monte Carlo test, so p is never 0: with 10,000 replicates it is at least .0002.
+    Monte Carlo test, so p is never 0: with 10,000 replicates it is at least .0002. Of few utterances or blocks it is
+    larger, or computed otherwise: see `seqkd.statistics.few`.
 
     Args:
         errors_a: (N,) or (S, N), errors of each utterance, in S seeds.
@@ -116,28 +124,40 @@ def paired_bootstrap(
         blocks: (N,), what is drawn as one, as in `bootstrap_interval`.
         replicates: bootstrap replicates.
         seed: of the resampling.
+        far: whether to compute p where no replicate is on the other side of zero, from a normal distribution with the
+            replicates' deviation. Among many comparisons a p-value must be able to be smaller than one in so many
+            replicates.
 
     Raises:
         DataError: shapes disagree, there is nothing to resample, or no reference words.
     """
-    errors_a, words_a, seeds_a = _check(errors_a, words)
-    errors_b, words_b, seeds_b = _check(errors_b, words if words_b is None else words_b)
+    errors_a, words_a, seeds_a = check(errors_a, words)
+    errors_b, words_b, seeds_b = check(errors_b, words if words_b is None else words_b)
     if len(words_a) != len(words_b):
         raise DataError(f"One system has {len(words_a)} utterances, the other {len(words_b)}; expected the same ones.")
     # Multiplied out instead of averaged: whole numbers keep ties exact.
+    a, b = (in_blocks(columns, blocks) for columns in (
+        [errors_a * seeds_b, words_a * seeds_a * seeds_b], [errors_b * seeds_a, words_b * seeds_a * seeds_b]
+    ))  # fmt: skip
+    units, differing = len(a), int((a != b).any(axis=1).sum())
     if np.array_equal(words_a, words_b):
-        columns = [errors_a * seeds_b - errors_b * seeds_a, words_a * seeds_a * seeds_b]
+        rows = np.stack([a[:, 0] - b[:, 0], a[:, 1]], axis=1)
         difference = lambda drawn: drawn[:, 0] / drawn[:, 1]  # noqa: E731
     else:
-        columns = [errors_a, words_a * seeds_a, errors_b, words_b * seeds_b]
+        rows = np.hstack([a / seeds_b, b / seeds_a])
         difference = lambda drawn: drawn[:, 0] / drawn[:, 1] - drawn[:, 2] / drawn[:, 3]  # noqa: E731
-    rows = _in_blocks(columns, blocks)
     delta = float(difference(rows.sum(axis=0, keepdims=True))[0])
-    deltas = np.concatenate([difference(drawn) for drawn in _resample(rows, replicates, seed)])
-    smaller_tail = min((deltas <= 0).sum(), (deltas >= 0).sum())
-    p_value = min(1.0, 2 * (smaller_tail + 1) / (len(deltas) + 1))
+    deltas = np.concatenate([difference(drawn) for drawn in resample(rows, replicates, seed)])
     improved = float((deltas < 0).mean() + (deltas == 0).mean() / 2)
-    return PairedResult(delta, _percentiles(deltas), float(p_value), improved)
+    if units < few.LEAST:
+        return PairedResult(delta, None, few.swapped(a, b), improved, units)
+    smaller_tail = min((deltas <= 0).sum(), (deltas >= 0).sum())
+    p_value = float(min(1.0, 2 * (smaller_tail + 1) / (len(deltas) + 1)))
+    if far and smaller_tail == 0:
+        deviation = float(deltas.std())
+        p_value = min(p_value, math.erfc(abs(delta) / deviation / math.sqrt(2)) if deviation else 0.0)
+    p_value = max(few.widened(p_value, units), few.least_p(differing))
+    return PairedResult(delta, percentiles(deltas, units), p_value, improved, units)
 
 
 @dataclass(frozen=True)
@@ -148,11 +168,14 @@ class Estimate:
         measure: what is measured.
         seeds: value by seed.
         replicates: (R,) mean over the drawn seeds of each draw; NaN where the measure is undefined.
+        items: how many test items were drawn from; below 100 intervals and p-values are those of few
+            (`seqkd.statistics.few`), but for the least number of items. 0 where that is not known.
     """
 
     measure: Measure
     seeds: Mapping[int, float]
     replicates: np.ndarray
+    items: int = 0
 
     @property
     def value(self) -> float:
@@ -162,7 +185,7 @@ class Estimate:
     @property
     def ci95(self) -> tuple[float, float] | None:
         """The 95 % interval, or None where the measure is undefined."""
-        ends = _interval(self.value, self.replicates, self.measure.reflect)
+        ends = _interval(self.value, self.replicates, self.measure.reflect, self.items)
         if ends is None or not self.measure.reflect:
             return ends
         # Turned about the value, it may begin below 0, where no error is, and end below the value, which keeps the
@@ -249,7 +272,7 @@ def estimate(
             drawn = [np.concatenate([np.zeros(0), *by_seed.get((name, number, measure.key), [])]) for number in seeds]
             values = {number: float(measure.value(total)) for number, total in totals.items()}
             mixed = np.where(shares[name] > 0, shares[name] * np.stack(drawn, axis=1), 0.0).sum(axis=1)  # (R,)
-            found[name][measure.key] = Estimate(measure, values, mixed)
+            found[name][measure.key] = Estimate(measure, values, mixed, int(counts.sum()))
     return found
 
 
@@ -269,7 +292,8 @@ def difference(ours: Estimate, theirs: Estimate, *, factor: float = 1.0) -> Diff
     delta, deltas = (np.where(np.abs(one) < TIE, 0.0, one) for one in (delta, deltas))
     items_only = ours.items_only and theirs.items_only
     reflect = ours.measure.reflect
-    ends = _interval(float(delta), deltas, reflect)
+    items = min(ours.items, theirs.items)
+    ends = _interval(float(delta), deltas, reflect, items)
     if ends is None:
         return Difference(ours.measure, float(delta), None, 1.0, items_only)
     deltas = deltas[np.isfinite(deltas)]
@@ -277,14 +301,16 @@ def difference(ours: Estimate, theirs: Estimate, *, factor: float = 1.0) -> Diff
         deltas = 2 * delta - deltas
     tail = min((deltas <= 0).sum(), (deltas >= 0).sum())
     p_value = float(min(1.0, 2 * (tail + 1) / (len(deltas) + 1)))
+    if items:
+        p_value = max(few.widened(p_value, items), few.least_p(items))
     return Difference(ours.measure, float(delta), ends, p_value, items_only)
 
 
-def _interval(value: float, replicates: np.ndarray, reflect: bool) -> tuple[float, float] | None:
+def _interval(value: float, replicates: np.ndarray, reflect: bool, items: int) -> tuple[float, float] | None:
     finite = replicates[np.isfinite(replicates)]
     if not len(finite) or not np.isfinite(value):
         return None
-    low, high = _percentiles(finite)
+    low, high = percentiles(finite, items or few.MANY)
     return (2 * value - high, 2 * value - low) if reflect else (low, high)
 
 
@@ -313,7 +339,7 @@ def _distinct(
 
 def _draws(counts: np.ndarray, replicates: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
     """Yield (chunk, rows) how often each distinct row is in each draw of as many items as there are."""
-    chunk = max(1, _CHUNK // len(counts))
+    chunk = max(1, CHUNK // len(counts))
     for start in range(0, replicates, chunk):
         size = min(chunk, replicates - start)
         yield generator.multinomial(counts.sum(), counts / counts.sum(), size=size).astype(float)
@@ -346,48 +372,3 @@ def holm(p_values: Sequence[float], level: float = LEVEL) -> list[bool]:
             break
         rejected[index] = True
     return rejected
-
-
-def _check(errors: ArrayLike, words: ArrayLike) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return errors summed over seeds and words, both (N,) and float64, and the number of seeds."""
-    errors = np.atleast_2d(np.asarray(errors, dtype=float))  # (S, N)
-    words = np.asarray(words, dtype=float)  # (N,)
-    if words.ndim != 1 or errors.ndim != 2 or errors.shape[1:] != words.shape:
-        raise DataError(f"Errors {errors.shape} and words {words.shape} do not fit; expected (S, N) and (N,).")
-    if not errors.size or not words.sum() > 0:
-        raise DataError("There are no reference words to compute an error rate from.")
-    return errors.sum(axis=0), words, len(errors)
-
-
-def _in_blocks(columns: list[np.ndarray], blocks: Sequence[Hashable] | None) -> np.ndarray:
-    """Return one row a block, its utterances' numbers summed: (blocks, columns)."""
-    rows = np.stack(columns, axis=1)
-    if blocks is None:
-        return rows
-    if len(blocks) != len(rows):
-        raise DataError(f"There are {len(rows)} utterances, but {len(blocks)} blocks of them; expected one each.")
-    numbers = {block: number for number, block in enumerate(dict.fromkeys(blocks))}
-    summed = np.zeros((len(numbers), rows.shape[1]))
-    np.add.at(summed, [numbers[block] for block in blocks], rows)
-    return summed
-
-
-def _resample(rows: np.ndarray, replicates: int, seed: int) -> Iterator[np.ndarray]:
-    """Draw the rows with replacement, as many as there are, again and again; yield column sums (chunk, columns)."""
-    # Rows with equal numbers are interchangeable: drawing how often each distinct row occurs is the
-    # same distribution, takes far fewer draws, and makes the result independent of the utterances' order.
-    rows, counts = np.unique(rows, axis=0, return_counts=True)
-    generator = np.random.default_rng(seed)
-    chunk = max(1, _CHUNK // len(rows))
-    for start in range(0, replicates, chunk):
-        draws = generator.multinomial(
-            counts.sum(), counts / counts.sum(), size=min(chunk, replicates - start)
-        )  # (chunk, rows)
-        drawn = draws @ rows
-        # A draw of empty references only has no rate; the odd columns are numbers of words.
-        yield drawn[(drawn[:, 1::2] > 0).all(axis=1)]
-
-
-def _percentiles(values: np.ndarray) -> tuple[float, float]:
-    low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)

@@ -5,7 +5,8 @@ them, or add the vectors of `Calibration.to_vector` over processes, as by ``torc
 one again by `Calibration.from_vector`. Arguments are arrays or whatever NumPy reads as such (tensors of the CPU).
 
 - ECE and MCE: mean and greatest gap between confidence and accuracy over equal bins of confidence (Guo et al. 2017,
-  arXiv:1706.04599). Bins are those of torchmetrics: closed below, open above, and exactly 1 a bin of its own.
+  arXiv:1706.04599). Bins are closed below and open above, the last one closed. (That is the definition; torchmetrics
+  gives exactly 1 a bin of its own.) Sums are kept with exactly 1 apart, and joined when they are measured.
 - Adaptive ECE: the same over bins of equal mass (Nguyen & O'Connor 2015, arXiv:1508.05154), to the resolution of
   a fine histogram, which keeps the memory constant.
 - NLL and Brier score: of the whole distribution where it is given, else of the event that the prediction is right.
@@ -25,7 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from seqkd.errors import DataError
-from seqkd.statistics.measures import ece_by_chance
+from seqkd.statistics.measures import closed, ece_by_chance
 
 _FINE = 2048  # bins of the histogram behind the adaptive ECE, equal in log-odds from -_WIDEST to _WIDEST
 _WIDEST = 16.0
@@ -61,7 +62,7 @@ def _bounds(bins: int) -> np.ndarray:
 
 
 def bin_of(confidence: np.ndarray, bins: int) -> np.ndarray:
-    """(K,) the bin of each confidence, from 0 to ``bins``: the equal ones, and the last for exactly 1."""
+    """(K,) where each confidence is counted, from 0 to ``bins``: the equal bins, and exactly 1 apart."""
     return np.searchsorted(_bounds(bins), confidence, side="right") - 1
 
 
@@ -74,7 +75,7 @@ def bins_by_item(confidence: ArrayLike, correct: ArrayLike, lengths: ArrayLike, 
         confidence: (K,) probabilities, one item's predictions after the other's.
         correct: (K,) whether each was right.
         lengths: (N,) predictions of each item; they add up to K.
-        bins: M equal bins; one more is for exactly 1.
+        bins: M equal bins; one more column is for exactly 1, which belongs to the last bin.
     """
     confidence = np.minimum(np.asarray(confidence, float), 1.0)
     lengths = np.asarray(lengths, np.int64)
@@ -86,7 +87,8 @@ def bins_by_item(confidence: ArrayLike, correct: ArrayLike, lengths: ArrayLike, 
 
 def diagram_of(bins: np.ndarray) -> list[dict[str, float]]:
     """Return the reliability diagram of sums by bin, (3, M + 1): each bin that is not empty, as in score.json."""
-    edges = np.append(_bounds(bins.shape[-1] - 1), 1.0)
+    bins = closed(bins)
+    edges = _bounds(bins.shape[-1])
     return [
         {"from": float(low), "to": float(high), "count": round(n), "confidence": float(c / n), "accuracy": float(r / n)}
         for low, high, (n, c, r) in zip(edges[:-1], edges[1:], bins.T, strict=True)
@@ -176,7 +178,8 @@ class Calibration:
         count = self._equal[0].sum()
         if not count:
             raise DataError("There are no predictions to measure the calibration of.")
-        filled = self._equal[:, self._equal[0] > 0]
+        equal = closed(self._equal)
+        filled = equal[:, equal[0] > 0]
         gaps = np.abs(filled[2] - filled[1]) / filled[0]
         accuracy = filled[2].sum() / count
         prior = -(accuracy * np.log(accuracy) + (1 - accuracy) * np.log(1 - accuracy)) if 0 < accuracy < 1 else 0.0

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from seqkd.errors import DataError
+from seqkd.statistics.few import least_p
 
 FEW = 50  # segments; with fewer the normal distribution is a poor guide
 
@@ -43,7 +44,7 @@ class MatchedPairs:
 
     Attributes:
         z: positive if the first system makes more errors; 0 when all segments differ equally.
-        p_value: two-sided, from the normal distribution.
+        p_value: two-sided, from the normal distribution, but at least 2^(1 - k) where k segments differ.
         segments: how many segments with errors there are.
         mean: mean difference of errors a segment.
         deviation: its standard deviation.
@@ -70,7 +71,8 @@ def matched_pairs(first: Errors, second: Errors, *, separation: int = 2) -> Matc
     mean = float(differences.mean()) if count else 0.0
     deviation = float(differences.std(ddof=1)) if count > 1 else 0.0
     z = mean / (deviation / math.sqrt(count)) if deviation else 0.0
-    return MatchedPairs(z, math.erfc(abs(z) / math.sqrt(2)), count, mean, deviation)
+    p_value = max(math.erfc(abs(z) / math.sqrt(2)), least_p(int((differences != 0).sum())))
+    return MatchedPairs(z, p_value, count, mean, deviation)
 
 
 def segment_errors(first: Errors, second: Errors, *, separation: int = 2) -> np.ndarray:

@@ -100,13 +100,21 @@ def ece(bins: np.ndarray) -> np.ndarray:
     """Return the expected calibration error (Guo et al. 2017, arXiv:1706.04599), a fraction; NaN without predictions.
 
     The gaps between confidence and accuracy are averaged over bins of confidence, weighted by their predictions. It is
-    biased upwards, for what chance adds in one bin does not cancel that in another.
+    biased upwards, for what chance adds in one bin does not cancel that in another. The last bin holds a confidence of
+    exactly 1, as the definition has it; torchmetrics makes that a bin of its own, and so gives .525 instead of .475 of
+    the confidences .95 and 1, of which the first is right.
 
     Args:
-        bins: (..., 3, M) predictions, the sum of their confidences, and how many are right, by bin of confidence; see
-            `seqkd.statistics.calibration.bins_by_item`.
+        bins: (..., 3, M) predictions, the sum of their confidences, and how many are right, by bin of confidence, the
+            last for exactly 1; see `seqkd.statistics.calibration.bins_by_item`.
     """
+    bins = closed(bins)
     return ratio(np.abs(bins[..., 2, :] - bins[..., 1, :]).sum(axis=-1), bins[..., 0, :].sum(axis=-1))
+
+
+def closed(bins: np.ndarray) -> np.ndarray:
+    """Return (..., 3, M - 1): the last column, for confidences of exactly 1, added to the bin that they end."""
+    return np.concatenate([bins[..., :-2], bins[..., -2:].sum(axis=-1, keepdims=True)], axis=-1)
 
 
 def ece_by_chance(bins: np.ndarray) -> np.ndarray:
@@ -119,6 +127,7 @@ def ece_by_chance(bins: np.ndarray) -> np.ndarray:
     Args:
         bins: (..., 3, M) as of `ece`.
     """
+    bins = closed(bins)
     count, confidence = bins[..., 0, :], bins[..., 1, :]
     variance = np.maximum(confidence * (1 - confidence / np.maximum(count, 1)), 0)
     return ratio(np.sqrt(2 / np.pi * variance).sum(axis=-1), count.sum(axis=-1))

@@ -6,6 +6,7 @@ import re
 import pytest
 import sentencepiece
 
+from seqkd.cli.score import main
 from seqkd.errors import ConfigError, DataError
 from seqkd.scoring import score, write_text, write_trn
 from seqkd.scoring.evaluate import Options, evaluate, score_files
@@ -62,9 +63,10 @@ def test_the_contract(files):
     assert (pair["a"], pair["b"], pair["delta"]) == ("good", "bad", pytest.approx(1 / 160 - 0.25))
     assert pair["ci95"][0] < pair["delta"] < pair["ci95"][1] < 0
     assert pair["p_improvement"] == 1.0
-    assert pair["p_mapsswe"] < 1e-6
-    low, high = bad["wer_ci95_speakers"]
-    assert low < 0.25 < high
+    assert pair["p_mapsswe"] == 2**-19  # 20 segments differ: as likely as 20 coins on one side
+    assert "wer_ci95_speakers" not in bad  # over 4 speakers
+    assert pair["p_bootstrap_speakers"] >= 2**-3
+    assert pair["units"] == 40
 
 
 def keys(value):
@@ -102,9 +104,9 @@ def test_the_table(files):
     assert " ".join(lines[2].split()).startswith("good 0.62 0.00 – ")
     assert lines[3].split()[:2] == ["bad", "25.00"]
     assert lines[3].split()[5:9] == ["20", "20", "0", "160"]
-    assert re.search(r"^bad, bootstrap over 4 speakers: \d", table, re.M)
+    assert "No interval over speakers: 4 are too few, 10 are needed." in lines
     assert re.search(
-        r"^good − bad: -24.38 points \(.*\), p = 0.0100 \(bootstrap\), p < .0001 \(MAPSSWE, Z = ", table, re.M
+        r"^good − bad: -24.38 points \(.*\), p < .0001 \(bootstrap\), p < .0001 \(MAPSSWE, Z = ", table, re.M
     )
     assert "References without a hypothesis (an error, missing: error): good 0, bad 0." in lines
     assert "  MAPSSWE assumes a normal distribution, for which 20 segments are few." in lines
@@ -120,7 +122,6 @@ def test_same_seed_same_output(files):
     hyps = {"good": files / "good.trn", "bad": files / "bad"}
     one, same, other = (evaluate(files / "ref", hyps, everything(files, seed=seed)).json for seed in (3, 3, 4))
     assert one == same
-    assert one["systems"] != other["systems"]
     assert one["pairs"] != other["pairs"]
 
 
@@ -129,8 +130,44 @@ def test_several_comparisons_are_announced(files):
     table = score_files(files / "ref", hyps)
     assert "uncorrected for 3 comparisons; * marks those below .05 after Holm's correction." in table
     assert "one − two: +0.00 points (+0.00 to +0.00), p = 1.0000 (bootstrap), p = 1.0000 (MAPSSWE, Z = 0.000" in table
-    assert table.count("p = 0.0002 * (bootstrap)") == 2
+    assert table.count("p < .0001 * (bootstrap)") == 2
     assert table.count("p < .0001 * (MAPSSWE") == 2
+
+
+def test_few_utterances_have_no_interval(tmp_path):
+    write_text(tmp_path / "ref", {"a": "one two three four five"})
+    write_text(tmp_path / "x", {"a": "one two three four"})
+    write_text(tmp_path / "y", {"a": "one two three"})
+    hyps = {"x": tmp_path / "x", "y": tmp_path / "y"}
+    table = score_files(tmp_path / "ref", hyps, tmp_path / "json")
+    assert "Fewer than 10 utterances are too few for an interval." in table
+    assert "x − y: -20.00 points (no interval), p = 1.0000 (bootstrap), p = 1.0000 (MAPSSWE" in table
+    result = json.loads((tmp_path / "json").read_text())
+    assert result["systems"]["x"]["wer"]["ci95"] is None and result["pairs"][0]["ci95"] is None
+
+
+def test_all_against_a_baseline(files):
+    hyps = {"one": files / "good.trn", "two": files / "bad", "three": files / "good.trn"}
+    result = evaluate(files / "ref", hyps, Options(baseline="two", replicates=10, paired_replicates=10)).json
+    assert [(pair["a"], pair["b"]) for pair in result["pairs"]] == [("one", "two"), ("three", "two")]
+    assert result["options"]["baseline"] == "two"
+    with pytest.raises(ConfigError, match="--baseline four is none of the systems; known: one, two, three"):
+        evaluate(files / "ref", hyps, Options(baseline="four"))
+
+
+def test_many_systems_are_compared_with_the_best(files):
+    hyps = {f"bad{number}": files / "bad" for number in range(6)} | {"good": files / "good.trn"}
+    table = score_files(files / "ref", hyps, options=Options(replicates=10, paired_replicates=10))
+    assert "6 of 21 pairs are shown, those with good, the best;" in table
+    assert table.count(" points (") == 6
+
+
+def test_a_line_for_scripts(files, capsys):
+    arguments = ["--ref", str(files / "ref"), "--hyp", str(files / "good.trn"), "--wer"]
+    assert main(arguments) == 0
+    assert capsys.readouterr().out == "%WER 0.62 [ 1 / 160, 0 ins, 1 del, 0 sub ]\n"
+    assert main([*arguments, "--hyp", f"other={files / 'bad'}", "--baseline", "good"]) == 0
+    assert capsys.readouterr().out.splitlines()[1] == "%WER 25.00 [ 40 / 160, 0 ins, 20 del, 20 sub ] other"
 
 
 def test_missing_hypotheses_are_never_silent(files):

@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from seqkd import native
 from seqkd.errors import DataError
 from seqkd.scoring import SCLITE, Normalizer, count, score
 from seqkd.scoring.lattice import align, parse
@@ -89,3 +90,45 @@ def test_faults(reference, sentence):
     with pytest.raises(DataError) as fault:
         count(["a", reference], ["a", "b"], markup="alternatives")
     assert str(fault.value) == sentence
+
+
+def random_reference(source, slots):
+    """Alternations, nested and not, optional words, and words between them."""
+
+    def words(least):
+        return " ".join(source.choices("abcd", k=source.randint(least, 3)))
+
+    def alternation(depth):
+        options = [
+            alternation(depth - 1) + " " + words(0) if depth and source.random() < 0.3 else words(0) or "@"
+            for _ in range(source.randint(1, 3))
+        ]
+        return "{ " + " / ".join(options) + " }"
+
+    kinds = [lambda: alternation(2), lambda: f"({source.choice('abcd')})", lambda: words(1)]
+    return " ".join(source.choice(kinds)() for _ in range(slots))
+
+
+@pytest.mark.parametrize("limits", ["as built", "small"])
+@pytest.mark.parametrize("costs", [(0, 0, 0), SCLITE, (3, 1, 2)], ids=str)
+def test_compiled_and_python_agree(limits, costs, request, monkeypatch):
+    library = request.getfixturevalue("small_limits") if limits == "small" else native.library()
+    if library is None:
+        pytest.skip("the compiled part was not built")
+    source = random.Random(7)
+    for _ in range(150):
+        lattice = parse(random_reference(source, source.randint(1, 12)), "all")
+        hypothesis = source.choices("abcde", k=source.randint(0, 20))
+        monkeypatch.setattr(native, "library", lambda: library)
+        ours = align(lattice, hypothesis, *costs)
+        monkeypatch.setattr(native, "library", lambda: None)
+        assert ours == align(lattice, hypothesis, *costs)
+
+
+def test_one_alternation_in_a_long_reference():
+    """It took five seconds in Python."""
+    source = random.Random(8)
+    words = source.choices([f"w{i}" for i in range(500)], k=2000)
+    done = count([" ".join([*words, "{ x / y z }", *words])], [" ".join([*words[:-1], "y", "z", *words])],
+                 markup="alternatives", characters=False)  # fmt: skip
+    assert (done.words.errors.tolist(), done.words.deletions.tolist()) == ([1], [1])

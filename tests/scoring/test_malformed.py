@@ -168,7 +168,7 @@ CASES = {
         "costs are '4;3;3'; expected those of a substitution, a deletion and an insertion, whole numbers from 1 to "
         "16384, as in 4,3,3 (sclite's)",
     ),
-    "an unnamed system": ({}, "--ref ref --hyp hyp", "--hyp 'hyp': expected NAME=FILE"),
+    "an unnamed system": ({}, "--ref ref --hyp =hyp", "--hyp '=hyp': expected NAME=FILE"),
     "a system twice": (
         {},
         "--ref ref --hyp s=hyp --hyp s=hyp",

@@ -1,5 +1,6 @@
 """The HTML report: one file, harmless whatever the transcripts hold, and a browser can show it."""
 
+import html
 import html.parser
 import json
 import re
@@ -71,18 +72,22 @@ def test_the_data_can_end_nothing(made):
     read = json.loads(data)
     assert read["score"] == json.loads(json.dumps(evaluation.json))
     assert set(HOSTILE) <= set(read["vocabulary"])
-    (row,) = [row for row in read["utterances"]["b"]["rows"] if row["id"] == "s0-<i>"]
-    assert [read["vocabulary"][word] for word in row["ref"]] == ["plain"]
+    shown = read["utterances"]
+    place = shown["ids"].index("s0-<i>")
+    assert [read["vocabulary"][word] for word in shown["refs"][place]] == ["plain"]
+    assert str(place) not in shown["systems"]["b"]["rows"]  # all is right
+    code, words = shown["systems"]["b"]["rows"]["0"]
+    assert (code, [read["vocabulary"][word] for word in words]) == ("1S2", [HOSTILE[0]])
 
 
 def test_of_too_many_utterances_those_with_errors_are_shown(made, tmp_path):
     _, evaluation = made
     write_page(tmp_path / "x.html", evaluation, limit=20)
     data = re.search(r'id="data">(.*?)</script>', (tmp_path / "x.html").read_text("utf-8"), re.S)[1]
-    shown = json.loads(data)["utterances"]["<b>a</b>"]
-    assert shown["total"] == 61
-    assert len(shown["rows"]) == 20
-    assert sum(row["errors"] > 0 for row in shown["rows"]) == 15
+    shown = json.loads(data)["utterances"]
+    assert len(shown["ids"]) == 20
+    assert [shown["systems"]["b"][key] for key in ("total", "listed")] == [61, 20]
+    assert len(shown["systems"]["b"]["rows"]) == 20  # each has an error there
 
 
 def browser() -> str:
@@ -93,15 +98,44 @@ def browser() -> str:
     pytest.skip("no Chromium on this machine")
 
 
-@pytest.mark.timeout(170)
-def test_in_a_browser(made, tmp_path):
+def dumped(page, folder) -> str:
+    """The page as it is after its script has run."""
     command = [browser(), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-    command += [f"--user-data-dir={tmp_path}", "--virtual-time-budget=3000", "--dump-dom", made[0].as_uri()]
+    command += [f"--user-data-dir={folder}", "--virtual-time-budget=3000", "--dump-dom", page.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=150)
     if done.returncode and "Fatal" in done.stderr:
         pytest.skip(f"Chromium does not start here: {done.stderr.strip().splitlines()[-1]}")
+    return done.stdout
+
+
+@pytest.mark.timeout(170)
+def test_sorting_filtering_and_two_systems_in_a_browser(made, tmp_path):
+    act = """<script>
+const heads = document.querySelectorAll("#systems thead button");
+const first = () => document.querySelector("#systems tbody th").textContent;
+const report = [];
+heads[1].click(); report.push(first()); heads[1].click(); report.push(first());
+const set = (id, value) => { at(id).value = value; at(id).dispatchEvent(new Event("input")); };
+set("other", "b"); report.push(at("shown").textContent);
+at("differ").click(); report.push(at("shown").textContent);
+set("filter", "s1-004"); report.push(at("shown").textContent, document.querySelectorAll(".both").length);
+set("other", ""); set("filter", "nothing of the sort"); report.push(at("shown").textContent);
+document.body.append(make("p", {id: "report"}, report.join("|")));
+</script></body>"""
+    path = tmp_path / "acted.html"
+    path.write_text(made[0].read_text("utf-8").replace("</body>", act), "utf-8")
+    found = re.search(r'id="report">(.*?)</p>', dumped(path, tmp_path / "profile"))[1]
+    first, second, differ, wrong, one, shown, none = html.unescape(found).split("|")
+    assert {first, second} == {"<b>a</b>", "b"}
+    assert int(differ.split()[0]) >= 15 and int(wrong.split()[0]) == 60
+    assert (one, shown, none) == ("1 of 61 utterances", "2", "0 of 61 utterances")
+
+
+@pytest.mark.timeout(170)
+def test_in_a_browser(made, tmp_path):
+    dom = dumped(made[0], tmp_path)
     parser = Tags()
-    parser.feed(done.stdout)
+    parser.feed(dom)
     tags = [tag for tag, _ in parser.tags]
     # The script ran to its end: tables, chart, diagram and utterances are there, as text and not as markup.
     assert tags.count("script") == 2
@@ -109,7 +143,7 @@ def test_in_a_browser(made, tmp_path):
     assert len([1 for tag, attributes in parser.tags if attributes.get("class") == "utterance"]) == 15
     assert tags.count("rect") == 3 + 1
     assert tags.count("circle") == 1
-    assert "15 of 61 utterances" in done.stdout
-    assert '<th scope="row">&lt;b&gt;a&lt;/b&gt;</th>' in done.stdout
-    assert "+0.00" not in done.stdout
-    assert re.search(r"<span[^>]*>&lt;script&gt;alert\(1\)&lt;/script&gt;</span>", done.stdout)
+    assert "15 of 61 utterances" in dom
+    assert '<th scope="row">&lt;b&gt;a&lt;/b&gt;</th>' in dom
+    assert "+0.00" not in dom
+    assert re.search(r"<span[^>]*>&lt;script&gt;alert\(1\)&lt;/script&gt;</span>", dom)

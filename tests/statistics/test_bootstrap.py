@@ -60,9 +60,9 @@ def test_seeds_are_averaged_within_utterances():
 
 def test_degenerate_draws():
     # A replicate may draw the empty reference only; its rate is undefined and it is left out.
-    low, high = bootstrap_interval([1, 1], [0, 4], replicates=100)
-    assert 0.25 <= low <= high < 4
-    assert bootstrap_interval([0, 0], [3, 4]) == (0.0, 0.0)
+    low, high = bootstrap_interval([1] * 10, [0] * 9 + [4], replicates=100)
+    assert 0.25 <= low <= high < 40
+    assert bootstrap_interval([0] * 10, [3] * 10) == (0.0, 0.0)
 
 
 def test_paired_test_keeps_its_level():
@@ -109,7 +109,7 @@ def test_interval_and_p_value_agree():
 
 
 def test_identical_systems():
-    result = paired_bootstrap([1, 0, 2], [1, 0, 2], [3, 3, 3])
+    result = paired_bootstrap([1, 0, 2] * 4, [1, 0, 2] * 4, [3, 3, 3] * 4)
     assert (result.delta, result.ci95, result.p_value) == (0.0, (0.0, 0.0), 1.0)
 
 
@@ -125,18 +125,19 @@ def test_probability_of_improvement():
 
 
 def test_references_that_differ_between_systems():
-    result = paired_bootstrap([1, 1], [1, 1], [4, 4], words_b=[5, 5], replicates=50)
+    result = paired_bootstrap([1] * 10, [1] * 10, [4] * 10, words_b=[5] * 10, replicates=50)
     assert result.delta == pytest.approx(0.25 - 0.2)
     assert result.ci95 == pytest.approx((0.05, 0.05))
 
 
 def test_blocks_are_drawn_whole():
-    errors, words = [4, 0, 4, 0], [4, 4, 4, 4]
-    # Two blocks alike: every draw has the same rate. Alone, the utterances differ.
-    assert bootstrap_interval(errors, words, blocks=["x", "x", "y", "y"]) == (0.5, 0.5)
+    errors, words = [4, 0] * 10, [4] * 20
+    # Blocks alike: every draw has the same rate. Alone, the utterances differ.
+    blocks = [number // 2 for number in range(20)]
+    assert bootstrap_interval(errors, words, blocks=blocks) == (0.5, 0.5)
     assert bootstrap_interval(errors, words) != (0.5, 0.5)
-    assert paired_bootstrap(errors, errors[::-1], words, blocks="xxyy").p_value == 1.0
-    with pytest.raises(DataError, match="There are 4 utterances, but 3 blocks of them; expected one each"):
+    assert paired_bootstrap(errors, errors[::-1], words, blocks=blocks).p_value == 1.0
+    with pytest.raises(DataError, match="There are 20 utterances, but 3 blocks of them; expected one each"):
         bootstrap_interval(errors, words, blocks="xxy")
 
 

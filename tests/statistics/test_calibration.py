@@ -7,7 +7,19 @@ from torchmetrics.classification import BinaryCalibrationError, MulticlassCalibr
 
 from seqkd.errors import DataError
 from seqkd.scoring.tables import aligned_tokens
-from seqkd.statistics.calibration import Calibration, FrameCalibration
+from seqkd.statistics.calibration import Calibration, FrameCalibration, bins_by_item
+from seqkd.statistics.measures import ece
+
+BELOW_1 = float(np.nextafter(np.float32(1), np.float32(0)))  # exactly 1 has a bin of its own in torchmetrics
+
+
+def test_the_last_bin_is_closed():
+    summary = Calibration().update([0.95, 1.0], [1, 0]).summary()
+    assert (summary.ece, summary.mce) == (pytest.approx(0.475), pytest.approx(0.475))
+    assert float(ece(bins_by_item([0.95, 1.0], [1, 0], [1, 1]).sum(axis=0))) == pytest.approx(0.475)
+    assert Calibration().update([1.0], [0]).diagram() == [
+        {"from": pytest.approx(14 / 15), "to": 1.0, "count": 1, "confidence": 1.0, "accuracy": 0.0}
+    ]
 
 
 def predictions(seed=0, count=4000, classes=7, sharpness=3.0):
@@ -26,7 +38,7 @@ def test_classes_against_torchmetrics(bins):
     for part, right in zip(probs.split(999), targets.split(999), strict=True):
         ours.update_distribution(part, right)
     for norm, value in (("l1", ours.summary().ece), ("max", ours.summary().mce)):
-        theirs = MulticlassCalibrationError(probs.shape[1], n_bins=bins, norm=norm)(probs, targets)
+        theirs = MulticlassCalibrationError(probs.shape[1], n_bins=bins, norm=norm)(probs.clamp(max=BELOW_1), targets)
         assert value == pytest.approx(float(theirs), abs=2e-6)
 
 
@@ -36,8 +48,9 @@ def test_events_against_torchmetrics(bins):
     confidence = np.concatenate([generator.random(5000), np.arange(bins + 1) / bins]).astype(np.float32)
     correct = generator.random(len(confidence)) < confidence**2
     summary = Calibration(bins).update(confidence, correct).summary()
+    below = np.minimum(confidence, BELOW_1)
     for norm, value in (("l1", summary.ece), ("max", summary.mce)):
-        theirs = BinaryCalibrationError(n_bins=bins, norm=norm)(torch.tensor(confidence), torch.tensor(correct).long())
+        theirs = BinaryCalibrationError(n_bins=bins, norm=norm)(torch.tensor(below), torch.tensor(correct).long())
         assert value == pytest.approx(float(theirs), abs=2e-6)
 
 
@@ -102,7 +115,7 @@ def test_memory_does_not_grow():
 
 def test_diagram():
     rows = Calibration(2).update([0.2, 0.3, 0.5, 1.0], [0, 1, 1, 1]).diagram()
-    assert [(row["from"], row["to"], row["count"]) for row in rows] == [(0, 0.5, 2), (0.5, 1, 1), (1, 1, 1)]
+    assert [(row["from"], row["to"], row["count"]) for row in rows] == [(0, 0.5, 2), (0.5, 1, 2)]
     assert (rows[0]["confidence"], rows[0]["accuracy"]) == (0.25, 0.5)
 
 

@@ -52,11 +52,7 @@ def draw_reliability(experiment: Experiment, measure: Measure) -> Figure | None:
         low, high, count, confidence, accuracy = (
             np.array([one[key] for one in bins]) for key in ("from", "to", "count", "confidence", "accuracy")
         )
-        # The bin of exactly 1 has no width; its share is drawn with the last one's width, as all others have it.
-        panel.bar(
-            np.where(high > low, (low + high) / 2, 1 + width / 2), count / count.sum(), 0.9 * width,
-            color=_GREY, alpha=0.3, linewidth=0,
-        )  # fmt: skip
+        panel.bar((low + high) / 2, count / count.sum(), 0.9 * width, color=_GREY, alpha=0.3, linewidth=0)
         panel.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle="--")
         panel.plot(confidence, accuracy, "o-", color=colour, markersize=3, linewidth=1.2)
         panel.set_title(textwrap.fill(experiment.systems[name].label, 28), loc="left", fontsize=9)

@@ -1,0 +1,134 @@
+// The compiled half of number_words of seqkd/scoring/align.py: words to numbers.
+//
+// Plain C interface, loaded with ctypes; seqkd/scoring/fallback.py computes the same without it. Nothing throws
+// across the interface: -1 means out of memory.
+
+#include <cstdint>
+#include <cstring>
+#include <new>
+#include <vector>
+
+#define API extern "C" __attribute__((visibility("default")))
+
+namespace {
+
+// What ends a word: the newline, and the other ASCII characters at which Python's str.split splits; the caller has
+// replaced all other Unicode spaces.
+struct Separators {
+  bool is[256] = {};
+  constexpr Separators() {
+    for (int c = 9; c <= 13; ++c) is[c] = true;
+    for (int c = 28; c <= 32; ++c) is[c] = true;
+  }
+};
+constexpr Separators kSeparators;
+
+inline bool separates(char c) { return kSeparators.is[static_cast<unsigned char>(c)]; }
+
+inline uint64_t hash_bytes(const char* bytes, int64_t size) {
+  uint64_t hash = 0x9e3779b97f4a7c15ull ^ static_cast<uint64_t>(size);
+  while (size >= 8) {
+    uint64_t word;
+    std::memcpy(&word, bytes, 8);
+    hash = (hash ^ word) * 0xff51afd7ed558ccdull;
+    hash ^= hash >> 32;
+    bytes += 8;
+    size -= 8;
+  }
+  uint64_t word = 0;
+  std::memcpy(&word, bytes, static_cast<size_t>(size));
+  hash = (hash ^ word) * 0xff51afd7ed558ccdull;
+  return hash ^ (hash >> 29);
+}
+
+// An open-addressing table from words, which stay in the caller's text, to numbers in order of first occurrence.
+class Vocabulary {
+ public:
+  Vocabulary(const char* text, int64_t* starts, int32_t* lengths)
+      : text_(text), starts_(starts), lengths_(lengths), slots_(1 << 14, kFree) {}
+
+  int32_t number(int64_t start, int32_t length) {
+    uint64_t hash = hash_bytes(text_ + start, length);
+    size_t slot = find(hash, start, length);
+    if (slots_[slot].number >= 0) return slots_[slot].number;
+    if (2 * (count_ + 1) > static_cast<int64_t>(slots_.size())) {
+      grow();
+      slot = find(hash, start, length);
+    }
+    starts_[count_] = start;
+    lengths_[count_] = length;
+    slots_[slot] = {static_cast<uint32_t>(hash >> 32), static_cast<int32_t>(count_)};
+    return static_cast<int32_t>(count_++);
+  }
+
+  int64_t count() const { return count_; }
+
+ private:
+  struct Slot {
+    uint32_t tag;
+    int32_t number;
+  };
+  static constexpr Slot kFree{0, -1};
+
+  size_t find(uint64_t hash, int64_t start, int32_t length) const {
+    const size_t mask = slots_.size() - 1;
+    const uint32_t tag = static_cast<uint32_t>(hash >> 32);
+    size_t slot = hash & mask;
+    while (slots_[slot].number >= 0) {
+      const Slot& held = slots_[slot];
+      if (held.tag == tag && lengths_[held.number] == length &&
+          std::memcmp(text_ + starts_[held.number], text_ + start, static_cast<size_t>(length)) == 0) {
+        break;
+      }
+      slot = (slot + 1) & mask;
+    }
+    return slot;
+  }
+
+  void grow() {
+    std::vector<Slot> larger(4 * slots_.size(), kFree);
+    slots_.swap(larger);
+    for (int64_t word = 0; word < count_; ++word) {
+      uint64_t hash = hash_bytes(text_ + starts_[word], lengths_[word]);
+      slots_[find(hash, starts_[word], lengths_[word])] = {static_cast<uint32_t>(hash >> 32),
+                                                           static_cast<int32_t>(word)};
+    }
+  }
+
+  const char* text_;
+  int64_t* starts_;
+  int32_t* lengths_;
+  std::vector<Slot> slots_;
+  int64_t count_ = 0;
+};
+
+}  // namespace
+
+// Splits `lines` lines, separated by newlines, at ASCII spaces, and numbers the words.
+//
+// ids, starts, lengths: room for (size + 1) / 2 numbers each. ids: words of all lines, one after the other.
+// offsets: lines + 1 numbers, where in ids each line begins. starts, lengths: where in text each distinct word is.
+// Returns the number of distinct words, -1 without memory, -2 if there are not that many lines.
+API int64_t seqkd_scoring_words(const char* text, int64_t size, int64_t lines, int32_t* ids, int64_t* offsets,
+                                int64_t* starts, int32_t* lengths) try {
+  Vocabulary vocabulary(text, starts, lengths);
+  int64_t at = 0, written = 0;
+  for (int64_t line = 0; line < lines; ++line) {
+    offsets[line] = written;
+    if (at > size) return -2;
+    while (at < size && text[at] != '\n') {
+      if (separates(text[at])) {
+        ++at;
+        continue;
+      }
+      const int64_t start = at;
+      while (at < size && !separates(text[at])) ++at;
+      ids[written++] = vocabulary.number(start, static_cast<int32_t>(at - start));
+    }
+    ++at;
+  }
+  offsets[lines] = written;
+  return at == size + 1 ? vocabulary.count() : -2;
+} catch (const std::bad_alloc&) {
+  return -1;
+}
