@@ -31,15 +31,15 @@ def reference_nll(
     device = log_probs.device
     (batch, frames, _), labels = log_probs.shape, targets.shape[1]
     input_lengths, target_lengths = input_lengths.to(device), target_lengths.to(device)
-    states = torch.full((batch, 2 * labels + 1), blank, device=device)
-    states[:, 1::2] = targets
-    may_skip = torch.zeros_like(states, dtype=torch.bool)
-    may_skip[:, 3::2] = targets[:, 1:] != targets[:, :-1]
+    blanks = torch.full_like(targets, blank)
+    states = torch.cat([torch.stack([blanks, targets], 2).flatten(1), blanks[:, :1]], 1)  # (B, 2S+1)
+    different = torch.nn.functional.pad(targets[:, 1:] != targets[:, :-1], (1, 0))
+    may_skip = torch.nn.functional.pad(torch.stack([torch.zeros_like(different), different], 2).flatten(1), (0, 1))
     emitted = log_probs.double().gather(2, states[:, None].expand(-1, frames, -1))  # (B, T, 2S+1)
 
     # Before the first frame nothing is read: the same as standing in the first blank.
-    alpha = torch.full(states.shape, -torch.inf, dtype=torch.double, device=device)
-    alpha[:, 0] = 0.0
+    first = torch.arange(states.shape[1], device=device) == 0
+    alpha = torch.where(first, 0.0, -torch.inf).to(torch.double).expand(batch, -1)
     for t in range(frames):
         stay, step, skip = alpha, _shift(alpha, 1), _shift(alpha, 2).masked_fill(~may_skip, -torch.inf)
         moved = _logsumexp(torch.stack([stay, step, skip]), 0) + emitted[:, t]
@@ -47,7 +47,9 @@ def reference_nll(
     last_blank = 2 * target_lengths[:, None]
     # An empty target ends in its only state, which must not count twice.
     last_label = alpha.gather(1, (last_blank - 1).clamp(min=0)).masked_fill(last_blank == 0, -torch.inf)
-    return -_logsumexp(torch.cat([alpha.gather(1, last_blank), last_label], 1), 1)
+    losses = -_logsumexp(torch.cat([alpha.gather(1, last_blank), last_label], 1), 1)
+    # Rounding may take a probability beyond 1; the gradient stays as it is.
+    return losses + (losses.clamp(min=0) - losses).nan_to_num(0.0).detach()
 
 
 def _logsumexp(x: Tensor, dim: int) -> Tensor:

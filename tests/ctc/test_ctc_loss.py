@@ -228,8 +228,8 @@ def test_labels_that_are_not_checked_make_only_their_utterance_nan():
 
 FAULTS = [
     (
-        {"logits": torch.zeros(5, 3)},
-        r"logits must be a floating-point tensor \(B, T, C\), got shape \(5, 3\)",
+        {"logits": torch.zeros(5)},
+        r"logits must be a floating-point tensor \(B, T, C\), got shape \(5,\)",
     ),
     ({"logits": torch.zeros(2, 5, 3).int()}, "logits must be a floating-point tensor .* of torch.int32"),
     ({"blank": 3}, r"blank must be in \[0, 3\), got 3"),
@@ -245,7 +245,7 @@ FAULTS = [
     ({"targets": [1, 2, 1]}, "targets hold 3 labels, but target_lengths add up to 4"),
     ({"targets": [[1, 2]]}, r"targets must be \(2, S\) padded or 1-D with all targets joined, got \(1, 2\)"),
     ({"targets": [[1.0, 2.0], [1.0, 2.0]]}, "targets must be integers"),
-    ({"reduction": "average"}, "reduction must be one of 'mean', 'sum', 'none', got 'average'"),
+    ({"reduction": "average"}, "reduction must be one of 'mean', 'sum', 'none', 'batchmean', got 'average'"),
     ({"backend": "cudnn"}, "backend must be one of 'auto', 'cpu', 'cuda', 'torch', 'reference', got 'cudnn'"),
 ]
 

@@ -1,0 +1,24 @@
+"""Whether torch is transforming the program: compiling it, or mapping and differentiating it by ``torch.func``.
+
+Then values are not to be looked at: a compiled graph has none, and a mapped tensor stands for many.
+"""
+
+import torch
+from torch import Tensor
+
+
+def transforming() -> bool:
+    """Whether a transform of ``torch.func``, or ``is_grads_batched``, is at work."""
+    return torch._C._are_functorch_transforms_active()
+
+
+def tracing() -> bool:
+    """Whether the program is being compiled or transformed: what it does may depend on shapes alone."""
+    return torch.compiler.is_compiling() or transforming()
+
+
+def readable(tensor: Tensor) -> bool:
+    """Whether the tensor's values can be looked at here."""
+    return not torch.compiler.is_compiling() and not (
+        transforming() and torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+    )
