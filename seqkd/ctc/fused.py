@@ -20,7 +20,7 @@ from torch import Tensor
 from seqkd.ctc import composed, cpu
 from seqkd.ctc.arguments import check_labels, check_lengths
 from seqkd.ctc.problem import Problem, Terms
-from seqkd.ctc.transforms import transforming
+from seqkd.ctc.transforms import batched_gradients, transforming
 
 BACKENDS = ("auto", "cpu", "cuda", "torch", "reference")
 
@@ -256,8 +256,8 @@ class _Eager(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *grads):
-        special = torch.is_grad_enabled() or transforming()
-        return _differentiate(ctx, *grads, backward=_MappedBackward.apply if special else _backward_eager)
+        backward = _MappedBackward.apply if torch.is_grad_enabled() or transforming() else _backward_eager
+        return _differentiate(ctx, *grads, backward=_backward if batched_gradients(*grads) else backward)
 
 
 class _Mapped(torch.autograd.Function):
@@ -283,7 +283,7 @@ class _Mapped(torch.autograd.Function):
 
 
 class _MappedBackward(torch.autograd.Function):
-    """The gradient, for ``torch.func`` and ``is_grads_batched``."""
+    """The gradient, for ``torch.func``."""
 
     @staticmethod
     def forward(*inputs):
@@ -312,7 +312,8 @@ def backward_of(
     logits: Tensor, terms: tuple[Tensor, ...], grads: tuple[Tensor, Tensor, Tensor], blank: int
 ) -> Tensor:
     """The gradient of CTC alone for logits (1, B, T, C), of what :func:`_forward_eager` gave; torch can map it."""
-    return _MappedBackward.apply(logits, None, *terms, *grads, blank, True, "none", 1.0, False, "none", False)
+    backward = _backward if batched_gradients(*grads) else _MappedBackward.apply
+    return backward(logits, None, *terms, *grads, blank, True, "none", 1.0, False, "none", False)
 
 
 # Which dimension of each tensor the utterances are.

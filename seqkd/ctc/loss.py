@@ -86,22 +86,11 @@ def ctc_loss(
         return _of_one(logits, targets, input_lengths, target_lengths, blank, reduction, zero_infinity, backend, validate)
     check_logits("logits", logits, "BTC")
     if backend in ("auto", "cpu") and plain.fits(logits):
-        targets, input_lengths, target_lengths = shape_targets(
-            logits, targets, input_lengths, target_lengths, blank=blank
+        losses = plain.plain_ctc(
+            logits, targets, input_lengths, target_lengths, blank, reduction, zero_infinity, validate is not False
         )
-        if targets.is_cpu and input_lengths.is_cpu and target_lengths.is_cpu:
-            losses = plain.plain_ctc(
-                logits,
-                targets,
-                input_lengths,
-                target_lengths,
-                blank=blank,
-                reduction=reduction,
-                zero_infinity=zero_infinity,
-                check=validate is not False,
-            )
-            if losses is not None:
-                return losses
+        if losses is not None:
+            return losses
     backend = choose_backend(backend, logits)
     if backend == "reference":
         targets, input_lengths, target_lengths = check_targets(

@@ -3,7 +3,7 @@
 The same kernels as :mod:`seqkd.ctc.fused`, called without dataclass, ctypes structure or torch operator: one buffer for
 all that is kept, and the reduction done by the kernel.
 
-Letters: B utterances, T frames, C classes, S labels of the longest target.
+Letters: B utterances, T frames, C classes, S labels of the longest target, U slots of the occupancy.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ import torch
 from torch import Tensor
 
 from seqkd.ctc import cpu
-from seqkd.ctc.arguments import check_labels, check_lengths
+from seqkd.ctc.arguments import IntSequence, check_labels, check_lengths, shape_targets
 from seqkd.ctc.fused import backward_of
-from seqkd.ctc.transforms import tracing, transforming
+from seqkd.ctc.transforms import batched_gradients, tracing, transforming
 
 _REDUCTIONS = {"none": 0, "sum": 1, "mean": 2, "batchmean": 3}
 # ``struct Problem`` of interface.h: sizes, logits, teacher, targets and lengths, τ, settings, results, gradients, loss.
-_LAYOUT = struct.Struct("@7q P4q P4q 3P d 11i 5P 4P P")
+_LAYOUT = struct.Struct("@7q P4q P4q 3P d 11i 5P 4P 2P")
 _NO_KERNELS = 1
-_WIDE = frozenset((torch.float32, torch.float64, torch.bfloat16))
+_TYPES = {kind: cpu.TYPES[kind] for kind in (torch.float32, torch.float64, torch.bfloat16)}
 
 
 def fits(logits: Tensor) -> bool:
     """Whether logits (B, T, C) are for :func:`plain_ctc`: on the CPU, not empty, and nothing transforms the program."""
     return (
         logits.is_cpu
-        and logits.dtype in _WIDE
+        and logits.dtype in _TYPES
         and logits.numel() > 0
         and not tracing()
         and cpu.library() is not None
@@ -39,37 +39,60 @@ def fits(logits: Tensor) -> bool:
 
 def plain_ctc(
     logits: Tensor,
-    targets: Tensor,
-    input_lengths: Tensor,
-    target_lengths: Tensor,
-    *,
+    targets: IntSequence,
+    input_lengths: IntSequence,
+    target_lengths: IntSequence,
     blank: int,
     reduction: str,
     zero_infinity: bool,
     check: bool,
 ) -> Tensor | None:
-    """CTC as :func:`seqkd.ctc.ctc_loss` defines it, of arguments from :func:`seqkd.ctc.arguments.shape_targets`.
+    """CTC as :func:`seqkd.ctc.ctc_loss` defines it, and its arguments.
 
     Args:
         logits: (B, T, C) for which :func:`fits` holds, of any strides.
-        targets: (B, S).
+        targets: as there, and so those that follow.
         input_lengths: (B,).
         target_lengths: (B,).
         blank: class of the blank.
         reduction: "none", "sum", "mean" or "batchmean".
-        zero_infinity: see there.
+        zero_infinity: whether inf becomes 0.
         check: whether a label that is none is an error.
 
     Returns:
-        The loss; None where the kernels asked for are not here.
+        The loss; None where targets or lengths are on a GPU, or the kernels asked for are not here.
 
     Raises:
-        ValueError: a length or label out of range.
+        ValueError: shapes that disagree, a length or label out of range.
     """
+    batch, _, classes = logits.shape
+    if not (
+        isinstance(targets, Tensor)
+        and isinstance(input_lengths, Tensor)
+        and isinstance(target_lengths, Tensor)
+        and targets.dtype is input_lengths.dtype is target_lengths.dtype is torch.int64
+        and targets.dim() == 2
+        and input_lengths.dim() == target_lengths.dim() == 1
+        and len(targets) == len(input_lengths) == len(target_lengths) == batch
+        and targets.shape[1] > 0
+        and 0 <= blank < classes
+    ):
+        lengths = (input_lengths, target_lengths)
+        targets, input_lengths, target_lengths = shape_targets(logits, targets, *lengths, blank=blank)
+    if not (targets.is_cpu and input_lengths.is_cpu and target_lengths.is_cpu):
+        return None
     arguments = (logits, targets, input_lengths, target_lengths, blank, _REDUCTIONS[reduction], zero_infinity, check)
     if torch.is_grad_enabled() and logits.requires_grad:
         return _Plain.apply(*arguments)
-    return _forward(*arguments, False)[0]
+    return _forward(*arguments, None)
+
+
+def _kept(logits: Tensor, labels: int) -> Tensor:
+    """Room for a copy of targets and lengths, and what the gradient needs: CTC (B,), rows (4, B, T), occupancy."""
+    batch, frames, classes = logits.shape
+    numbers = batch * (1 + frames * (4 + min(classes, labels + 1)))
+    size = 8 if logits.dtype is torch.float64 else 4
+    return torch.empty(batch * (labels + 2) + (numbers * size + 7) // 8, dtype=torch.int64)
 
 
 def _forward(
@@ -81,63 +104,62 @@ def _forward(
     reduction: int,
     zero_infinity: bool,
     check: bool,
-    gradient: bool,
-) -> tuple[Tensor | None, Tensor, Tensor | None]:
-    """The loss, what is kept of it, and a copy of targets and lengths where a gradient is wanted."""
+    kept: Tensor | None,
+) -> Tensor | None:
+    """The loss; what the gradient needs goes into ``kept``, if it is wanted."""
     batch, frames, classes = logits.shape
     labels = targets.shape[1]
-    for name, lengths, most, letter in (("input", input_lengths, frames, "T"), ("target", target_lengths, labels, "S")):
-        values = lengths.tolist()
-        if min(values) < 0 or max(values) > most:
-            check_lengths(name, lengths, most, letter)
-    kept = None
-    if gradient:
-        kept = torch.cat((targets.reshape(-1), input_lengths, target_lengths))
-        where = kept.data_ptr()
-        where = where, where + 8 * batch * labels, where + 8 * batch * (labels + 1)
-    else:
-        held = targets.contiguous(), input_lengths.contiguous(), target_lengths.contiguous()
-        where = tuple(x.data_ptr() for x in held)
-    slots = min(classes, labels + 1)
-    real = torch.float64 if logits.dtype == torch.float64 else torch.float32
-    buffer = torch.empty(batch * (2 + gradient * frames * (4 + slots)), dtype=real)
-    loss = torch.empty((batch,) if reduction == 0 else (), dtype=real)
-    status = _run(logits, buffer, where, labels, slots, blank, reduction, zero_infinity, loss, None, None, gradient)
+    values = input_lengths.tolist()
+    if min(values) < 0 or max(values) > frames:
+        check_lengths("input", input_lengths, frames, "T")
+    values = target_lengths.tolist()
+    if min(values) < 0 or max(values) > labels:
+        check_lengths("target", target_lengths, labels, "S")
+    targets, input_lengths, target_lengths = targets.contiguous(), input_lengths.contiguous(), target_lengths.contiguous()
+    real = torch.float64 if logits.dtype is torch.float64 else torch.float32
+    loss = torch.empty(() if reduction else (batch,), dtype=real)
+    where = (targets.data_ptr(), input_lengths.data_ptr(), target_lengths.data_ptr())
+    status = _run(logits, kept, where, labels, blank, reduction, zero_infinity, loss, None, None)
     if status == cpu.BAD_LABEL and check:
         check_labels(targets, target_lengths, classes, blank)
-    if status == _NO_KERNELS:
-        return None, buffer, kept
-    return loss, buffer, kept
+    return None if status == _NO_KERNELS else loss
 
 
 def _run(
     logits: Tensor,
-    buffer: Tensor,
-    where: tuple[int, int, int],
+    kept: Tensor | None,
+    where: tuple[int, int, int] | None,
     labels: int,
-    slots: int,
     blank: int,
     reduction: int,
     zero_infinity: bool,
     loss: Tensor | None,
     loss_grad: Tensor | None,
     logits_grad: Tensor | None,
-    gradient: bool,
 ) -> int:
+    """Forwards, or backwards where there is no ``loss``; ``where`` are targets and lengths, by default the copies."""
     batch, frames, classes = logits.shape
-    kept, size = buffer.data_ptr(), buffer.element_size()
-    rows = kept + 2 * batch * size
+    slots = min(classes, labels + 1)
+    size = 8 if logits.dtype is torch.float64 else 4
+    copies = ctc = rows = occupancy = 0
+    if kept is not None:
+        copies = kept.data_ptr()
+        ctc = copies + 8 * batch * (labels + 2)
+        rows = ctc + batch * size
+        occupancy = rows + 4 * batch * frames * size
+    if where is None:
+        where = (copies, copies + 8 * batch * labels, copies + 8 * batch * (labels + 1))
+    kind = _TYPES[logits.dtype]
     packed = _LAYOUT.pack(
         *(1, batch, frames, classes, labels, 0, slots),
         *(logits.data_ptr(), 0, *logits.stride()),
         *(0, 0, 0, 0, 0),  # no teacher
         *where,
         1.0,
-        *(cpu.TYPES[logits.dtype], cpu.TYPES[logits.dtype], blank, 1),
-        *(0, 0, 0, gradient, slots == classes, reduction, zero_infinity),
-        *(kept, kept + batch * size, 0, rows, rows + 4 * batch * frames * size * gradient),
-        *((0, 0, 0, 0) if loss_grad is None else (loss_grad.data_ptr(), 0, 0, logits_grad.data_ptr())),
-        kept if loss is None else loss.data_ptr(),
+        *(kind, kind, blank, 1, 0, 0, 0, kept is not None, slots == classes, reduction, zero_infinity),
+        *(ctc, 0, 0, rows, occupancy),
+        *((0, 0, 0, 0) if loss is not None else (loss_grad.data_ptr(), 0, 0, logits_grad.data_ptr())),
+        *(ctc if loss is None else loss.data_ptr(), copies),
     )
     status = cpu.library().seqkd_ctc_run(packed, loss is None, torch.get_num_threads())
     if status == cpu.OUT_OF_MEMORY:
@@ -148,50 +170,40 @@ def _run(
 class _Plain(torch.autograd.Function):
     @staticmethod
     def forward(ctx, logits, targets, input_lengths, target_lengths, blank, reduction, zero_infinity, check):
-        loss, buffer, ctx.kept = _forward(
-            logits, targets, input_lengths, target_lengths, blank, reduction, zero_infinity, check, True
-        )
-        ctx.save_for_backward(logits, buffer)
+        kept = _kept(logits, targets.shape[1])
+        ctx.save_for_backward(logits, kept)
         ctx.options = targets.shape[1], blank, reduction, zero_infinity
-        return loss
+        return _forward(
+            logits, targets, input_lengths, target_lengths, blank, reduction, zero_infinity, check, kept
+        )
 
     @staticmethod
     def backward(ctx, loss_grad):
-        logits, buffer = ctx.saved_tensors
-        labels, blank, reduction, zero_infinity = ctx.options
-        batch, frames, classes = logits.shape
-        slots = min(classes, labels + 1)
-        if torch.is_grad_enabled() or transforming():
-            return _by_operator(ctx, loss_grad), None, None, None, None, None, None, None
-        gradient = torch.empty((batch, frames, classes), dtype=logits.dtype)
-        where = ctx.kept.data_ptr()
-        where = where, where + 8 * batch * labels, where + 8 * batch * (labels + 1)
-        loss_grad = loss_grad.contiguous()
-        _run(
-            logits, buffer, where, labels, slots, blank, reduction, zero_infinity, None, loss_grad, gradient, True
-        )
+        logits, kept = ctx.saved_tensors
+        if torch.is_grad_enabled() or transforming() or batched_gradients(loss_grad):
+            gradient = _by_operator(logits, kept, loss_grad, *ctx.options[:3])
+        else:
+            gradient = torch.empty(logits.shape, dtype=logits.dtype)
+            _run(logits, kept, None, *ctx.options, None, loss_grad.contiguous(), gradient)
         return gradient, None, None, None, None, None, None, None
 
 
-def _by_operator(ctx, loss_grad: Tensor) -> Tensor:
+def _by_operator(logits: Tensor, kept: Tensor, loss_grad: Tensor, labels: int, blank: int, reduction: int) -> Tensor:
     """The gradient by the operator that torch can map, and that refuses a second derivative in a sentence."""
-    logits, buffer = ctx.saved_tensors
-    labels, blank, reduction, _ = ctx.options
     batch, frames, classes = logits.shape
     slots = min(classes, labels + 1)
-    ctc, kd, rows, occupancy = buffer.split([batch, batch, 4 * batch * frames, batch * frames * slots])
-    targets, lengths = ctx.kept.split([batch * labels, 2 * batch])
+    targets, lengths, numbers = kept.split([batch * labels, 2 * batch, len(kept) - batch * (labels + 2)])
+    numbers = numbers.view(torch.float64 if logits.dtype is torch.float64 else torch.float32)
+    ctc, rows, occupancy = numbers[: batch * (1 + frames * (4 + slots))].split(
+        [batch, 4 * batch * frames, batch * frames * slots]
+    )
     lengths = lengths.view(2, batch)
     if reduction >= 2:
         loss_grad = loss_grad / batch
     ctc_grad = loss_grad.expand(batch)
     if reduction == 2:
         ctc_grad = ctc_grad / lengths[1].clamp(min=1)
-    terms = (ctc[None], torch.zeros_like(kd)[None], torch.zeros_like(ctc), rows.view(4, batch, frames))
     zeros = torch.zeros_like(ctc)
-    return backward_of(
-        logits[None],
-        (*terms, occupancy.view(1, batch, frames, slots), targets.view(batch, labels), lengths),
-        (ctc_grad[None], zeros[None], zeros),
-        blank,
-    )[0]
+    terms = (ctc[None], zeros[None], zeros, rows.view(4, batch, frames), occupancy.view(1, batch, frames, slots))
+    terms = (*terms, targets.view(batch, labels), lengths)
+    return backward_of(logits[None], terms, (ctc_grad[None], zeros[None], zeros), blank)[0]

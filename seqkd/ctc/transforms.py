@@ -8,8 +8,13 @@ from torch import Tensor
 
 
 def transforming() -> bool:
-    """Whether a transform of ``torch.func``, or ``is_grads_batched``, is at work."""
+    """Whether a transform of ``torch.func`` is at work."""
     return torch._C._are_functorch_transforms_active()
+
+
+def batched_gradients(*grads: Tensor | None) -> bool:
+    """Whether gradients come many at once, by ``torch.autograd.grad(..., is_grads_batched=True)``."""
+    return any(g is not None and torch._C._functorch.is_legacy_batchedtensor(g) for g in grads)
 
 
 def tracing() -> bool:

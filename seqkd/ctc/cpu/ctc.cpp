@@ -104,10 +104,27 @@ EXPORT int seqkd_ctc_has_float16() {
 
 // 0, 1 for kernels that are not there, 2 when memory ran out, 3 for a target with a label that is none. Threads live for the call only: they cost some 20
 // microseconds, and nothing is left behind for a fork to trip over.
-EXPORT int seqkd_ctc_run(const Problem* problem, int backward, int threads) {
+EXPORT int seqkd_ctc_run(const Problem* given, int backward, int threads) {
   const Kernels* kernels = choose(asked_for());
   if (!kernels) return 1;
+  Problem with_room = *given;
+  std::vector<double> room;
+  if (!given->ctc_loss) {
+    try {
+      room.resize(given->passes * given->batch);
+    } catch (const std::bad_alloc&) {
+      return 2;
+    }
+    with_room.ctc_loss = room.data();
+  }
+  const Problem* problem = &with_room;
   if (backward) use_large_pages(*problem);
+  if (!backward && problem->copies) {
+    const int64_t labels = problem->batch * problem->labels;
+    memcpy(problem->copies, problem->targets, labels * sizeof(int64_t));
+    memcpy(problem->copies + labels, problem->input_lengths, problem->batch * sizeof(int64_t));
+    memcpy(problem->copies + labels + problem->batch, problem->target_lengths, problem->batch * sizeof(int64_t));
+  }
   std::atomic<int64_t> next{0};
   std::atomic<bool> out_of_memory{false}, bad_label{false};
   const auto work = [&] {

@@ -25,8 +25,8 @@ struct Problem {
   double temperature;
   int32_t type, teacher_type, blank, ctc, distance, consistency, nonblank, gradient, dense, reduction, zero_infinity;
   // Results, float64 for float64 logits and float32 otherwise.
-  void* ctc_loss;          // (P, B)
-  void* kd_loss;           // (P, B)
+  void* ctc_loss;          // (P, B), or null where only `reduced` is wanted
+  void* kd_loss;           // (P, B), or null where there is no distillation
   void* consistency_loss;  // (B)
   void* rows;              // (R, B, T)
   void* occupancy;         // (P, B, T, U)
@@ -38,6 +38,8 @@ struct Problem {
   // CTC of one pass as a loss: (B), or one number for a reduction. Null: not wanted, and ctc_grad is (P, B). Else that is
   // the gradient of this.
   void* reduced;
+  // Where forward copies targets, input lengths and target lengths to, or null: their owner may change them.
+  int64_t* copies;
 };
 
 // One instruction set's kernels; each works on one utterance and may run beside others.

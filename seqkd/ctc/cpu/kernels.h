@@ -181,7 +181,7 @@ bool forward(const Problem& problem, int64_t b) {
   }
 
   for (int64_t p = 0; p < passes; ++p) {
-    static_cast<R*>(problem.kd_loss)[p * problem.batch + b] = R(kd[p]);
+    if (problem.kd_loss) static_cast<R*>(problem.kd_loss)[p * problem.batch + b] = R(kd[p]);
     if (!problem.ctc) continue;
     double loss = NAN;
     if (align && !poisoned[p]) {
