@@ -14,7 +14,8 @@ from torch import Tensor
 
 from seqkd.ctc.arguments import IntSequence, check_choice, check_logits, check_targets
 from seqkd.ctc.frames import at_least_float32
-from seqkd.losses.base import DistillationLoss, check_distance
+from seqkd.ctc.transforms import readable
+from seqkd.losses.base import DistillationLoss, check_distance, divergence_terms, with_value
 from seqkd.losses.ctc import Ctc
 from seqkd.losses.objective import Term, weigh
 from seqkd.losses.outputs import Labels, Outputs
@@ -183,7 +184,7 @@ class _SparseKd(Term):
         rows = self.book.map(lambda x: x.detach().to(mask.device)[mask])
         losses = self.temperature**2 * sparse_divergence(ours, rows, self.tail)
         if self.adjust:
-            losses = losses * (1 - entropy_of(rows, ours.shape[-1]) / math.log(ours.shape[-1])).clamp(0.0, 1.0)
+            losses = losses * (1 - entropy_of(rows, ours.shape[-1], ours.dtype) / math.log(ours.shape[-1])).clamp(0.0, 1.0)
         return losses.new_zeros(mask.shape).masked_scatter(mask, losses).sum(-1)
 
 
@@ -201,11 +202,13 @@ def sparse_divergence(log_probs: Tensor, book: SparsePosteriors, tail: str = "sp
     Raises:
         ValueError: a class outside [0, C).
     """
-    if book.classes.numel() and not (book.classes.min() >= -1 and book.classes.max() < log_probs.shape[-1]):
-        raise ValueError(
-            f"book.classes are from {int(book.classes.min())} to {int(book.classes.max())}, outside "
-            f"[0, {log_probs.shape[-1]}) and -1 for none: another vocabulary"
-        )
+    classes = log_probs.shape[-1]
+    if readable(book.classes) and book.classes.numel():
+        least, most = int(book.classes.min()), int(book.classes.max())
+        if least < -1 or most >= classes:
+            raise ValueError(
+                f"book.classes are from {least} to {most}, outside [0, {classes}) and -1 for none: another vocabulary"
+            )
     kept = book.classes >= 0
     t = book.probs.to(log_probs.dtype).masked_fill(~kept, 0.0)  # (N, K)
     rest = book.tail.to(log_probs.dtype)  # (N,)
@@ -213,21 +216,35 @@ def sparse_divergence(log_probs: Tensor, book: SparsePosteriors, tail: str = "sp
         t, rest = t / t.sum(-1, keepdim=True), torch.zeros_like(rest)
     log_p = log_probs.gather(-1, book.classes.clamp(min=0)).masked_fill(~kept, 0.0)
     divergence = (torch.special.xlogy(t, t) - t * log_p.masked_fill(t == 0, 0.0)).sum(-1)
-    others = log_probs.shape[-1] - kept.sum(-1)
+    others = classes - kept.sum(-1)
     # Where every class was kept, a tail is rounding.
     some = (rest > 0) & (others > 0)
-    if not some.any():
-        return divergence
-    rest, rows = rest[some], log_probs[some]
-    if tail == "spread":
-        others = others[some]
-        term = rest * ((rest / others).log() - (rows.sum(-1) - log_p[some].sum(-1)) / others)
+    room = book.classes.masked_fill(~kept, classes)  # one column more takes the classes -1
+    log_t = t.detach().log()
+    if tail == "renormalise" or (readable(some) and not some.any()):
+        plain, log_share, log_rest = divergence, torch.full_like(rest, -math.inf), None
+    elif tail == "spread":
+        count = others.clamp(min=1)
+        log_share = (rest.where(some, 1.0) / count).log()
+        term = rest * (log_share - (log_probs.sum(-1) - log_p.sum(-1)) / count)
+        plain, log_rest = divergence + term.where(some, 0.0), None
+        log_share = log_share.detach().masked_fill(~some, -math.inf)
     else:
-        # One column more takes the classes -1.
-        classes = book.classes[some].masked_fill(~kept[some], rows.shape[-1])
-        room = torch.nn.functional.pad(rows, (0, 1), value=-math.inf)
-        term = rest * (rest.log() - room.scatter(-1, classes, -math.inf).logsumexp(-1))
-    return divergence.index_add(0, some.nonzero()[:, 0], term)
+        padded = torch.nn.functional.pad(log_probs, (0, 1), value=-math.inf).scatter(-1, room, -math.inf)
+        # Without other classes there is no logarithm to take; its gradient would be NaN.
+        log_rest = padded.masked_fill(~some[:, None], 0.0).logsumexp(-1)
+        term = rest * (rest.where(some, 1.0).log() - log_rest)
+        plain, log_share = divergence + term.where(some, 0.0), None
+        log_rest = log_rest.detach().masked_fill(~some, -math.inf)
+    with torch.no_grad():
+        exact = divergence_terms(log_t, log_p.masked_fill(~kept, -math.inf)).sum(-1)
+        if log_rest is not None:
+            exact = exact + divergence_terms(rest.masked_fill(~some, 0.0).log(), log_rest)
+        else:
+            log_u = log_share[:, None].expand(-1, classes + 1).scatter(-1, room, -math.inf)[:, :classes]
+            left = torch.nn.functional.pad(log_probs, (0, 1)).scatter(-1, room, -math.inf)[:, :classes]
+            exact = exact + divergence_terms(log_u, left).sum(-1)
+    return with_value(plain, exact)
 
 
 def densify(book: SparsePosteriors, classes: int, tail: str = "spread") -> Tensor:
@@ -244,15 +261,20 @@ def densify(book: SparsePosteriors, classes: int, tail: str = "spread") -> Tenso
     return room.scatter(-1, book.classes.masked_fill(~kept, classes), probs)[..., :classes]
 
 
-def entropy_of(book: SparsePosteriors, classes: int) -> Tensor:
-    """(...) nats: the stored entropy, else that of the posterior with its tail spread over the other classes."""
+def entropy_of(book: SparsePosteriors, classes: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """(...) nats: the stored entropy, else that of the posterior with its tail spread over the other classes.
+
+    In ``dtype``, float32 at least, whatever the book was stored in.
+    """
+    dtype = torch.promote_types(dtype, torch.float32)
     if book.entropy is not None:
-        return book.entropy
+        return book.entropy.to(torch.promote_types(book.entropy.dtype, dtype))
+    dtype = torch.promote_types(book.probs.dtype, dtype)
     kept = book.classes >= 0
     others = classes - kept.sum(-1)
-    rest = book.tail.masked_fill(others == 0, 0.0)
-    spread = torch.special.entr(rest) + torch.special.xlogy(rest, others.to(rest.dtype))
-    return torch.special.entr(book.probs.masked_fill(~kept, 0.0)).sum(-1) + spread
+    rest = book.tail.to(dtype).masked_fill(others == 0, 0.0)
+    spread = torch.special.entr(rest) + torch.special.xlogy(rest, others.to(dtype))
+    return torch.special.entr(book.probs.to(dtype).masked_fill(~kept, 0.0)).sum(-1) + spread
 
 
 def check_sparse(book: SparsePosteriors, logits: Tensor) -> None:
