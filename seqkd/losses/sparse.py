@@ -14,14 +14,16 @@ from torch import Tensor
 
 from seqkd.ctc.arguments import IntSequence, check_choice, check_logits, check_targets
 from seqkd.ctc.frames import at_least_float32
-from seqkd.ctc.transforms import readable
+from seqkd.ctc.transforms import readable, tracing
 from seqkd.losses.base import DistillationLoss, check_distance, divergence_terms, with_value
 from seqkd.losses.ctc import Ctc
 from seqkd.losses.objective import Term, weigh
-from seqkd.losses.outputs import Labels, Outputs
+from seqkd.losses.outputs import IGNORE, Labels, Outputs
 from seqkd.losses.tokens import ValidPositions, rows_of
 
 TAILS = ("spread", "ghost", "renormalise")
+
+CHUNK = 1 << 20  # elements of what is computed at a time where the value of a tail is
 
 
 @dataclass(frozen=True)
@@ -105,9 +107,9 @@ def sparse_kd_loss(
     valid = torch.ones(logits.shape[:2], dtype=torch.bool) if valid is None else torch.as_tensor(valid)
     if valid.dtype != torch.bool or valid.shape != logits.shape[:2]:
         raise ValueError(f"valid must be bool (B, S) = {tuple(logits.shape[:2])}, got {tuple(valid.shape)}")
-    marks = torch.zeros(valid.shape, dtype=torch.int64).masked_fill(~valid.cpu(), -100)
+    marks = torch.zeros(valid.shape, dtype=torch.int64).masked_fill(~valid.cpu(), IGNORE)
     summed = "sum" if reduction == "batchmean" else reduction
-    tokens = ValidPositions.of(logits, marks, ignore_index=-100, reduction=summed)
+    tokens = ValidPositions.of(logits, marks, ignore_index=IGNORE, reduction=summed)
     student = tokens.log_softmax(logits, temperature)  # (N, C)
     losses = temperature**2 * sparse_divergence(student, book.map(lambda x: rows_of(tokens, x)), tail)
     return tokens.reduce(losses) / (max(len(logits), 1) if reduction == "batchmean" else 1)
@@ -180,12 +182,25 @@ class _SparseKd(Term):
     def forward(self, student: Outputs, other: None, labels: Labels) -> Tensor:
         """(B,)."""
         mask = student.mask
-        ours = student.tempered(self.temperature)[0][mask]  # (N, C)
-        rows = self.book.map(lambda x: x.detach().to(mask.device)[mask])
+        ours = student.tempered(self.temperature)[0]
+        if tracing():  # then nothing may depend on how many frames are valid
+            ours = ours.flatten(0, 1)  # (B·T, C)
+            rows = self.book.map(lambda x: _zeroed(x.detach().to(mask.device), mask).flatten(0, 1))
+        else:
+            ours = ours[mask]  # (N, C)
+            rows = self.book.map(lambda x: x.detach().to(mask.device)[mask])
         losses = self.temperature**2 * sparse_divergence(ours, rows, self.tail)
         if self.adjust:
-            losses = losses * (1 - entropy_of(rows, ours.shape[-1], ours.dtype) / math.log(ours.shape[-1])).clamp(0.0, 1.0)
+            sure = 1 - entropy_of(rows, ours.shape[-1], ours.dtype) / math.log(ours.shape[-1])
+            losses = losses * sure.clamp(0.0, 1.0)
+        if tracing():
+            return losses.view(mask.shape).masked_fill(~mask, 0.0).sum(-1)
         return losses.new_zeros(mask.shape).masked_scatter(mask, losses).sum(-1)
+
+
+def _zeroed(x: Tensor, mask: Tensor) -> Tensor:
+    """(B, T, ...) with 0 where ``mask`` (B, T) is False."""
+    return x.masked_fill(~mask.view(*mask.shape, *[1] * (x.dim() - 2)), 0)
 
 
 def sparse_divergence(log_probs: Tensor, book: SparsePosteriors, tail: str = "spread") -> Tensor:
@@ -213,7 +228,8 @@ def sparse_divergence(log_probs: Tensor, book: SparsePosteriors, tail: str = "sp
     t = book.probs.to(log_probs.dtype).masked_fill(~kept, 0.0)  # (N, K)
     rest = book.tail.to(log_probs.dtype)  # (N,)
     if tail == "renormalise":
-        t, rest = t / t.sum(-1, keepdim=True), torch.zeros_like(rest)
+        total = t.sum(-1, keepdim=True).clamp(min=torch.finfo(t.dtype).tiny)
+        t, rest = t / total, torch.zeros_like(rest)
     log_p = log_probs.gather(-1, book.classes.clamp(min=0)).masked_fill(~kept, 0.0)
     divergence = (torch.special.xlogy(t, t) - t * log_p.masked_fill(t == 0, 0.0)).sum(-1)
     others = classes - kept.sum(-1)
@@ -241,10 +257,22 @@ def sparse_divergence(log_probs: Tensor, book: SparsePosteriors, tail: str = "sp
         if log_rest is not None:
             exact = exact + divergence_terms(rest.masked_fill(~some, 0.0).log(), log_rest)
         else:
-            log_u = log_share[:, None].expand(-1, classes + 1).scatter(-1, room, -math.inf)[:, :classes]
-            left = torch.nn.functional.pad(log_probs, (0, 1)).scatter(-1, room, -math.inf)[:, :classes]
-            exact = exact + divergence_terms(log_u, left).sum(-1)
+            exact = exact + _spread(log_share, room, log_probs)
     return with_value(plain, exact)
+
+
+def _spread(log_share: Tensor, taken: Tensor, log_probs: Tensor) -> Tensor:
+    """(N,) divergence of an even spread from (N, C), over the classes that are not ``taken`` (N, K); C is for none.
+
+    A part of the rows at a time, so that nothing of the size of the logits is made.
+    """
+    found = []
+    for share, out, rows in zip(*(x.split(max(1, CHUNK // log_probs.shape[-1])) for x in (log_share, taken, log_probs))):
+        width = rows.shape[-1]
+        log_u = share[:, None].expand(-1, width + 1).scatter(-1, out, -math.inf)[:, :width]
+        left = torch.nn.functional.pad(rows, (0, 1)).scatter(-1, out, -math.inf)[:, :width]
+        found.append(divergence_terms(log_u, left).sum(-1))
+    return torch.cat(found) if found else log_share.new_zeros(0)
 
 
 def densify(book: SparsePosteriors, classes: int, tail: str = "spread") -> Tensor:
