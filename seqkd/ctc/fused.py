@@ -20,7 +20,7 @@ from torch import Tensor
 from seqkd.ctc import composed, cpu
 from seqkd.ctc.arguments import check_labels, check_lengths
 from seqkd.ctc.problem import Problem, Terms
-from seqkd.ctc.transforms import batched_gradients, transforming
+from seqkd.ctc.transforms import batched_gradients, ordinary, transforming
 
 BACKENDS = ("auto", "cpu", "cuda", "torch", "reference")
 
@@ -115,11 +115,6 @@ def fused_losses(
         found = _forward_eager(*inputs, *options, gradient, checks, by_torch)
     losses = Losses(*found[:3])
     return losses if logits.device == device else Losses(*(x.to(device) for x in losses))
-
-
-def ordinary(tensor: Tensor | None) -> Tensor | None:
-    """A copy of a tensor made in inference mode, which autograd refuses to keep; others as they are."""
-    return tensor.clone() if tensor is not None and tensor.is_inference() else tensor
 
 
 @cache

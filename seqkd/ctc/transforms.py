@@ -27,3 +27,8 @@ def readable(tensor: Tensor) -> bool:
     return not torch.compiler.is_compiling() and not (
         transforming() and torch._C._functorch.is_functorch_wrapped_tensor(tensor)
     )
+
+
+def ordinary(tensor: Tensor | None) -> Tensor | None:
+    """A copy of a tensor made in inference mode, which autograd refuses to keep; others as they are."""
+    return tensor.clone() if tensor is not None and tensor.is_inference() else tensor

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from seqkd.ctc.arguments import REDUCTIONS, check_choice, check_logits
 from seqkd.ctc.frames import at_least_float32
-from seqkd.ctc.transforms import tracing
+from seqkd.ctc.transforms import ordinary, tracing
 from seqkd.losses.base import DistillationLoss
 
 
@@ -147,7 +147,7 @@ def check_share(name: str, value: float) -> None:
 
 def rows_of(tokens: ValidPositions, x: Tensor) -> Tensor:
     """(B, S, ...) to (N, ...): the valid positions, without gradient."""
-    return tokens.of_valid(x.detach().to(tokens.targets.device))
+    return ordinary(tokens.of_valid(x.detach().to(tokens.targets.device)))
 
 
 def dot(weights: Tensor, log_probs: Tensor) -> Tensor:
