@@ -168,7 +168,7 @@ def ragged(targets: IntSequence) -> bool:
     if isinstance(targets, Tensor) or not isinstance(targets, Sequence) or not targets:
         return False
     try:
-        return isinstance(targets[0], Tensor) and targets[0].dim() == 1 or len({len(one) for one in targets}) > 1
+        return (isinstance(targets[0], Tensor) and targets[0].dim() == 1) or len({len(one) for one in targets}) > 1
     except TypeError:
         return False  # numbers
 

@@ -51,5 +51,7 @@ def backward(problem: Problem, terms: Terms, ctc_grad: Tensor, kd_grad: Tensor, 
     """(P, B, T, C): where a coefficient is 0, exactly 0; NaN where the loss is."""
     wanted = ctc_grad.masked_fill(terms.ctc.isnan() & (ctc_grad != 0), torch.nan)[..., None, None]
     gradient = (terms.occupancy * wanted).masked_fill(wanted == 0, 0.0)
-    beyond = torch.arange(problem.shape[2], device=gradient.device) >= problem.input_lengths.to(gradient.device)[:, None]
+    beyond = (
+        torch.arange(problem.shape[2], device=gradient.device) >= problem.input_lengths.to(gradient.device)[:, None]
+    )
     return gradient.masked_fill(beyond[..., None], 0.0).to(problem.logits.dtype)

@@ -1,9 +1,9 @@
 """CTC, distillation and consistency as one differentiable operator, on whichever backend the logits have.
 
 Three ways lead to the same kernels: an operator registered with torch, which ``torch.compile(fullgraph=True)`` and
-``torch.export`` see as one node; a function that ``torch.func`` can map and differentiate; and, where nothing transforms
-the program, the one that costs the least time. Lengths and targets are copied: the gradient is that of the values the
-forward saw, whatever their owner does with them meanwhile.
+``torch.export`` see as one node; a function that ``torch.func`` can map and differentiate; and, where nothing
+transforms the program, the one that costs the least time. Lengths and targets are copied: the gradient is that of the
+values the forward saw, whatever their owner does with them meanwhile.
 
 Letters: P passes, B utterances, T frames, C classes, S labels of the longest target, Q teachers (1 or P), V of what is
 mapped.
@@ -303,9 +303,7 @@ class _MappedBackward(torch.autograd.Function):
         return torch.stack(each), 0
 
 
-def backward_of(
-    logits: Tensor, terms: tuple[Tensor, ...], grads: tuple[Tensor, Tensor, Tensor], blank: int
-) -> Tensor:
+def backward_of(logits: Tensor, terms: tuple[Tensor, ...], grads: tuple[Tensor, Tensor, Tensor], blank: int) -> Tensor:
     """The gradient of CTC alone for logits (1, B, T, C), of what :func:`_forward_eager` gave; torch can map it."""
     backward = _backward if batched_gradients(*grads) else _MappedBackward.apply
     return backward(logits, None, *terms, *grads, blank, True, "none", 1.0, False, "none", False)
@@ -333,10 +331,14 @@ def _folded(info, in_dims, inputs, where):
 
 def _unfolded(info, outputs):
     """The terms with V again, and where it is."""
-    return tuple(x.unflatten(at, (info.batch_size, -1)) for x, at in zip(outputs, _WHERE_TERMS, strict=True)), _WHERE_TERMS
+    return tuple(
+        x.unflatten(at, (info.batch_size, -1)) for x, at in zip(outputs, _WHERE_TERMS, strict=True)
+    ), _WHERE_TERMS
 
 
-_forward.register_vmap(lambda info, in_dims, *inputs: _unfolded(info, _forward(*_folded(info, in_dims, inputs, _WHERE))))
+_forward.register_vmap(
+    lambda info, in_dims, *inputs: _unfolded(info, _forward(*_folded(info, in_dims, inputs, _WHERE)))
+)
 
 
 @_backward.register_vmap

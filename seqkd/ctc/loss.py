@@ -83,7 +83,9 @@ def ctc_loss(
         check_choice("reduction", reduction, CTC_REDUCTIONS)
         check_choice("backend", backend, BACKENDS)
     if logits.dim() == 2:
-        return _of_one(logits, targets, input_lengths, target_lengths, blank, reduction, zero_infinity, backend, validate)
+        return _of_one(
+            logits, targets, input_lengths, target_lengths, blank, reduction, zero_infinity, backend, validate
+        )
     check_logits("logits", logits, "BTC")
     if backend in ("auto", "cpu") and plain.fits(logits):
         losses = plain.plain_ctc(
@@ -123,7 +125,9 @@ def ctc_loss(
     return losses.sum() / (1 if reduction == "sum" else max(len(losses), 1))
 
 
-def _of_one(logits, targets, input_lengths, target_lengths, blank, reduction, zero_infinity, backend, validate) -> Tensor:
+def _of_one(
+    logits, targets, input_lengths, target_lengths, blank, reduction, zero_infinity, backend, validate
+) -> Tensor:
     """CTC of logits (T, C), a target (S,) and its lengths: a scalar."""
     lengths = []
     for name, given in (("input_lengths", input_lengths), ("target_lengths", target_lengths)):

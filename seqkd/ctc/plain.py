@@ -115,7 +115,11 @@ def _forward(
     values = target_lengths.tolist()
     if min(values) < 0 or max(values) > labels:
         check_lengths("target", target_lengths, labels, "S")
-    targets, input_lengths, target_lengths = targets.contiguous(), input_lengths.contiguous(), target_lengths.contiguous()
+    targets, input_lengths, target_lengths = (
+        targets.contiguous(),
+        input_lengths.contiguous(),
+        target_lengths.contiguous(),
+    )
     real = torch.float64 if logits.dtype is torch.float64 else torch.float32
     loss = torch.empty(() if reduction else (batch,), dtype=real)
     where = (targets.data_ptr(), input_lengths.data_ptr(), target_lengths.data_ptr())
@@ -173,9 +177,7 @@ class _Plain(torch.autograd.Function):
         kept = _kept(logits, targets.shape[1])
         ctx.save_for_backward(logits, kept)
         ctx.options = targets.shape[1], blank, reduction, zero_infinity
-        return _forward(
-            logits, targets, input_lengths, target_lengths, blank, reduction, zero_infinity, check, kept
-        )
+        return _forward(logits, targets, input_lengths, target_lengths, blank, reduction, zero_infinity, check, kept)
 
     @staticmethod
     def backward(ctx, loss_grad):

@@ -267,8 +267,9 @@ def _spread(log_share: Tensor, taken: Tensor, log_probs: Tensor) -> Tensor:
     A part of the rows at a time, so that nothing of the size of the logits is made.
     """
     found = []
-    for share, out, rows in zip(*(x.split(max(1, CHUNK // log_probs.shape[-1])) for x in (log_share, taken, log_probs))):
-        width = rows.shape[-1]
+    width = log_probs.shape[-1]
+    parts = (x.split(max(1, CHUNK // width)) for x in (log_share, taken, log_probs))
+    for share, out, rows in zip(*parts, strict=True):
         log_u = share[:, None].expand(-1, width + 1).scatter(-1, out, -math.inf)[:, :width]
         left = torch.nn.functional.pad(rows, (0, 1)).scatter(-1, out, -math.inf)[:, :width]
         found.append(divergence_terms(log_u, left).sum(-1))

@@ -120,7 +120,8 @@ def test_label_priors_leave_the_rest_of_ctc_as_it_is():
     priors = log_label_priors(logits, arguments[1])
     assert priors.exp().sum() == pytest.approx(1)
     assert torch.equal(
-        ctc_loss_with_priors(logits, *arguments, priors, scale=0.0), ctc_loss_with_priors(logits, *arguments, 0 * priors)
+        ctc_loss_with_priors(logits, *arguments, priors, scale=0.0),
+        ctc_loss_with_priors(logits, *arguments, 0 * priors),
     )
     for reduction in ("mean", "sum", "none", "batchmean"):
         torch.testing.assert_close(

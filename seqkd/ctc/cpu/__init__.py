@@ -41,7 +41,10 @@ class _Problem(ctypes.Structure):
             )
         ],
         *[(name, c_void_p) for name in ("ctc_loss", "kd_loss", "consistency_loss", "rows", "occupancy")],
-        *[(name, c_void_p) for name in ("ctc_grad", "kd_grad", "consistency_grad", "gradient_out", "reduced", "copies")],
+        *[
+            (name, c_void_p)
+            for name in ("ctc_grad", "kd_grad", "consistency_grad", "gradient_out", "reduced", "copies")
+        ],
     ]
 
 

@@ -48,7 +48,7 @@ _poison = False
 
 @contextmanager
 def poisoned() -> Iterator[None]:
-    """Fill all room for results and in between with NaN: else a kernel that never runs leaves what a buffer held before.
+    """Fill all room, for results and in between, with NaN: else a kernel that never runs leaves what was there before.
 
     That may be what an earlier run found, and right.
     """
@@ -106,7 +106,11 @@ def forward(problem: Problem, launch: Launcher, fault: Tensor, *, one_block: boo
     if _poison:
         for term in (terms.ctc, terms.kd, terms.consistency, terms.rows, terms.occupancy):
             term.fill_(torch.nan)
-        for term, wanted in ((terms.ctc, problem.ctc), (terms.kd, problem.distance), (terms.consistency, problem.consistency)):
+        for term, wanted in (
+            (terms.ctc, problem.ctc),
+            (terms.kd, problem.distance),
+            (terms.consistency, problem.consistency),
+        ):
             if wanted in (False, "none"):
                 term.zero_()
     if batch == 0:
@@ -335,8 +339,10 @@ def _lattice_kernel(pairs: int) -> tuple[str, int, bool]:
 
 def _empty(device: torch.device, numbers: int) -> Tensor:
     """Room for 32-bit numbers; of poison, -1 is NaN in both sizes of float."""
-    return torch.full((numbers,), -1, dtype=torch.int32, device=device) if _poison else torch.empty(
-        numbers, dtype=torch.int32, device=device
+    return (
+        torch.full((numbers,), -1, dtype=torch.int32, device=device)
+        if _poison
+        else torch.empty(numbers, dtype=torch.int32, device=device)
     )
 
 
