@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from seqkd.ctc.frames import frame_mask
+from seqkd.ctc.transforms import readable
 
 REDUCTIONS = ("mean", "sum", "none")
+CTC_REDUCTIONS = (*REDUCTIONS, "batchmean")
 
-IntSequence = Tensor | Sequence[int]
+IntSequence = Tensor | Sequence[int] | Sequence[Sequence[int]]
 
 
 def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
@@ -43,7 +45,7 @@ def shape_targets(
 
     Args:
         logits: (..., B, T, C).
-        targets: (B, S) padded, or 1-D with all targets joined.
+        targets: (B, S) padded, 1-D with all targets joined, or a list of B lists or tensors, of lengths of their own.
         input_lengths: (B,) valid frames.
         target_lengths: (B,) labels.
         blank: class of the blank.
@@ -61,6 +63,8 @@ def shape_targets(
         raise ValueError(f"blank must be in [0, {classes}), got {blank}")
     input_lengths = _lengths("input_lengths", input_lengths, batch)
     target_lengths = _lengths("target_lengths", target_lengths, batch)
+    if ragged(targets):
+        targets = _padded(targets, target_lengths, blank)
     targets = _integers("targets", targets)
     if targets.dim() == 1:
         targets = _split(targets, target_lengths)
@@ -76,7 +80,12 @@ def shape_targets(
 
 
 def check_lengths(name: str, lengths: Tensor, most: int, letter: str) -> None:
-    """Raise ValueError unless all of ``lengths`` (B,) are from 0 to ``most``, the size of dimension ``letter``."""
+    """Raise ValueError unless all of ``lengths`` (B,) are from 0 to ``most``, the size of dimension ``letter``.
+
+    Where values cannot be looked at, as in a graph that is being compiled, nothing is checked.
+    """
+    if not readable(lengths):
+        return
     for i, length in enumerate(lengths.tolist()):
         if not 0 <= length <= most:
             raise ValueError(f"utterance {i}: {name} length {length} is outside [0, {letter} = {most}]")
@@ -129,7 +138,12 @@ def check_targets(
 
 
 def check_labels(targets: Tensor, target_lengths: Tensor, classes: int, blank: int) -> None:
-    """Raise ValueError, naming utterance and value, if targets (B, S) hold a blank or a label outside [0, C)."""
+    """Raise ValueError, naming utterance and value, if targets (B, S) hold a blank or a label outside [0, C).
+
+    Where values cannot be looked at, as in a graph that is being compiled, nothing is checked.
+    """
+    if not (readable(targets) and readable(target_lengths)):
+        return
     valid = frame_mask(target_lengths, targets.shape[1], targets.device)
     wrong = valid & ((targets < 0) | (targets >= classes) | (targets == blank))
     if wrong.any():
@@ -141,16 +155,42 @@ def check_labels(targets: Tensor, target_lengths: Tensor, classes: int, blank: i
 
 def bad_targets(targets: Tensor, target_lengths: Tensor, classes: int, blank: int) -> Tensor:
     """(B,) bool: targets (B, S) that hold a blank or a label outside [0, C). Never waits for the GPU."""
-    inside = (targets >= 0) & (targets < classes) & (targets != blank)
-    return inside.sum(1) != target_lengths.to(targets.device, non_blocking=True)
+    valid = frame_mask(target_lengths, targets.shape[1], targets.device)
+    return (valid & ((targets < 0) | (targets >= classes) | (targets == blank))).any(1)
 
 
 def _shape(tensor: Tensor) -> tuple[int, ...]:
     return tuple(tensor.shape)
 
 
+def ragged(targets: IntSequence) -> bool:
+    """Whether targets come as a list of lists or 1-D tensors of several lengths."""
+    if isinstance(targets, Tensor) or not isinstance(targets, Sequence) or not targets:
+        return False
+    try:
+        return (isinstance(targets[0], Tensor) and targets[0].dim() == 1) or len({len(one) for one in targets}) > 1
+    except TypeError:
+        return False  # numbers
+
+
+def _padded(targets: Sequence[Sequence[int]], target_lengths: Tensor, blank: int) -> Tensor:
+    """Targets of lengths of their own as (B, S)."""
+    rows = [_integers("targets", one) for one in targets]
+    lengths = target_lengths.tolist() if readable(target_lengths) else [0] * len(rows)
+    for i, (row, length) in enumerate(zip(rows, lengths, strict=False)):
+        if row.dim() != 1 or length > len(row):
+            raise ValueError(
+                f"utterance {i}: target length {length}, but its target has shape {_shape(row)}; expected a list of "
+                "at least so many labels"
+            )
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=blank)
+
+
 def _integers(name: str, values: IntSequence) -> Tensor:
-    tensor = torch.as_tensor(values)
+    try:
+        tensor = torch.as_tensor(values)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be integers, as a tensor, an array or lists: {error}") from None
     if tensor.numel() == 0 and not isinstance(values, Tensor):
         tensor = tensor.long()
     if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:

@@ -37,6 +37,7 @@ class Problem:
         gradient: whether a gradient will be asked for; without, nothing is saved for it.
         check_labels: whether a label that is blank or outside [0, C) is an error; if not, or where finding out
             would wait for the GPU, it makes its utterance's CTC NaN.
+        composed: CTC alone, by torch's operator, for which the logits are log-probabilities.
     """
 
     logits: Tensor
@@ -52,6 +53,7 @@ class Problem:
     consistency: str
     gradient: bool
     check_labels: bool = False
+    composed: bool = False
 
     @property
     def shape(self) -> torch.Size:
@@ -78,7 +80,7 @@ class Problem:
     @property
     def dense_occupancy(self) -> bool:
         """Whether slot u of the occupancy is class u, because there are no more classes than states worth keeping."""
-        return self.shape[3] <= self.targets.shape[1] + 1
+        return self.composed or self.shape[3] <= self.targets.shape[1] + 1
 
     @property
     def slots(self) -> int:
@@ -102,7 +104,7 @@ class Terms(NamedTuple):
     """What a backend's forward gives.
 
     Attributes:
-        ctc: (P, B), inf for a target that cannot be aligned (its gradient is zero), NaN for NaN logits.
+        ctc: (P, B), at least 0; inf for a target that cannot be aligned (its gradient is zero), NaN for NaN logits.
         kd: (P, B).
         consistency: (B,).
         rows: (R, B, T) numbers kept of each frame; (R, B, 0) if no gradient is wanted.

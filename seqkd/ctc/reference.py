@@ -29,17 +29,29 @@ def reference_nll(
     Paper: Graves et al., "Connectionist temporal classification", ICML 2006, 10.1145/1143844.1143891.
     """
     device = log_probs.device
-    (batch, frames, _), labels = log_probs.shape, targets.shape[1]
-    input_lengths, target_lengths = input_lengths.to(device), target_lengths.to(device)
-    states = torch.full((batch, 2 * labels + 1), blank, device=device)
-    states[:, 1::2] = targets
-    may_skip = torch.zeros_like(states, dtype=torch.bool)
-    may_skip[:, 3::2] = targets[:, 1:] != targets[:, :-1]
-    emitted = log_probs.double().gather(2, states[:, None].expand(-1, frames, -1))  # (B, T, 2S+1)
+    states, may_skip = states_of(targets, blank)
+    emitted = log_probs.double().gather(2, states[:, None].expand(-1, log_probs.shape[1], -1))  # (B, T, 2S+1)
+    losses = lattice_nll(emitted, may_skip, input_lengths.to(device), target_lengths.to(device))
+    # Rounding may take a probability beyond 1; the gradient stays as it is.
+    return losses + (losses.clamp(min=0) - losses).nan_to_num(0.0).detach()
 
+
+def states_of(targets: Tensor, blank: int) -> tuple[Tensor, Tensor]:
+    """(B, 2S+1) the class of each state, and (B, 2S+1) bool, whether the blank before it may be skipped."""
+    blanks = torch.full_like(targets, blank)
+    states = torch.cat([torch.stack([blanks, targets], 2).flatten(1), blanks[:, :1]], 1)
+    different = torch.nn.functional.pad(targets[:, 1:] != targets[:, :-1], (1, 0))
+    may_skip = torch.nn.functional.pad(torch.stack([torch.zeros_like(different), different], 2).flatten(1), (0, 1))
+    return states, may_skip
+
+
+def lattice_nll(emitted: Tensor, may_skip: Tensor, input_lengths: Tensor, target_lengths: Tensor) -> Tensor:
+    """(B,) of what each state emits at each frame, (B, T, 2S+1): its logarithm, which need not be normalised."""
+    batch, frames, count = emitted.shape
+    input_lengths, target_lengths = input_lengths.to(emitted.device), target_lengths.to(emitted.device)
     # Before the first frame nothing is read: the same as standing in the first blank.
-    alpha = torch.full(states.shape, -torch.inf, dtype=torch.double, device=device)
-    alpha[:, 0] = 0.0
+    first = torch.arange(count, device=emitted.device) == 0
+    alpha = torch.where(first, 0.0, -torch.inf).to(emitted.dtype).expand(batch, -1)
     for t in range(frames):
         stay, step, skip = alpha, _shift(alpha, 1), _shift(alpha, 2).masked_fill(~may_skip, -torch.inf)
         moved = _logsumexp(torch.stack([stay, step, skip]), 0) + emitted[:, t]

@@ -153,7 +153,7 @@ def book_kd_loss(
         if isinstance(book, SparsePosteriors):
             rows = book.map(lambda x: rows_of(tokens, x))
             divergence = sparse_divergence(student, rows, tail)
-            known = entropy_of(rows, classes) if adjust else None
+            known = entropy_of(rows, classes, log_probs.dtype) if adjust else None
         else:
             b = tokens.log_softmax(book).to(log_probs.dtype)  # (N, C)
             if regularisation:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from seqkd.ctc.arguments import check_targets
+from seqkd.ctc.arguments import shape_targets
 from seqkd.ctc.fused import BACKENDS, choose_backend
 from seqkd.ctc.loss import ctc_from_log_probs
 from seqkd.losses.base import labelled_only
@@ -39,7 +39,7 @@ class Ctc(Term):
         backend = choose_backend(self.backend, student.logits)
         if backend not in ("torch", "reference"):
             return native_terms(student, None, labels, ctc=self)["ctc"]
-        targets, input_lengths, target_lengths = check_targets(
+        shaped = shape_targets(
             student.logits,
             labels.targets,
             student.lengths,
@@ -47,14 +47,6 @@ class Ctc(Term):
             blank=labels.blank,
             labelled=labels.labelled,
         )
-        passes = student.logits.shape[0]
-        losses = ctc_from_log_probs(
-            student.log_probs.flatten(0, 1),
-            targets.repeat(passes, 1),
-            input_lengths.repeat(passes),
-            target_lengths.repeat(passes),
-            blank=labels.blank,
-            zero_infinity=self.zero_infinity,
-            backend=backend,
-        )
-        return labelled_only(losses.unflatten(0, (passes, -1)), labels.labelled).mean(0)
+        options = {"blank": labels.blank, "zero_infinity": self.zero_infinity, "backend": backend, "validate": None}
+        losses = ctc_from_log_probs(student.log_probs, *shaped, **options)
+        return labelled_only(losses, labels.labelled).mean(0)

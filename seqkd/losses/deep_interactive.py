@@ -108,8 +108,9 @@ def deep_interactive_loss(
 
 def _distributions(tokens: ValidPositions, probs: Tensor) -> Tensor:
     """(N, C) the valid rows of (B, S, C), in the dtype of the losses; ValueError unless each is a distribution."""
-    rows = probs.reshape(-1, probs.shape[-1])
-    rows = (rows if tokens.rows is None else rows.index_select(0, tokens.rows)).to(tokens.dtype)
+    rows = tokens.of_valid(probs).to(tokens.dtype)
+    if tokens.valid is not None:  # torch compiles or transforms the program: values are not looked at
+        return rows.masked_fill(~tokens.valid[:, None], 1.0)
     sums = rows.sum(-1)
     # Half precision rounds each class by up to 2^-9 of itself, and so their sum.
     fits = (rows >= 0).all(-1) & ((sums - 1).abs() < 5e-3)

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from seqkd.ctc.arguments import check_choice
+from seqkd.ctc.transforms import batched_gradients, tracing, transforming
 from seqkd.errors import ConfigError
 from seqkd.losses.base import DistillationLoss
 from seqkd.losses.objective import Term
@@ -145,7 +146,7 @@ def adaptive_label_smoothing_loss(
         backend: "fused" makes no soft targets and keeps nothing of size C: both directions go over the logits
             in chunks of rows, and the gradient is computed where it is returned; "composed" is the formula in
             torch's operations; "auto" is fused where it can be. The two agree to rounding. The fused form cannot
-            be differentiated twice.
+            be differentiated twice. Where torch compiles or transforms the program, the form is the composed one.
 
     Returns:
         The total and the terms ``hard`` = −log P_y and ``soft`` = −Σ_c Q log P in its shape, before α weighs
@@ -241,7 +242,7 @@ def _smoothed(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Losses (N,) with gradient, and hard, soft, alpha (N,) without; ``amount`` is a fixed α, None the adaptive one."""
     amount = None if amount is None else float(amount)
-    if fused:
+    if fused and not tracing():
         return _Smoothing.apply(logits, prior, tokens.targets, tokens.rows, amount)
     log_probs = tokens.log_softmax(logits)  # (N, C)
     hard = tokens.cross_entropy(log_probs)
@@ -285,7 +286,9 @@ class _Smoothing(torch.autograd.Function):
                 alpha[part] = _amount(-dot(chunk.softmax(-1, dtype=dtype), log_p), classes)
         if amount is not None:
             alpha.fill_(amount)
-        ctx.save_for_backward(logits, prior, targets, rows, alpha)
+        # Autograd refuses to save what was made in inference mode.
+        ctx.prior = prior if prior is not None and prior.is_inference() else None
+        ctx.save_for_backward(logits, None if ctx.prior is not None else prior, targets, rows, alpha)
         ctx.mark_non_differentiable(hard, soft, alpha)
         ctx.set_materialize_grads(False)
         # A copy, for with a fixed α of 0 or 1 it is one of the terms, which have no gradient.
@@ -298,6 +301,9 @@ class _Smoothing(torch.autograd.Function):
         if losses_grad is None:
             return (None,) * 5
         logits, prior, targets, rows, alpha = ctx.saved_tensors
+        prior = prior if ctx.prior is None else ctx.prior
+        if batched_gradients(losses_grad) or transforming():
+            return _at_once(logits, prior, targets, rows, alpha, losses_grad), None, None, None, None
         classes = logits.shape[-1]
         z, q = (None if x is None else x.reshape(-1, classes) for x in (logits, prior))
         gradient = torch.empty if rows is None else torch.zeros
@@ -321,6 +327,21 @@ class _Smoothing(torch.autograd.Function):
             elif not in_place:
                 gradient[part] = p
         return gradient.view(logits.shape), None, None, None, None
+
+
+def _at_once(
+    logits: Tensor, prior: Tensor | None, targets: Tensor, rows: Tensor | None, alpha: Tensor, losses_grad: Tensor
+) -> Tensor:
+    """The gradient without writing in place, for many gradients (N,) at once."""
+    classes, everything = logits.shape[-1], slice(None)
+    z, q = (None if x is None else x.reshape(-1, classes) for x in (logits, prior))
+    share = alpha[:, None]
+    soft = 1 / classes if q is None else _part(q, rows, everything).softmax(-1, dtype=alpha.dtype)
+    p = _part(z, rows, everything).softmax(-1, dtype=alpha.dtype) - share * soft
+    p = (p.scatter_add(-1, targets[:, None], share - 1) * losses_grad[:, None]).to(logits.dtype)
+    if rows is not None:
+        p = logits.new_zeros(z.shape).index_copy(0, rows, p)
+    return p.view(logits.shape)
 
 
 def _chunks(targets: Tensor, logits: Tensor) -> Iterator[slice]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 
 from torch import Tensor
 
@@ -70,16 +69,23 @@ class Outputs:
     layers: Mapping[str, Outputs | Features | Tensor] = field(default_factory=dict)
     labels: Labels | None = None
     facts: Mapping[str, float] = field(default_factory=dict)
+    # Not functools.cached_property, whose lock torch.compile does not know.
+    _mask: Tensor | None = field(default=None, init=False, repr=False, compare=False)
+    _log_probs: Tensor | None = field(default=None, init=False, repr=False, compare=False)
 
-    @cached_property
+    @property
     def mask(self) -> Tensor:
         """(B, T) bool, True for a valid frame."""
-        return frame_mask(self.lengths, self.logits.shape[2], self.logits.device)
+        if self._mask is None:
+            self._mask = frame_mask(self.lengths, self.logits.shape[2], self.logits.device)
+        return self._mask
 
-    @cached_property
+    @property
     def log_probs(self) -> Tensor:
         """(P, B, T, C) in float32 at least, uniform on padded frames; computed once for all terms."""
-        return masked_log_softmax(self.logits, self.mask)
+        if self._log_probs is None:
+            self._log_probs = masked_log_softmax(self.logits, self.mask)
+        return self._log_probs
 
     def tempered(self, temperature: float) -> Tensor:
         """(P, B, T, C) log softmax(z / τ), uniform on padded frames."""

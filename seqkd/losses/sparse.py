@@ -14,13 +14,16 @@ from torch import Tensor
 
 from seqkd.ctc.arguments import IntSequence, check_choice, check_logits, check_targets
 from seqkd.ctc.frames import at_least_float32
-from seqkd.losses.base import DistillationLoss, check_distance
+from seqkd.ctc.transforms import readable, tracing
+from seqkd.losses.base import DistillationLoss, check_distance, divergence_terms, with_value
 from seqkd.losses.ctc import Ctc
 from seqkd.losses.objective import Term, weigh
-from seqkd.losses.outputs import Labels, Outputs
+from seqkd.losses.outputs import IGNORE, Labels, Outputs
 from seqkd.losses.tokens import ValidPositions, rows_of
 
 TAILS = ("spread", "ghost", "renormalise")
+
+CHUNK = 1 << 20  # elements of what is computed at a time where the value of a tail is
 
 
 @dataclass(frozen=True)
@@ -104,9 +107,9 @@ def sparse_kd_loss(
     valid = torch.ones(logits.shape[:2], dtype=torch.bool) if valid is None else torch.as_tensor(valid)
     if valid.dtype != torch.bool or valid.shape != logits.shape[:2]:
         raise ValueError(f"valid must be bool (B, S) = {tuple(logits.shape[:2])}, got {tuple(valid.shape)}")
-    marks = torch.zeros(valid.shape, dtype=torch.int64).masked_fill(~valid.cpu(), -100)
+    marks = torch.zeros(valid.shape, dtype=torch.int64).masked_fill(~valid.cpu(), IGNORE)
     summed = "sum" if reduction == "batchmean" else reduction
-    tokens = ValidPositions.of(logits, marks, ignore_index=-100, reduction=summed)
+    tokens = ValidPositions.of(logits, marks, ignore_index=IGNORE, reduction=summed)
     student = tokens.log_softmax(logits, temperature)  # (N, C)
     losses = temperature**2 * sparse_divergence(student, book.map(lambda x: rows_of(tokens, x)), tail)
     return tokens.reduce(losses) / (max(len(logits), 1) if reduction == "batchmean" else 1)
@@ -179,12 +182,25 @@ class _SparseKd(Term):
     def forward(self, student: Outputs, other: None, labels: Labels) -> Tensor:
         """(B,)."""
         mask = student.mask
-        ours = student.tempered(self.temperature)[0][mask]  # (N, C)
-        rows = self.book.map(lambda x: x.detach().to(mask.device)[mask])
+        ours = student.tempered(self.temperature)[0]
+        if tracing():  # then nothing may depend on how many frames are valid
+            ours = ours.flatten(0, 1)  # (B·T, C)
+            rows = self.book.map(lambda x: _zeroed(x.detach().to(mask.device), mask).flatten(0, 1))
+        else:
+            ours = ours[mask]  # (N, C)
+            rows = self.book.map(lambda x: x.detach().to(mask.device)[mask])
         losses = self.temperature**2 * sparse_divergence(ours, rows, self.tail)
         if self.adjust:
-            losses = losses * (1 - entropy_of(rows, ours.shape[-1]) / math.log(ours.shape[-1])).clamp(0.0, 1.0)
+            sure = 1 - entropy_of(rows, ours.shape[-1], ours.dtype) / math.log(ours.shape[-1])
+            losses = losses * sure.clamp(0.0, 1.0)
+        if tracing():
+            return losses.view(mask.shape).masked_fill(~mask, 0.0).sum(-1)
         return losses.new_zeros(mask.shape).masked_scatter(mask, losses).sum(-1)
+
+
+def _zeroed(x: Tensor, mask: Tensor) -> Tensor:
+    """(B, T, ...) with 0 where ``mask`` (B, T) is False."""
+    return x.masked_fill(~mask.view(*mask.shape, *[1] * (x.dim() - 2)), 0)
 
 
 def sparse_divergence(log_probs: Tensor, book: SparsePosteriors, tail: str = "spread") -> Tensor:
@@ -201,33 +217,63 @@ def sparse_divergence(log_probs: Tensor, book: SparsePosteriors, tail: str = "sp
     Raises:
         ValueError: a class outside [0, C).
     """
-    if book.classes.numel() and not (book.classes.min() >= -1 and book.classes.max() < log_probs.shape[-1]):
-        raise ValueError(
-            f"book.classes are from {int(book.classes.min())} to {int(book.classes.max())}, outside "
-            f"[0, {log_probs.shape[-1]}) and -1 for none: another vocabulary"
-        )
+    classes = log_probs.shape[-1]
+    if readable(book.classes) and book.classes.numel():
+        least, most = int(book.classes.min()), int(book.classes.max())
+        if least < -1 or most >= classes:
+            raise ValueError(
+                f"book.classes are from {least} to {most}, outside [0, {classes}) and -1 for none: another vocabulary"
+            )
     kept = book.classes >= 0
     t = book.probs.to(log_probs.dtype).masked_fill(~kept, 0.0)  # (N, K)
     rest = book.tail.to(log_probs.dtype)  # (N,)
     if tail == "renormalise":
-        t, rest = t / t.sum(-1, keepdim=True), torch.zeros_like(rest)
+        total = t.sum(-1, keepdim=True).clamp(min=torch.finfo(t.dtype).tiny)
+        t, rest = t / total, torch.zeros_like(rest)
     log_p = log_probs.gather(-1, book.classes.clamp(min=0)).masked_fill(~kept, 0.0)
     divergence = (torch.special.xlogy(t, t) - t * log_p.masked_fill(t == 0, 0.0)).sum(-1)
-    others = log_probs.shape[-1] - kept.sum(-1)
+    others = classes - kept.sum(-1)
     # Where every class was kept, a tail is rounding.
     some = (rest > 0) & (others > 0)
-    if not some.any():
-        return divergence
-    rest, rows = rest[some], log_probs[some]
-    if tail == "spread":
-        others = others[some]
-        term = rest * ((rest / others).log() - (rows.sum(-1) - log_p[some].sum(-1)) / others)
+    room = book.classes.masked_fill(~kept, classes)  # one column more takes the classes -1
+    log_t = t.detach().log()
+    if tail == "renormalise" or (readable(some) and not some.any()):
+        plain, log_share, log_rest = divergence, torch.full_like(rest, -math.inf), None
+    elif tail == "spread":
+        count = others.clamp(min=1)
+        log_share = (rest.where(some, 1.0) / count).log()
+        term = rest * (log_share - (log_probs.sum(-1) - log_p.sum(-1)) / count)
+        plain, log_rest = divergence + term.where(some, 0.0), None
+        log_share = log_share.detach().masked_fill(~some, -math.inf)
     else:
-        # One column more takes the classes -1.
-        classes = book.classes[some].masked_fill(~kept[some], rows.shape[-1])
-        room = torch.nn.functional.pad(rows, (0, 1), value=-math.inf)
-        term = rest * (rest.log() - room.scatter(-1, classes, -math.inf).logsumexp(-1))
-    return divergence.index_add(0, some.nonzero()[:, 0], term)
+        padded = torch.nn.functional.pad(log_probs, (0, 1), value=-math.inf).scatter(-1, room, -math.inf)
+        # Without other classes there is no logarithm to take; its gradient would be NaN.
+        log_rest = padded.masked_fill(~some[:, None], 0.0).logsumexp(-1)
+        term = rest * (rest.where(some, 1.0).log() - log_rest)
+        plain, log_share = divergence + term.where(some, 0.0), None
+        log_rest = log_rest.detach().masked_fill(~some, -math.inf)
+    with torch.no_grad():
+        exact = divergence_terms(log_t, log_p.masked_fill(~kept, -math.inf)).sum(-1)
+        if log_rest is not None:
+            exact = exact + divergence_terms(rest.masked_fill(~some, 0.0).log(), log_rest)
+        else:
+            exact = exact + _spread(log_share, room, log_probs)
+    return with_value(plain, exact)
+
+
+def _spread(log_share: Tensor, taken: Tensor, log_probs: Tensor) -> Tensor:
+    """(N,) divergence of an even spread from (N, C), over the classes that are not ``taken`` (N, K); C is for none.
+
+    A part of the rows at a time, so that nothing of the size of the logits is made.
+    """
+    found = []
+    width = log_probs.shape[-1]
+    parts = (x.split(max(1, CHUNK // width)) for x in (log_share, taken, log_probs))
+    for share, out, rows in zip(*parts, strict=True):
+        log_u = share[:, None].expand(-1, width + 1).scatter(-1, out, -math.inf)[:, :width]
+        left = torch.nn.functional.pad(rows, (0, 1)).scatter(-1, out, -math.inf)[:, :width]
+        found.append(divergence_terms(log_u, left).sum(-1))
+    return torch.cat(found) if found else log_share.new_zeros(0)
 
 
 def densify(book: SparsePosteriors, classes: int, tail: str = "spread") -> Tensor:
@@ -244,15 +290,20 @@ def densify(book: SparsePosteriors, classes: int, tail: str = "spread") -> Tenso
     return room.scatter(-1, book.classes.masked_fill(~kept, classes), probs)[..., :classes]
 
 
-def entropy_of(book: SparsePosteriors, classes: int) -> Tensor:
-    """(...) nats: the stored entropy, else that of the posterior with its tail spread over the other classes."""
+def entropy_of(book: SparsePosteriors, classes: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """(...) nats: the stored entropy, else that of the posterior with its tail spread over the other classes.
+
+    In ``dtype``, float32 at least, whatever the book was stored in.
+    """
+    dtype = torch.promote_types(dtype, torch.float32)
     if book.entropy is not None:
-        return book.entropy
+        return book.entropy.to(torch.promote_types(book.entropy.dtype, dtype))
+    dtype = torch.promote_types(book.probs.dtype, dtype)
     kept = book.classes >= 0
     others = classes - kept.sum(-1)
-    rest = book.tail.masked_fill(others == 0, 0.0)
-    spread = torch.special.entr(rest) + torch.special.xlogy(rest, others.to(rest.dtype))
-    return torch.special.entr(book.probs.masked_fill(~kept, 0.0)).sum(-1) + spread
+    rest = book.tail.to(dtype).masked_fill(others == 0, 0.0)
+    spread = torch.special.entr(rest) + torch.special.xlogy(rest, others.to(dtype))
+    return torch.special.entr(book.probs.to(dtype).masked_fill(~kept, 0.0)).sum(-1) + spread
 
 
 def check_sparse(book: SparsePosteriors, logits: Tensor) -> None:

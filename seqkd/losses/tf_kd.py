@@ -8,11 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from seqkd.ctc.arguments import check_choice
 from seqkd.errors import ConfigError
-from seqkd.losses.base import DistillationLoss, check_distance, kl_divergence
+from seqkd.losses.base import DistillationLoss, check_distance, divergence_terms, kl_divergence, with_value
 from seqkd.losses.objective import Term
 from seqkd.losses.outputs import IGNORE, Labels, Outputs
 from seqkd.losses.tokens import ValidPositions, check_share
@@ -107,17 +108,22 @@ class VirtualTeacher(Term):
         targets = labels.positions(ours.shape[2])
         valid = student.mask & (targets != IGNORE)
         hard = -ours.gather(-1, targets.clamp(min=0).expand(ours.shape[:3])[..., None])[..., 0]
-        losses = _from_virtual(gold, rest, hard, ours).masked_fill(~valid, 0.0)
+        losses = _from_virtual(gold, rest, hard, ours, targets.clamp(min=0)).masked_fill(~valid, 0.0)
         return losses.sum(-1).mean(0) / (classes if self.variant == "released" else 1)
 
 
-def _from_virtual(gold: float, other: float, hard: Tensor, log_probs: Tensor) -> Tensor:
-    """(...) KL(u ‖ p), u being ``gold`` on the target and ``other`` elsewhere; ``hard`` (...) is −log p of the
+def _from_virtual(gold: float, other: float, hard: Tensor, log_probs: Tensor, targets: Tensor) -> Tensor:
+    """(...) KL(u ‖ p), u being ``gold`` on the target (...) and ``other`` elsewhere; ``hard`` (...) is −log p of the
     target.
     """
     classes = log_probs.shape[-1]
     entropy = -gold * math.log(gold) - (classes - 1) * other * math.log(other)
-    return (gold - other) * hard - other * classes * log_probs.mean(-1) - entropy
+    plain = (gold - other) * hard - other * classes * log_probs.mean(-1) - entropy
+    with torch.no_grad():
+        log_u = torch.full_like(log_probs, math.log(other))
+        log_u = log_u.scatter(-1, targets.expand(log_probs.shape[:-1])[..., None], math.log(gold))
+        exact = divergence_terms(log_u, log_probs).sum(-1)
+    return with_value(plain, exact)
 
 
 def tf_kd_reg_loss(
@@ -180,7 +186,7 @@ def tf_kd_reg_loss(
     def kd() -> Tensor:
         tempered = variant != "released" and temperature != 1
         student = tokens.log_softmax(logits, temperature) if tempered else log_probs
-        losses = _from_virtual(gold, other, tokens.cross_entropy(student), student)
+        losses = _from_virtual(gold, other, tokens.cross_entropy(student), student, tokens.targets)
         return losses / (classes if variant == "released" else 1)
 
     weights = {"hard": 1 - kd_weight, "kd": kd_weight * multiplier}

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from seqkd.ctc.arguments import REDUCTIONS, check_choice, check_logits
 from seqkd.ctc.frames import at_least_float32
+from seqkd.ctc.transforms import ordinary, tracing
 from seqkd.losses.base import DistillationLoss
 
 
@@ -27,6 +28,8 @@ class ValidPositions:
         rows: (N,) which of the B·S positions are valid, or None for all.
         dtype: of the losses, float32 at least.
         reduction: how N values become one.
+        valid: (N,) bool where torch compiles or transforms the program: nothing may depend on how many positions are
+            valid then, so N is B·S, and those that are not valid count for nothing. Their targets are not checked.
     """
 
     shape: tuple[int, int, int]
@@ -34,6 +37,7 @@ class ValidPositions:
     rows: Tensor | None
     dtype: torch.dtype
     reduction: str
+    valid: Tensor | None = None
 
     @classmethod
     def of(
@@ -54,8 +58,13 @@ class ValidPositions:
                 f"targets must be (B, S) = {tuple(logits.shape[:2])}, one a position of {name}, "
                 f"got {tuple(targets.shape)}"
             )
-        targets, classes = targets.to(logits.device, torch.int64), logits.shape[2]
+        # A copy: the gradient is that of the targets that the forward saw.
+        targets, classes = targets.to(logits.device, torch.int64, copy=True), logits.shape[2]
         valid = targets != ignore_index
+        dtype = torch.promote_types(logits.dtype, torch.float32)
+        if tracing():
+            labels = targets.masked_fill(~valid, 0).flatten()
+            return cls(tuple(logits.shape), labels, None, dtype, reduction, valid.flatten())
         wrong = valid & ((targets < 0) | (targets >= classes))
         if wrong.any():
             sentence, position = wrong.nonzero()[0].tolist()
@@ -65,7 +74,6 @@ class ValidPositions:
             )
         rows = None if valid.all() else valid.flatten().nonzero()[:, 0]
         labels = targets.flatten() if rows is None else targets[valid]
-        dtype = torch.promote_types(logits.dtype, torch.float32)
         return cls(tuple(logits.shape), labels, rows, dtype, reduction)
 
     def fitting(self, name: str, logits: Tensor) -> Tensor:
@@ -84,9 +92,15 @@ class ValidPositions:
 
     def log_softmax(self, logits: Tensor, temperature: float = 1.0) -> Tensor:
         """(N, C) log-probabilities of the valid positions of (B, S, C), in float32 at least, at a temperature."""
-        rows = logits.reshape(-1, logits.shape[-1])
-        rows = at_least_float32(rows if self.rows is None else rows.index_select(0, self.rows))
+        rows = at_least_float32(self.of_valid(logits))
         return (rows if temperature == 1 else rows / temperature).log_softmax(-1)
+
+    def of_valid(self, x: Tensor) -> Tensor:
+        """(N, ...) of (B, S, ...): the valid positions; 0 where a position only stands for one that is not."""
+        rows = x.flatten(0, 1)
+        if self.valid is not None:
+            return rows.masked_fill(~self.valid.view(-1, *[1] * (rows.dim() - 1)), 0)
+        return rows if self.rows is None else rows.index_select(0, self.rows)
 
     def cross_entropy(self, log_probs: Tensor) -> Tensor:
         """(N,) −log p of the target, from (N, C)."""
@@ -97,11 +111,16 @@ class ValidPositions:
         reduction = reduction or self.reduction
         if reduction == "none":
             return self.spread(values)
+        if self.valid is not None:
+            values = values.masked_fill(~self.valid, 0.0)
+            return values.sum() / (self.valid.sum().clamp(min=1) if reduction == "mean" else 1)
         return values.sum() / (max(len(values), 1) if reduction == "mean" else 1)
 
     def spread(self, values: Tensor) -> Tensor:
         """(N,) at their places in (B, S), 0 elsewhere."""
         batch, positions, _ = self.shape
+        if self.valid is not None:
+            values = values.masked_fill(~self.valid, 0.0)
         if self.rows is not None:
             values = values.new_zeros(batch * positions).index_copy(0, self.rows, values)
         return values.view(batch, positions)
@@ -128,15 +147,12 @@ def check_share(name: str, value: float) -> None:
 
 def rows_of(tokens: ValidPositions, x: Tensor) -> Tensor:
     """(B, S, ...) to (N, ...): the valid positions, without gradient."""
-    rows = x.detach().flatten(0, 1)
-    if tokens.rows is None:
-        return rows.to(tokens.targets.device)
-    return rows.to(tokens.rows.device).index_select(0, tokens.rows)
+    return ordinary(tokens.of_valid(x.detach().to(tokens.targets.device)))
 
 
 def dot(weights: Tensor, log_probs: Tensor) -> Tensor:
     """(..., C), (..., C) → (...): Σ_c w log p, where 0 · −inf counts as 0."""
     products = (weights * log_probs).sum(-1)
-    if products.isnan().any():  # only a batch with masked classes pays for the mask
+    if tracing() or products.isnan().any():  # only a batch with masked classes pays for the mask
         products = (weights * log_probs.masked_fill(weights == 0, 0.0)).sum(-1)
     return products

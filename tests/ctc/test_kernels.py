@@ -215,14 +215,14 @@ def small_problem(gradient=True):
 @pytest.mark.parametrize("distance", ["none", "squared", "kl"])
 def test_torch_accepts_the_operator(distance, consistency):
     # gradients are compared elsewhere: opcheck compares dispatch, shapes, aliasing and autograd's registration
-    options = (0, True, distance, 2.0, False, consistency, True, 1)
+    options = (0, True, distance, 2.0, False, consistency, True, 1, False)
     results = torch.library.opcheck(torch.ops.seqkd.ctc_terms.default, (*small_problem(), *options))
     assert set(results.values()) == {"SUCCESS"}
 
 
 def test_the_registered_operator_is_the_eager_one():
     inputs = small_problem()
-    options = (0, True, "kl", 2.0, False, "attached", True, 1)
+    options = (0, True, "kl", 2.0, False, "attached", True, 1, False)
     found, expected = torch.ops.seqkd.ctc_terms(*inputs, *options)[:3], fused._Eager.apply(*inputs, *options)[:3]
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
     gradients = [torch.autograd.grad(sum(term.sum() for term in terms), inputs[0])[0] for terms in (found, expected)]
@@ -257,7 +257,7 @@ def test_autocast():
 @pytest.mark.parametrize("compiled", [False, True])
 def test_a_second_derivative_is_refused_in_a_sentence(compiled):
     inputs = small_problem()
-    options = (0, True, "none", 1.0, False, "none", True, 1)
+    options = (0, True, "none", 1.0, False, "none", True, 1, False)
     terms = (torch.ops.seqkd.ctc_terms if compiled else fused._Eager.apply)(*inputs, *options)
     (gradient,) = torch.autograd.grad(terms[0].sum(), inputs[0], create_graph=True)
     with pytest.raises(RuntimeError, match='no second derivative; backend="reference" has'):

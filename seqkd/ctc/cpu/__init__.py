@@ -6,7 +6,7 @@ instruction set and spreads utterances over threads.
 
 import ctypes
 import os
-from ctypes import POINTER, c_char_p, c_double, c_int, c_int32, c_int64, c_void_p
+from ctypes import c_char_p, c_double, c_int, c_int32, c_int64, c_void_p
 from functools import cache
 
 import torch
@@ -18,7 +18,7 @@ from seqkd.ctc.problem import Problem, Terms
 
 TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 DISTANCES = {"none": 0, "squared": 1, "kl": 2}
-BAD_LABEL = 3  # what seqkd_ctc_run returns then
+OUT_OF_MEMORY, BAD_LABEL = 2, 3  # what seqkd_ctc_run returns then
 CONSISTENCIES = {"none": 0, "attached": 1, "detached": 2}
 
 
@@ -28,51 +28,63 @@ class _Problem(ctypes.Structure):
     _fields_ = [
         *[(name, c_int64) for name in ("passes", "batch", "frames", "classes", "labels", "teachers", "slots")],
         ("logits", c_void_p),
-        ("logits_strides", c_int64 * 3),
+        ("logits_strides", c_int64 * 4),
         ("teacher", c_void_p),
-        ("teacher_strides", c_int64 * 3),
+        ("teacher_strides", c_int64 * 4),
         *[(name, c_void_p) for name in ("targets", "input_lengths", "target_lengths")],
         ("temperature", c_double),
         *[
             (name, c_int32)
             for name in (
                 *("type", "teacher_type", "blank", "ctc"),
-                *("distance", "consistency", "nonblank", "gradient", "dense"),
+                *("distance", "consistency", "nonblank", "gradient", "dense", "reduction", "zero_infinity"),
             )
         ],
         *[(name, c_void_p) for name in ("ctc_loss", "kd_loss", "consistency_loss", "rows", "occupancy")],
-        *[(name, c_void_p) for name in ("ctc_grad", "kd_grad", "consistency_grad", "gradient_out")],
+        *[
+            (name, c_void_p)
+            for name in ("ctc_grad", "kd_grad", "consistency_grad", "gradient_out", "reduced", "copies")
+        ],
     ]
 
 
+_SIZE = ctypes.sizeof(_Problem)
+
+
 @cache
-def _library() -> ctypes.CDLL | None:
-    library = native.library()
-    if library is None or not hasattr(library, "seqkd_ctc_run"):
+def library() -> ctypes.CDLL | None:
+    """The compiled kernels, or None where they are not built or are out of date."""
+    found = native.library()
+    if found is None or not hasattr(found, "seqkd_ctc_run"):
         return None
-    library.seqkd_ctc_kernels.restype = c_char_p
-    library.seqkd_ctc_kernels.argtypes = [c_char_p]
-    library.seqkd_ctc_problem_size.restype = c_int64
-    library.seqkd_ctc_run.restype = c_int
-    library.seqkd_ctc_run.argtypes = [POINTER(_Problem), c_int, c_int, c_char_p]
-    if library.seqkd_ctc_problem_size() != ctypes.sizeof(_Problem):
+    found.seqkd_ctc_kernels.restype = c_char_p
+    found.seqkd_ctc_kernels.argtypes = []
+    found.seqkd_ctc_problem_size.restype = c_int64
+    found.seqkd_ctc_run.restype = c_int
+    found.seqkd_ctc_run.argtypes = [c_void_p, c_int, c_int]
+    if found.seqkd_ctc_problem_size() != problem_size():
         return None  # built from other sources
-    return library
+    return found
+
+
+def problem_size() -> int:
+    """Bytes of ``struct Problem``."""
+    return _SIZE
 
 
 def available() -> tuple[bool, str]:
     """Whether the kernels are here, and if not, a sentence that says why and how to get them."""
-    if _library() is None:
+    if library() is None:
         return False, f"the compiled part of seqkd is not built or is out of date; {native.HOW_TO_GET_IT}"
-    wanted = _wanted_kernels()
-    if wanted and not _library().seqkd_ctc_kernels(wanted):
-        return False, f"SEQKD_CPU_KERNELS is {wanted.decode()!r}, which this processor or build has not got"
+    if not library().seqkd_ctc_kernels():
+        wanted = os.environ.get("SEQKD_CPU_KERNELS")
+        return False, f"SEQKD_CPU_KERNELS is {wanted!r}, which this processor or build has not got"
     return True, ""
 
 
 def kernels() -> str:
     """The instruction set that is used: "avx512", "avx2" or "portable". SEQKD_CPU_KERNELS overrides the choice."""
-    return _library().seqkd_ctc_kernels(_wanted_kernels()).decode()
+    return library().seqkd_ctc_kernels().decode()
 
 
 def forward(problem: Problem) -> Terms:
@@ -106,17 +118,13 @@ def backward(problem: Problem, terms: Terms, ctc_grad: Tensor, kd_grad: Tensor, 
     return grads["gradient_out"]
 
 
-def _wanted_kernels() -> bytes | None:
-    return os.environ.get("SEQKD_CPU_KERNELS", "").encode() or None
-
-
 def _rows(tensor: Tensor | None) -> Tensor | None:
-    """The tensor with its classes side by side and in a type the kernels read; nearly always itself."""
+    """The tensor in a type that the kernels read; nearly always itself."""
     if tensor is None:
         return None
-    if tensor.dtype not in TYPES or (tensor.dtype == torch.float16 and not _library().seqkd_ctc_has_float16()):
+    if tensor.dtype not in TYPES or (tensor.dtype == torch.float16 and not library().seqkd_ctc_has_float16()):
         tensor = tensor.float()
-    return tensor if tensor.shape[-1] == 1 or tensor.stride(-1) == 1 else tensor.contiguous()
+    return tensor
 
 
 def _run(problem: Problem, terms: Terms, grads: dict[str, Tensor], *, backward: bool) -> None:
@@ -131,9 +139,9 @@ def _run(problem: Problem, terms: Terms, grads: dict[str, Tensor], *, backward: 
     lengths = problem.input_lengths.contiguous(), problem.target_lengths.contiguous()
     filled = _Problem(
         *(passes, batch, frames, classes, targets.shape[1], 0 if teacher is None else len(teacher), problem.slots),
-        *(logits.data_ptr(), (c_int64 * 3)(*logits.stride()[:3])),
+        *(logits.data_ptr(), (c_int64 * 4)(*logits.stride())),
         teacher=None if teacher is None else teacher.data_ptr(),
-        teacher_strides=(c_int64 * 3)(*(teacher.stride()[:3] if teacher is not None else ())),
+        teacher_strides=(c_int64 * 4)(*(teacher.stride() if teacher is not None else ())),
         targets=targets.data_ptr(),
         input_lengths=lengths[0].data_ptr(),
         target_lengths=lengths[1].data_ptr(),
@@ -154,7 +162,7 @@ def _run(problem: Problem, terms: Terms, grads: dict[str, Tensor], *, backward: 
         occupancy=terms.occupancy.data_ptr(),
         **{name: tensor.data_ptr() for name, tensor in grads.items()},
     )
-    status = _library().seqkd_ctc_run(filled, backward, torch.get_num_threads(), _wanted_kernels())
+    status = library().seqkd_ctc_run(ctypes.byref(filled), backward, torch.get_num_threads())
     if status == BAD_LABEL and problem.check_labels:
         check_labels(problem.targets, problem.target_lengths, classes, problem.blank)
     if status not in (0, BAD_LABEL):

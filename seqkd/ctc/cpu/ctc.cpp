@@ -1,5 +1,8 @@
 // The C interface: which kernels this processor can run, and threads over utterances.
+#include <algorithm>
 #include <atomic>
+#include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <new>
 #include <thread>
@@ -49,13 +52,43 @@ void use_large_pages(const Problem& problem) {
 #endif
 }
 
+// Threads that have enough to do: starting one costs as much as some ten thousand logits do.
+int64_t useful_threads(const Problem& problem, int64_t threads) {
+  const int64_t each = problem.passes * problem.frames * (problem.classes + 8 * problem.labels * (problem.ctc != 0));
+  return std::min(std::min(threads, problem.batch), 1 + each * problem.batch / 100000);
+}
+
+// CTC of the only pass as one loss. Added up in double, in the order of the batch.
+template <class R>
+void reduce(const Problem& problem) {
+  const R* losses = static_cast<const R*>(problem.ctc_loss);
+  R* out = static_cast<R*>(problem.reduced);
+  double sum = 0;
+  for (int64_t b = 0; b < problem.batch; ++b) {
+    const R loss = problem.zero_infinity && std::isinf(losses[b]) ? R(0) : losses[b];
+    if (problem.reduction == seqkd::kNone)
+      out[b] = loss;
+    else
+      sum += problem.reduction == seqkd::kMean ? double(loss) / double(std::max<int64_t>(problem.target_lengths[b], 1))
+                                               : double(loss);
+  }
+  if (problem.reduction != seqkd::kNone)
+    *out = R(problem.reduction == seqkd::kSum ? sum : sum / double(problem.batch));
+}
+
+// The kernels asked for, if any.
+const char* asked_for() {
+  const char* name = getenv("SEQKD_CPU_KERNELS");
+  return name && *name ? name : nullptr;
+}
+
 }  // namespace
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
 // Name of the kernels that would run.
-EXPORT const char* seqkd_ctc_kernels(const char* name) {
-  const Kernels* kernels = choose(name);
+EXPORT const char* seqkd_ctc_kernels() {
+  const Kernels* kernels = choose(asked_for());
   return kernels ? kernels->name : nullptr;
 }
 
@@ -71,10 +104,27 @@ EXPORT int seqkd_ctc_has_float16() {
 
 // 0, 1 for kernels that are not there, 2 when memory ran out, 3 for a target with a label that is none. Threads live for the call only: they cost some 20
 // microseconds, and nothing is left behind for a fork to trip over.
-EXPORT int seqkd_ctc_run(const Problem* problem, int backward, int threads, const char* name) {
-  const Kernels* kernels = choose(name);
+EXPORT int seqkd_ctc_run(const Problem* given, int backward, int threads) {
+  const Kernels* kernels = choose(asked_for());
   if (!kernels) return 1;
+  Problem with_room = *given;
+  std::vector<double> room;
+  if (!given->ctc_loss) {
+    try {
+      room.resize(given->passes * given->batch);
+    } catch (const std::bad_alloc&) {
+      return 2;
+    }
+    with_room.ctc_loss = room.data();
+  }
+  const Problem* problem = &with_room;
   if (backward) use_large_pages(*problem);
+  if (!backward && problem->copies) {
+    const int64_t labels = problem->batch * problem->labels;
+    memcpy(problem->copies, problem->targets, labels * sizeof(int64_t));
+    memcpy(problem->copies + labels, problem->input_lengths, problem->batch * sizeof(int64_t));
+    memcpy(problem->copies + labels + problem->batch, problem->target_lengths, problem->batch * sizeof(int64_t));
+  }
   std::atomic<int64_t> next{0};
   std::atomic<bool> out_of_memory{false}, bad_label{false};
   const auto work = [&] {
@@ -90,11 +140,12 @@ EXPORT int seqkd_ctc_run(const Problem* problem, int backward, int threads, cons
   };
   std::vector<std::thread> others;
   try {
-    for (int i = 1; i < threads && i < problem->batch; ++i) others.emplace_back(work);
+    for (int64_t i = 1, n = useful_threads(*problem, threads); i < n; ++i) others.emplace_back(work);
   } catch (...) {
     // No more threads to be had: those that there are do the work.
   }
   work();
   for (auto& thread : others) thread.join();
+  if (!backward && problem->reduced) problem->type == seqkd::kFloat64 ? reduce<double>(*problem) : reduce<float>(*problem);
   return out_of_memory ? 2 : bad_label ? 3 : 0;
 }

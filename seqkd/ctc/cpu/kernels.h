@@ -46,11 +46,11 @@ class Frame {
 
   const R* student_logits(int64_t p, int64_t b, int64_t t) const {
     const auto& s = problem_.logits_strides;
-    return fetch<R>(problem_.logits, problem_.type, p * s[0] + b * s[1] + t * s[2], problem_.classes, scratch(p, 0));
+    return fetch<R>(problem_.logits, problem_.type, p * s[0] + b * s[1] + t * s[2], s[3], problem_.classes, scratch(p, 0));
   }
   const R* teacher_logits(int64_t q, int64_t b, int64_t t) const {
     const auto& s = problem_.teacher_strides;
-    return fetch<R>(problem_.teacher, problem_.teacher_type, q * s[0] + b * s[1] + t * s[2], problem_.classes,
+    return fetch<R>(problem_.teacher, problem_.teacher_type, q * s[0] + b * s[1] + t * s[2], s[3], problem_.classes,
                     scratch(2 * problem_.passes + q, 0));
   }
   R* student_exponentials(int64_t p) const { return scratch(p, 1); }
@@ -181,13 +181,14 @@ bool forward(const Problem& problem, int64_t b) {
   }
 
   for (int64_t p = 0; p < passes; ++p) {
-    static_cast<R*>(problem.kd_loss)[p * problem.batch + b] = R(kd[p]);
+    if (problem.kd_loss) static_cast<R*>(problem.kd_loss)[p * problem.batch + b] = R(kd[p]);
     if (!problem.ctc) continue;
     double loss = NAN;
     if (align && !poisoned[p]) {
       loss = lattices[p]->forward();
       if (problem.gradient && std::isfinite(loss)) keep_occupancy<R, R>(problem, p, b, *lattices[p]);
       if (sizeof(R) < sizeof(double) && lattices[p]->beyond_range()) loss = align_in_double<R>(problem, p, b);
+      if (loss < 0) loss = 0;  // of a probability that rounding took beyond 1
     }
     static_cast<R*>(problem.ctc_loss)[p * problem.batch + b] = R(loss);
     if (problem.gradient) {
@@ -213,6 +214,16 @@ void subtract_occupancy(const Problem& problem, int64_t p, int64_t b, int64_t t,
   for (int64_t s = 0; s < problem.target_lengths[b]; ++s) out[targets[s]] -= weight * slots[1 + s];
 }
 
+// What one utterance's CTC counts for, in the order of torch's own operations: a mean divides by B, then by labels.
+template <class R>
+R ctc_gradient(const Problem& problem, int64_t p, int64_t b) {
+  const R* given = static_cast<const R*>(problem.ctc_grad);
+  if (!problem.reduced || problem.reduction == kNone) return given[p * problem.batch + b];
+  if (problem.reduction == kSum) return given[0];
+  const R each = given[0] / R(problem.batch);
+  return problem.reduction == kMean ? each / R(std::max<int64_t>(problem.target_lengths[b], 1)) : each;
+}
+
 template <class R>
 void backward(const Problem& problem, int64_t b) {
   Arena::mine().begin();
@@ -231,7 +242,7 @@ void backward(const Problem& problem, int64_t b) {
   for (int64_t p = 0; p < passes; ++p) {
     if (problem.ctc) {
       const R loss = static_cast<const R*>(problem.ctc_loss)[p * problem.batch + b];
-      ctc[p] = static_cast<const R*>(problem.ctc_grad)[p * problem.batch + b];
+      ctc[p] = ctc_gradient<R>(problem, p, b);
       if (std::isinf(loss)) ctc[p] = 0;
       if (std::isnan(loss) && ctc[p] != 0) ctc[p] = NAN;
     }

@@ -29,9 +29,36 @@ inline uint16_t narrow_bfloat16(float x) {
   return uint16_t((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
-// The row at `offset`, converted into `scratch` unless it is of the right type where it lies.
+// A row whose classes lie `stride` apart, into `scratch`.
+template <class R, class In, class Convert>
+inline const R* gather(const In* p, int64_t stride, int64_t n, R* scratch, Convert convert) {
+  for (int64_t i = 0; i < n; ++i) scratch[i] = convert(p[i * stride]);
+  return scratch;
+}
+
 template <class R>
-inline const R* fetch(const void* data, int32_t type, int64_t offset, int64_t n, R* scratch) {
+inline const R* fetch_strided(const void* data, int32_t type, int64_t offset, int64_t stride, int64_t n, R* scratch) {
+  switch (type) {
+    case kFloat32:
+      return gather(static_cast<const float*>(data) + offset, stride, n, scratch, [](float x) { return R(x); });
+    case kFloat64:
+      return gather(static_cast<const double*>(data) + offset, stride, n, scratch, [](double x) { return R(x); });
+    case kBFloat16:
+      return gather(static_cast<const uint16_t*>(data) + offset, stride, n, scratch,
+                    [](uint16_t x) { return R(widen_bfloat16(x)); });
+    default:
+#ifdef __FLT16_MAX__
+      return gather(static_cast<const _Float16*>(data) + offset, stride, n, scratch, [](_Float16 x) { return R(x); });
+#else
+      return scratch;
+#endif
+  }
+}
+
+// The row at `offset`, converted into `scratch` unless it is of the right type, in one piece, where it lies.
+template <class R>
+inline const R* fetch(const void* data, int32_t type, int64_t offset, int64_t stride, int64_t n, R* scratch) {
+  if (stride != 1) return fetch_strided(data, type, offset, stride, n, scratch);
   switch (type) {
     case kFloat32: {
       const float* p = static_cast<const float*>(data) + offset;

@@ -50,7 +50,7 @@ NOT_INLINED void slow_lattice(
         const double* last = alphas + (u.frames - 1) % rows * width;
         log_likelihood = u.labels > 0 ? log_sum(last[states - 1], last[states - 2]) : last[0];
     }
-    if (group.thread == 0) *loss = (float)-log_likelihood;
+    if (group.thread == 0) *loss = log_likelihood > 0.0 ? 0.0f : (float)-log_likelihood;
     if (!gradient || log_likelihood == (double)NEGATIVE_INFINITY) return;
 
     __syncthreads();

@@ -153,7 +153,8 @@ DEVICE void finish_alpha(const Utterance& u, const Scaled* ends, float* loss, Sc
     const Scaled total = u.labels > 0 ? sum(ends[0], ends[1]) : ends[0];
     *likelihood = total;
     const double bits = (double)total.exponent + log2((double)total.mantissa);
-    *loss = is_zero(total) ? POSITIVE_INFINITY : (float)(0.0 - LN2 * bits);
+    // Rounding may take a probability beyond 1.
+    *loss = is_zero(total) ? POSITIVE_INFINITY : bits > 0.0 ? 0.0f : (float)(0.0 - LN2 * bits);
 }
 
 // Above this share of a frame, a state that was too small to be packed exactly matters.
