@@ -67,8 +67,8 @@ class TrainingSettings:
         more_than(0, lr=self.lr)
         share(final_lr=self.final_lr)
         one_of(SCHEDULES, schedule=self.schedule)
-        share(stop=self.stop)
         more_than(0, stop=self.stop)
+        share(stop=self.stop)
         less_than(0, 1, choose_after=self.choose_after)
         at_least(0, patience=self.patience)
         if self.schedule == "plateau" and self.warmup:

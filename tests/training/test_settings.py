@@ -33,9 +33,12 @@ RANGES: dict[str, tuple[list[Any], list[Any], str]] = {
     "precision": (["bf16-mixed", "64-true"], ["32", "half"], "one of 32-true, 16-mixed, bf16-mixed, 64-true"),
     "optimizer": (["adamw", "rmsprop"], ["sgd"], "one of adamw, rmsprop"),
     "schedule": (["cosine"], ["linear"], "one of cosine, plateau"),
-    "stop": ([1e-9, 1], [0, -0.5, 1.1], "more than 0"),
+    "stop": ([1e-9, 1], [0, -0.5], "more than 0"),
     "patience": ([0], [-1], "at least 0"),
+    "choose_after": ([0, 0.99], [-0.1, 1.0, 1.1], "from 0 to less than 1"),
 }
+# Only classification's files state them: a run of another task that is older than they are is not trained anew.
+LATER = {"schedule", "stop", "patience", "choose_after"}
 OWN = {
     SpeechTraining: {"max_duration": ([0.1], [0, -1.0], "more than 0")},
     TextTraining: {"max_tokens": ([1], [0, -1], "more than 0"), "max_length": ([1], [0], "at least 1")},
@@ -62,7 +65,18 @@ def settings_of(kind: type[TrainingSettings]) -> dict[str, Any]:
 def test_every_setting_has_a_range_and_a_default(kind: type[TrainingSettings]) -> None:
     known = {field.name for field in fields(kind)}
     assert known == {*RANGES, *OWN[kind]}
-    assert set(settings_of(kind)) == known
+    assert set(settings_of(kind)) - LATER == known - LATER
+    assert LATER - {"choose_after"} <= set(settings_of(ClipTraining))
+
+
+def test_training_stops_at_a_share_of_the_updates() -> None:
+    settings = TrainingSettings(updates=150, lr=0.1, validate_every=10, stop=0.05)
+    assert settings.last_update == 8 and TrainingSettings(updates=5, lr=1, validate_every=1).last_update == 5
+    assert TrainingSettings(updates=5, lr=1, validate_every=1, stop=0.01).last_update == 1
+    with pytest.raises(ConfigError, match=r"stop is 1\.1; expected from 0 to 1"):
+        TrainingSettings(updates=5, lr=1, validate_every=1, stop=1.1)
+    with pytest.raises(ConfigError, match="warmup is 3; expected 0 where schedule is plateau"):
+        TrainingSettings(updates=5, lr=1, validate_every=1, schedule="plateau", warmup=3)
 
 
 @pytest.mark.parametrize(("kind", "name"), CASES)
