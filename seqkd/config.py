@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 CONF = Path(__file__).resolve().parent / "conf"
 TASKS = tuple(sorted(path.parent.name for path in CONF.glob("*/config.yaml")))
-OLD_NAMES = {"ctc_kd": "asr", "seq2seq_ls": "translation", "music2shot": "shots", "classify_kd": "classification"}
+OLD_NAMES = {"ctc_kd": "asr", "seq2seq_ls": "translation", "music2shot": "shots"}
 # Mappings of which the files name only some keys. What takes the settings checks the others.
 OPEN = ("system.objective.", "system.network.", "system.options.", "report.expect.", "dev_chosen.", "variants.")
 

@@ -135,9 +135,9 @@ def test_several_comparisons_are_announced(files):
 
 
 def test_few_utterances_have_no_interval(tmp_path):
-    write_text(tmp_path / "ref", {"a": "one two three four five"})
-    write_text(tmp_path / "x", {"a": "one two three four"})
-    write_text(tmp_path / "y", {"a": "one two three"})
+    write_text(tmp_path / "ref", {"utt1": "one two three four five"})
+    write_text(tmp_path / "x", {"utt1": "one two three four"})
+    write_text(tmp_path / "y", {"utt1": "one two three"})
     hyps = {"x": tmp_path / "x", "y": tmp_path / "y"}
     table = score_files(tmp_path / "ref", hyps, tmp_path / "json")
     assert "Fewer than 10 utterances are too few for an interval." in table
