@@ -135,11 +135,11 @@ def test_several_comparisons_are_announced(files):
 
 
 def test_few_utterances_have_no_interval(tmp_path):
-    write_text(tmp_path / "ref", {"a": "one two three four five"})
-    write_text(tmp_path / "x", {"a": "one two three four"})
-    write_text(tmp_path / "y", {"a": "one two three"})
-    hyps = {"x": tmp_path / "x", "y": tmp_path / "y"}
-    table = score_files(tmp_path / "ref", hyps, tmp_path / "json")
+    write_trn(tmp_path / "ref.trn", {"a": "one two three four five"})
+    write_trn(tmp_path / "x.trn", {"a": "one two three four"})
+    write_trn(tmp_path / "y.trn", {"a": "one two three"})
+    hyps = {"x": tmp_path / "x.trn", "y": tmp_path / "y.trn"}
+    table = score_files(tmp_path / "ref.trn", hyps, tmp_path / "json")
     assert "Fewer than 10 utterances are too few for an interval." in table
     assert "x − y: -20.00 points (no interval), p = 1.0000 (bootstrap), p = 1.0000 (MAPSSWE" in table
     result = json.loads((tmp_path / "json").read_text())
