@@ -20,6 +20,7 @@ from seqkd.scoring.words import DELETION, INSERTION, MATCH, SUBSTITUTION, Costs,
 
 _OTHER_SPACES = "\t\v\f\r\x1c\x1d\x1e\x1f"  # of ASCII; the others are replaced before
 _CHUNK = 1 << 20  # characters split at a time: as single words they take ten times as much memory
+_ALONE = 1 << 27  # of the table of an utterance by itself: 128 MiB of operations
 _CELLS = 1 << 21  # of the tables of a batch: 2 MiB of operations, twenty of costs
 
 
@@ -130,7 +131,7 @@ def _align(
     weights = _weights(costs, len(ref) + len(hyp))
     # What does not fit is an utterance by itself: only a row before each strip of its table is kept, and the strips
     # are filled again from the last to the first.
-    strip = len(ref) if len(ref) * hyp.size <= _CELLS else max(_CELLS // max(1, len(hyp)), math.isqrt(len(ref)), 1)
+    strip = len(ref) if len(ref) * hyp.size <= _ALONE else max(_CELLS // max(1, len(hyp)), math.isqrt(len(ref)), 1)
     starts = [np.zeros((len(hyp) + 1, len(batch)), weights.dtype)]
     for begin in range(0, len(ref) - strip, max(strip, 1)):
         starts.append(_fill(ref[begin : begin + strip], hyp, weights, starts[-1])[0])

@@ -101,6 +101,7 @@ def test_memory_of_the_fallback_is_limited(monkeypatch):
     for costs in COSTS:
         whole = fallback.align(*sides, costs, keep=True)
         monkeypatch.setattr(fallback, "_CELLS", 64)
+        monkeypatch.setattr(fallback, "_ALONE", 64)
         strips = fallback.align(*sides, costs, keep=True)
         monkeypatch.undo()
         for one, other in zip(whole, strips, strict=True):
