@@ -3,7 +3,7 @@
     python tests/bench/ctc_cpu.py
 
 Run it on an idle machine: it uses up to two cores for about ten minutes. ``--peers`` compares with optax under jit on
-one thread and prints the rows, where ``pip install optax "jax[cpu]"`` succeeded; they are not in the table by themselves.
+one thread and prints the rows, where ``pip install optax "jax[cpu]"`` succeeded.
 """
 
 from __future__ import annotations
@@ -126,9 +126,11 @@ def speed_table(threads: int) -> list[str]:
 
 
 def row(name: str, threads: int, theirs: float, ours: float, ratio: float) -> str:
-    """One line of a table of speeds."""
+    """One line of a table of speeds, shown at once."""
     places = 3 if ours < 0.1 else 2 if ours < 10 else 1
-    return f"| {name} | {threads} | {theirs:,.{places}f} | {ours:,.{places}f} | **{ratio:.1f}x** |"
+    line = f"| {name} | {threads} | {theirs:,.{places}f} | {ours:,.{places}f} | **{ratio:.1f}x** |"
+    print(line, file=sys.stderr, flush=True)
+    return line
 
 
 def training_steps() -> list[str]:
