@@ -31,6 +31,6 @@ def readable(tensor: Tensor) -> bool:
 
 def ordinary(tensor: Tensor | None) -> Tensor | None:
     """A copy of a tensor made in inference mode, which autograd refuses to keep; others as they are."""
-    if tensor is None or torch.compiler.is_compiling() or not tensor.is_inference():  # a graph has none of these
+    if tensor is None or torch.compiler.is_compiling():
         return tensor
-    return tensor.clone()
+    return tensor.clone() if tensor.is_inference() else tensor

@@ -59,6 +59,9 @@ For one's own training loop there are functions on tensors, each with its whole 
 | `tf_kd_self_loss`, `tf_kd_reg_loss`, `book_kd_loss`, `deep_interactive_loss` | hard, kd |
 | `r_drop_loss`                                         | hard, consistency             |
 
+`seqkd.ctc` has what stands beside CTC: the module `CTCLoss` with torch's arguments, forced and soft alignment, label
+priors, a star for faulty transcripts; ``docs/ctc.md`` says what "mean" means where.
+
 `sparse_kd_loss` is the distillation term alone, against what a book kept (`SparsePosteriors`).
 
 One convention: a term is summed over classes and over valid frames or positions; reduction "none" gives (B,), "sum"

@@ -40,18 +40,17 @@ class Frame {
       : problem_(problem),
         width_((problem.classes + kWidth<R>) / kWidth<R> * kWidth<R>),
         memory_((2 * problem.passes + problem.teachers) * 2 * width_),
+        tiles_(any_turned(problem) ? (problem.passes + problem.teachers) * kTile * width_ : 0),
         student(problem.passes),
         tempered(problem.passes),
         teacher(problem.teachers) {}
 
-  const R* student_logits(int64_t p, int64_t b, int64_t t) const {
-    const auto& s = problem_.logits_strides;
-    return fetch<R>(problem_.logits, problem_.type, p * s[0] + b * s[1] + t * s[2], s[3], problem_.classes, scratch(p, 0));
+  const R* student_logits(int64_t p, int64_t b, int64_t t) {
+    return logits_of(problem_.logits, problem_.type, problem_.logits_strides, p, p, b, t, scratch(p, 0));
   }
-  const R* teacher_logits(int64_t q, int64_t b, int64_t t) const {
-    const auto& s = problem_.teacher_strides;
-    return fetch<R>(problem_.teacher, problem_.teacher_type, q * s[0] + b * s[1] + t * s[2], s[3], problem_.classes,
-                    scratch(2 * problem_.passes + q, 0));
+  const R* teacher_logits(int64_t q, int64_t b, int64_t t) {
+    return logits_of(problem_.teacher, problem_.teacher_type, problem_.teacher_strides, problem_.passes + q, q, b, t,
+                     scratch(2 * problem_.passes + q, 0));
   }
   R* student_exponentials(int64_t p) const { return scratch(p, 1); }
   R* tempered_exponentials(int64_t p) const { return scratch(problem_.passes + p, 1); }
@@ -60,10 +59,28 @@ class Frame {
   R* gradient_scratch(int64_t p) const { return scratch(problem_.passes + p, 0); }
 
  private:
+  static constexpr int64_t kTile = 32;  // frames that are turned at once
+  static bool is_turned(const int64_t* strides, int64_t classes) { return strides[3] != 1 && classes > 1; }
+  static bool any_turned(const Problem& problem) {
+    return is_turned(problem.logits_strides, problem.classes) ||
+           (problem.teachers && is_turned(problem.teacher_strides, problem.classes));
+  }
+
+  // Frames are asked for in their order.
+  const R* logits_of(const void* data, int32_t type, const int64_t* s, int64_t tile, int64_t pass, int64_t b, int64_t t,
+                     R* scratch) {
+    const int64_t offset = pass * s[0] + b * s[1] + t * s[2];
+    if (!is_turned(s, problem_.classes)) return fetch<R>(data, type, offset, problem_.classes, scratch);
+    R* rows = &tiles_[tile * kTile * width_];
+    if (t % kTile == 0)
+      turn(data, type, offset, s[2], s[3], std::min(kTile, problem_.input_lengths[b] - t), problem_.classes, rows, width_);
+    return rows + t % kTile * width_;
+  }
+
   R* scratch(int64_t row, int64_t which) const { return &memory_[(2 * row + which) * width_]; }
   const Problem& problem_;
   const int64_t width_;
-  const Buffer<R> memory_;
+  const Buffer<R> memory_, tiles_;
 
  public:
   std::vector<Row<R>> student, tempered, teacher;

@@ -29,36 +29,47 @@ inline uint16_t narrow_bfloat16(float x) {
   return uint16_t((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
-// A row whose classes lie `stride` apart, into `scratch`.
+// Frames whose classes do not lie side by side, (T, C) with strides, as rows of `width` numbers: small squares at a time,
+// so that a cache line which holds one class of several frames is read once.
 template <class R, class In, class Convert>
-inline const R* gather(const In* p, int64_t stride, int64_t n, R* scratch, Convert convert) {
-  for (int64_t i = 0; i < n; ++i) scratch[i] = convert(p[i * stride]);
-  return scratch;
-}
-
-template <class R>
-inline const R* fetch_strided(const void* data, int32_t type, int64_t offset, int64_t stride, int64_t n, R* scratch) {
-  switch (type) {
-    case kFloat32:
-      return gather(static_cast<const float*>(data) + offset, stride, n, scratch, [](float x) { return R(x); });
-    case kFloat64:
-      return gather(static_cast<const double*>(data) + offset, stride, n, scratch, [](double x) { return R(x); });
-    case kBFloat16:
-      return gather(static_cast<const uint16_t*>(data) + offset, stride, n, scratch,
-                    [](uint16_t x) { return R(widen_bfloat16(x)); });
-    default:
-#ifdef __FLT16_MAX__
-      return gather(static_cast<const _Float16*>(data) + offset, stride, n, scratch, [](_Float16 x) { return R(x); });
-#else
-      return scratch;
-#endif
+inline void turn(const In* p, int64_t frame_stride, int64_t class_stride, int64_t frames, int64_t classes, R* rows,
+                 int64_t width, Convert convert) {
+  constexpr int64_t kSide = 16;
+  for (int64_t c = 0; c < classes; c += kSide) {
+    const int64_t end = std::min(classes, c + kSide);
+    // The processor sees no pattern in steps from page to page.
+    for (int64_t i = c + 2 * kSide; i < std::min(classes, c + 3 * kSide); ++i)
+      for (int64_t t = 0; t < frames; t += 64 / int64_t(sizeof(In)))
+        __builtin_prefetch(p + t * frame_stride + i * class_stride);
+    for (int64_t t = 0; t < frames; ++t)
+      for (int64_t i = c; i < end; ++i) rows[t * width + i] = convert(p[t * frame_stride + i * class_stride]);
   }
 }
 
-// The row at `offset`, converted into `scratch` unless it is of the right type, in one piece, where it lies.
 template <class R>
-inline const R* fetch(const void* data, int32_t type, int64_t offset, int64_t stride, int64_t n, R* scratch) {
-  if (stride != 1) return fetch_strided(data, type, offset, stride, n, scratch);
+inline void turn(const void* data, int32_t type, int64_t offset, int64_t frame_stride, int64_t class_stride,
+                 int64_t frames, int64_t classes, R* rows, int64_t width) {
+  const auto go = [&](const auto* p, auto convert) {
+    turn(p + offset, frame_stride, class_stride, frames, classes, rows, width, convert);
+  };
+  switch (type) {
+    case kFloat32:
+      return go(static_cast<const float*>(data), [](float x) { return R(x); });
+    case kFloat64:
+      return go(static_cast<const double*>(data), [](double x) { return R(x); });
+    case kBFloat16:
+      return go(static_cast<const uint16_t*>(data), [](uint16_t x) { return R(widen_bfloat16(x)); });
+    default:
+#ifdef __FLT16_MAX__
+      return go(static_cast<const _Float16*>(data), [](_Float16 x) { return R(x); });
+#endif
+      return;
+  }
+}
+
+// The row at `offset`, converted into `scratch` unless it is of the right type where it lies.
+template <class R>
+inline const R* fetch(const void* data, int32_t type, int64_t offset, int64_t n, R* scratch) {
   switch (type) {
     case kFloat32: {
       const float* p = static_cast<const float*>(data) + offset;
