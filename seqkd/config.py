@@ -8,6 +8,7 @@ used like those of the package, and may build on one of them by ``defaults: [kd,
 from __future__ import annotations
 
 import functools
+import gc
 import importlib
 import inspect
 import re
@@ -121,7 +122,23 @@ def maker(corpus: dict[str, Any]) -> Callable[..., Any] | None:
 
 def checks_of(task: str) -> Any:
     """The module that builds what a task's settings are for. Found by name, since tasks stand above this module."""
-    return importlib.import_module(f"seqkd.tasks.{task}.settings")
+    return import_with(f"seqkd.tasks.{task}.settings", "torch")
+
+
+def import_with(name: str, heavy: str) -> Any:
+    """Import a module that imports the library ``heavy``.
+
+    The first time, that makes objects by the hundred thousand, which stay: Python is kept from looking for garbage
+    among them, then and later, since that takes a fifth of a command's start.
+    """
+    if heavy in sys.modules or not gc.isenabled():
+        return importlib.import_module(name)
+    gc.disable()
+    try:
+        return importlib.import_module(name)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def check_settings(cfg: DictConfig) -> None:

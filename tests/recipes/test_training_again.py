@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -64,3 +66,23 @@ def test_what_cannot_be_told_is_left_to_its_own_process(trained, tones, started)
     finally:
         aside.rename(trained / "teacher")
     assert started == ["student seed 1", "kd seed 0", "kd seed 1"]
+
+
+def test_the_first_import_of_what_is_heavy_is_not_searched_for_garbage():
+    """In a process of its own: here, torch has long been imported."""
+    program = (
+        "import gc, sys\n"
+        "from seqkd.cli.settings import parse, parser\n"
+        "from seqkd.config import compose\n"
+        "args = parse(parser('test', ''), [])\n"
+        "assert 'torch' not in sys.modules and not gc.get_freeze_count()\n"
+        "runs = []\n"
+        "gc.callbacks.append(lambda phase, about: runs.append('torch' in sys.modules and not gc.get_freeze_count()))\n"
+        "compose(args)\n"
+        "frozen = gc.get_freeze_count()\n"
+        "assert gc.isenabled() and frozen > 100_000 and not any(runs)\n"
+        "compose(args)\n"
+        "assert gc.isenabled() and gc.get_freeze_count() <= frozen\n"  # some have been dropped since
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
