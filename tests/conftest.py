@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -11,6 +12,14 @@ import torch
 # Tests of one room must not take the cores that another's run on.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
+
+gc.disable()  # until `pytest_collection_finish`
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage only among what tests make: what was imported, a million objects, stays."""
+    gc.freeze()
+    gc.enable()
 
 
 def process_of(test: str) -> str:
@@ -37,9 +46,48 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
     return Scheduling(config, log)
 
 
+# Seconds of one idle core, about, of what takes long, by `process_of`. Others with a mark count 60, all others 0.
+SECONDS = {
+    "tests/recipes/test_seq2seq_ls.py[dates_en_de]": 200,
+    "tests/recipes/test_smoke.py[asterisk_prompts]": 180,
+    "tests/recipes/test_smoke.py[espeak_voices]": 170,
+    "tests/recipes/test_seq2seq_ls.py[manpages_en_de]": 160,
+    "tests/ctc/test_cuda_lanes.py": 150,
+    "tests/ctc/test_cuda_build.py": 140,
+    "tests/machines/test_slurm.py": 130,
+    "tests/training/test_resume.py": 130,
+    "tests/shots/test_recipe.py": 120,
+    "tests/training/test_distributed.py": 90,
+    "tests/machines/test_torchrun.py": 80,
+    "deploy": 80,
+    "tests/cli/test_ranges.py": 70,
+    "tests/cli/test_pipeline.py": 70,
+    "shots": 60,
+    "tests/recipes/test_librispeech.py": 60,
+    "tests/recipes/test_imported.py[transformers]": 60,
+    "tests/recipes/test_imported.py[torchaudio]": 50,
+    "tests/machines/test_tune.py": 40,
+    "tests/machines/test_sweep.py": 40,
+    "tests/cli/test_seq2seq_pipeline.py": 40,
+    "tests/shots/listening/test_compiled.py": 30,
+    "tests/test_adding_a_method.py": 30,
+    "tests/test_light_install.py": 20,
+    "tests/statistics/test_mapsswe.py": 20,
+    "tests/statistics/test_bootstrap.py": 20,
+    "tests/translation/test_report.py": 20,
+    "tests/teachers/test_ctc_book.py": 20,
+    "tests/experiment/test_report.py": 20,
+}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest, so that in the end no process is left alone with them."""
-    items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in ("recipe", "slow")])
+
+    def seconds(item: pytest.Item) -> int:
+        marked = item.get_closest_marker("recipe") or item.get_closest_marker("slow")
+        return SECONDS.get(process_of(item.nodeid), 60 if marked else 0)
+
+    items.sort(key=seconds, reverse=True)
 
 
 @pytest.fixture(scope="session")
