@@ -10,8 +10,11 @@ import torch
 from torch import Tensor
 
 from seqkd.ctc.arguments import check_choice, check_logits
+from seqkd.ctc.transforms import tracing
 
 DISTANCES = ("squared", "kl")
+
+CHUNK = 1 << 18  # elements of what is computed at a time: they stay in the cache
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,18 @@ def kl_divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
     p = log_p.exp()
     plain = (p * (log_p - log_q).masked_fill(p == 0, 0.0)).sum(-1)
     with torch.no_grad():
-        exact = divergence_terms(log_p, log_q).sum(-1)
+        exact = _summed_terms(log_p, log_q)
     return with_value(plain, exact)
+
+
+def _summed_terms(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """(...) of :func:`divergence_terms`; a part of the rows at a time, so that little memory is needed beside them."""
+    size = max(log_p.numel(), log_q.numel())
+    if tracing() or size <= CHUNK or log_p.shape[-2:] != log_q.shape[-2:]:
+        return divergence_terms(log_p, log_q).sum(-1)
+    step = max(1, CHUNK * log_p.shape[-2] // size)
+    parts = zip(log_p.split(step, -2), log_q.split(step, -2), strict=True)
+    return torch.cat([divergence_terms(*part).sum(-1) for part in parts], -1)
 
 
 def divergence_terms(log_p: Tensor, log_q: Tensor) -> Tensor:

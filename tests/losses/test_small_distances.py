@@ -137,6 +137,15 @@ def test_the_series_is_the_divergence():
         torch.testing.assert_close(divergence_terms(p, q).sum(-1), plain, rtol=1e-9, atol=1e-15)
 
 
+def test_a_part_at_a_time_is_the_same(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    p, q = (torch.randn(*shape, generator=generator).log_softmax(-1) for shape in ((1, 3, 11, 5), (2, 3, 11, 5)))
+    whole = kl_divergence(p, q)
+    for chunk in (1, 60, 200):
+        monkeypatch.setattr("seqkd.losses.base.CHUNK", chunk)
+        assert torch.equal(kl_divergence(p, q), whole)
+
+
 def test_what_cannot_be_is_infinite_and_what_is_masked_counts_for_nothing():
     p = torch.tensor([[0.0, 1.0, -torch.inf]]).log_softmax(-1)
     q = torch.tensor([[0.0, -torch.inf, -torch.inf]]).log_softmax(-1)
