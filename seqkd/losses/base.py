@@ -69,7 +69,7 @@ def kl_divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
 def _summed_terms(log_p: Tensor, log_q: Tensor) -> Tensor:
     """(...) of :func:`divergence_terms`; a part of the rows at a time, so that little memory is needed beside them."""
     size = max(log_p.numel(), log_q.numel())
-    if tracing() or size <= CHUNK or log_p.shape[-2:] != log_q.shape[-2:]:
+    if tracing() or size <= CHUNK or log_p.dim() < 2 or log_p.shape[-2:] != log_q.shape[-2:]:
         return divergence_terms(log_p, log_q).sum(-1)
     step = max(1, CHUNK * log_p.shape[-2] // size)
     parts = zip(log_p.split(step, -2), log_q.split(step, -2), strict=True)
