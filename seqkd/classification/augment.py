@@ -80,7 +80,7 @@ def noise(features: Tensor, lengths: Tensor, settings: AugmentSettings) -> Tenso
     power = _mean(features.exp(), lengths)
     level = power.log() - NEPERS * (settings.snr_db + 20 * _between(features, 0, 1))
     slope = _between(features, -1, 1) * torch.linspace(-1, 1, features.shape[2], device=features.device)
-    ragged = torch.empty_like(features).exponential_().log()
+    ragged = torch.rand_like(features).neg_().log1p_().neg_().log_()  # exponential: the power of white noise
     return torch.logaddexp(features, level + slope + ragged)
 
 
@@ -157,6 +157,10 @@ def _resampled(features: Tensor, lengths: Tensor, times: Tensor) -> Tensor:
     times = times.to(features).clamp(min=0).minimum(last)
     before = times.floor()
     part = times - before
-    before = before.long().expand_as(features)
-    after = (before + 1).minimum(last.long()).expand_as(features)
-    return features.gather(1, before) * (1 - part) + features.gather(1, after) * part
+    first = features.shape[1] * torch.arange(len(features), device=features.device)[:, None]
+    frames = features.flatten(0, 1)  # of all clips: whole frames are fetched at once
+    low, high = (
+        frames.index_select(0, (first + place[..., 0].long()).flatten()).view_as(features)
+        for place in (before, (before + 1).minimum(last))
+    )
+    return low * (1 - part) + high * part

@@ -1,8 +1,9 @@
 """What align.cpp computes, without it: dictionaries for words, NumPy for alignments, the same results.
 
 Utterances of similar length are aligned together, one cell of all their tables at a time, so that Python's own
-time is spent per cell and not per cell and utterance. rapidfuzz counts where no alignment is wanted and the costs
-leave no choice; it cannot align, because its choice among equally good alignments is another.
+time is spent per cell and not per cell and utterance; long ones, unless other costs are asked for, one column at a time
+(`seqkd.scoring.bits`). rapidfuzz counts short ones where no alignment is wanted; it cannot align, because its choice
+among equally good alignments is another.
 
 Legend: B utterances of a batch, N and M tokens of its longest reference and hypothesis, K operations.
 """
@@ -16,11 +17,14 @@ from collections import defaultdict
 import numpy as np
 from rapidfuzz.distance import Levenshtein
 
+from seqkd.scoring.bits import align_long
 from seqkd.scoring.words import DELETION, INSERTION, MATCH, SUBSTITUTION, Costs, Tokens
 
+_ERRORS = SUBSTITUTION, DELETION, INSERTION
 _OTHER_SPACES = "\t\v\f\r\x1c\x1d\x1e\x1f"  # of ASCII; the others are replaced before
 _CHUNK = 1 << 20  # characters split at a time: as single words they take ten times as much memory
 _ALONE = 1 << 27  # of the table of an utterance by itself: 128 MiB of operations
+_LONG = 1 << 15  # of the table of an utterance that is aligned column by column: some 180 tokens on both sides
 _CELLS = 1 << 21  # of the tables of a batch: 2 MiB of operations, twenty of costs
 
 
@@ -66,7 +70,12 @@ def align(
     same = _equal(references, hypotheses)
     lengths[same] = n[same]
     ops[_ranges(rooms[1:][same] - n[same], n[same])] = MATCH
-    rest = np.flatnonzero(~same)
+    alone = ~same & (n * m > _LONG) & (not costs.substitution)
+    for utterance in np.flatnonzero(alone):
+        found = align_long(references[utterance].tolist(), hypotheses[utterance].tolist())
+        lengths[utterance] = len(found)
+        ops[rooms[utterance + 1] - len(found) : rooms[utterance + 1]] = found
+    rest = np.flatnonzero(~same & ~alone)
     rest = rest[np.lexsort((m[rest], n[rest]))]
     while len(rest):
         batch = _batch(rest, n, m)
@@ -75,7 +84,7 @@ def align(
     kept = ops[_ranges(rooms[1:] - lengths, lengths)]
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     counts = np.empty((utterances, 3), np.int32)
-    for column, op in enumerate((SUBSTITUTION, DELETION, INSERTION)):
+    for column, op in enumerate(_ERRORS):
         before = np.concatenate([[0], np.cumsum(kept == op)])
         counts[:, column] = before[offsets[1:]] - before[offsets[:-1]]
     return counts, (kept if keep else None), (offsets if keep else None)
@@ -85,6 +94,9 @@ def _count(references: Tokens, hypotheses: Tokens) -> np.ndarray:
     counts = np.zeros((len(references), 3), np.int32)
     for utterance in np.flatnonzero(~_equal(references, hypotheses)):
         reference, hypothesis = references[utterance].tolist(), hypotheses[utterance].tolist()
+        if len(reference) * len(hypothesis) > _LONG:
+            counts[utterance] = np.bincount(align_long(reference, hypothesis), minlength=4)[list(_ERRORS)]
+            continue
         # With these weights the distance is scale * errors + substitutions, and substitutions < scale: one
         # distance yields both, minimised in this order. The lengths give the rest.
         scale = max(len(reference), len(hypothesis)) + 1

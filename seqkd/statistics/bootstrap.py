@@ -76,7 +76,7 @@ def bootstrap_interval(
     replicates: int = 1000,
     seed: int = 0,
 ) -> tuple[float, float] | None:
-    """Return the 95 % percentile interval of an error rate.
+    """Return the 95 % interval of an error rate: percentiles of a bootstrap, but of fewer than 100 units.
 
     Args:
         errors: (N,) or (S, N), errors of each utterance, in S seeds.
@@ -86,16 +86,20 @@ def bootstrap_interval(
         seed: of the resampling; the result depends on it, but not on the order of the utterances.
 
     Returns:
-        (low, high) as fractions; None of fewer than 10 utterances or blocks, which are too few. Below 100 the
-        percentiles are taken further out: see `seqkd.statistics.few`.
+        (low, high) as fractions; None of fewer than 10 utterances or blocks, which are too few. Below 100 it is
+        Wilson's interval, or, of a rate of 1 and more, percentiles taken further out: see `seqkd.statistics.few`.
 
     Raises:
         DataError: shapes disagree, there is nothing to resample, or no reference words.
     """
     errors, words, seeds = check(errors, words)
     rows = in_blocks([errors, words * seeds], blocks)
+    if len(rows) < few.LEAST:
+        return None
+    if len(rows) < few.MANY and (interval := few.wilson(*rows.T)):
+        return interval
     rates = np.concatenate([drawn[:, 0] / drawn[:, 1] for drawn in resample(rows, replicates, seed)])
-    return percentiles(rates, len(rows)) if len(rows) >= few.LEAST else None
+    return percentiles(rates, len(rows))
 
 
 def paired_bootstrap(

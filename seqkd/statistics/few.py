@@ -5,15 +5,19 @@ beside Student's t, and draws of a handful of units cannot tell anything rare. T
 
 - Below ``LEAST`` = 10 units there is no interval, and the p-value is that of all 2^n ways to swap the two systems (the
   exact sign-flip test), which holds its level for any number of units.
-- Below ``MANY`` = 100 units the percentiles are taken further out (the expanded percentile interval: Hesterberg, The
-  American Statistician 2015), and p-values go with them. From 100 on nothing is changed: the interval would be 1.7 %
-  wider there.
+- Below ``MANY`` = 100 units the interval of a rate is Wilson's, with as many words as would vary so much were they
+  independent (Korn & Graubard, Survey Methodology 1998; Dean & Pagano, Journal of Survey Statistics and
+  Methodology 2015): it is not symmetrical, as few errors are not, and no error at all does not make it [0, 0]. Of
+  differences and other measures the percentiles are taken further out (the expanded percentile interval: Hesterberg,
+  The American Statistician 2015), and p-values go with them. From 100 on nothing is changed: the interval would be
+  1.7 % wider there.
 - No p-value is below 2^(1 - k), where k units differ between the systems: that is how often k fair coins all fall on
   one side, two-sided.
 
-Measured on made-up error rates (tests/statistics/test_few.py has the simulation): with 10 to 50 utterances the
-intervals hold the true value in 94 to 95 % of samples, plain percentiles in 90 to 94 %. Where only three or four of
-the units have errors at all, it is some points less.
+Measured on made-up error rates (tests/statistics/test_few.py has the simulation): with 10 to 50 utterances and rates
+of .05 to .4 the intervals hold the true value in 94 to 97.3 % of samples, plain percentiles in 70 to 94 %. Where a
+handful of units has nearly all the errors, each of them many, nothing that looks at the sample alone helps: it is 77 to
+90 % of samples of 10 to 30 utterances with some ten errors.
 
 Legend: n units, k of them differ; v degrees of freedom.
 """
@@ -48,15 +52,40 @@ def student_within(t: float, freedom: int) -> float:
 
 
 @cache
+def students_quantile(freedom: int, level: float) -> float:
+    """Return the t beyond which, on both sides together, Student's t is with probability ``level``."""
+    low, high = 0.0, 1000.0
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (middle, high) if student_within(middle, freedom) < 1 - level else (low, middle)
+    return high
+
+
+def wilson(errors: np.ndarray, words: np.ndarray, level: float = 0.05) -> tuple[float, float] | None:
+    """Return the interval of a rate from the errors and words of at least two units; None of a rate of 1 or more.
+
+    It is where (rate - r)² = q r (1 - r): q is t² V / (r (1 - r)) of n - 1 degrees of freedom, where V is the variance
+    by the units, and at least 1.96² / words, as if every word were a unit of its own.
+    """
+    units, total = len(errors), float(words.sum())
+    rate = float(errors.sum()) / total
+    if rate >= 1:
+        return None
+    one_word = rate * (1 - rate)
+    q = _NORMAL.inv_cdf(1 - level / 2) ** 2 / total
+    if one_word:
+        variance = units / (units - 1) * float(((errors - rate * words) ** 2).sum()) / total**2
+        q = max(q, students_quantile(units - 1, level) ** 2 * variance / one_word)
+    middle, half = rate + q / 2, math.sqrt(q * one_word + q * q / 4)
+    return max(0.0, middle - half) / (1 + q), (middle + half) / (1 + q)
+
+
+@cache
 def tail(units: int, level: float = 0.05) -> float:
     """Return which share of a bootstrap's replicates to leave out on each side of a two-sided interval."""
     if units >= MANY or units < 2:
         return level / 2
-    low, high = 0.0, 1000.0
-    for _ in range(200):
-        middle = (low + high) / 2
-        low, high = (middle, high) if student_within(middle, units - 1) < 1 - level else (low, middle)
-    return _NORMAL.cdf(-high * math.sqrt(units / (units - 1)))
+    return _NORMAL.cdf(-students_quantile(units - 1, level) * math.sqrt(units / (units - 1)))
 
 
 def widened(p_value: float, units: int) -> float:

@@ -65,6 +65,18 @@ def test_as_it_is_built(costs, longest):
     check(*pairs(random.Random(longest), 36 if longest < 1000 else 6, longest), costs)
 
 
+@pytest.mark.parametrize("longest", [8, 40, 200])
+def test_column_by_column_is_the_table(longest, monkeypatch):
+    references, hypotheses = pairs(random.Random(longest), {8: 300, 40: 60, 200: 18}[longest], longest)
+    sides = number_tokens(references), number_tokens(hypotheses)
+    monkeypatch.setattr(fallback, "_LONG", 1 << 40)
+    table = fallback.align(*sides, FEWEST, keep=True)
+    monkeypatch.setattr(fallback, "_LONG", 0)
+    for one, other in zip(table, fallback.align(*sides, FEWEST, keep=True), strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(fallback.align(*sides, FEWEST, keep=False)[0], table[0])
+
+
 def test_fifty_thousand_words_take_little_memory():
     """An alignment of 2.5 thousand million cells, in a process that may take 500 MB."""
     if compiled() is None:

@@ -62,7 +62,7 @@ def test_degenerate_draws():
     # A replicate may draw the empty reference only; its rate is undefined and it is left out.
     low, high = bootstrap_interval([1] * 10, [0] * 9 + [4], replicates=100)
     assert 0.25 <= low <= high < 40
-    assert bootstrap_interval([0] * 10, [3] * 10) == (0.0, 0.0)
+    assert bootstrap_interval([0] * 100, [3] * 100) == (0.0, 0.0)
 
 
 def test_paired_test_keeps_its_level():
@@ -131,13 +131,13 @@ def test_references_that_differ_between_systems():
 
 
 def test_blocks_are_drawn_whole():
-    errors, words = [4, 0] * 10, [4] * 20
+    errors, words = [4, 0] * 100, [4] * 200
     # Blocks alike: every draw has the same rate. Alone, the utterances differ.
-    blocks = [number // 2 for number in range(20)]
+    blocks = [number // 2 for number in range(200)]
     assert bootstrap_interval(errors, words, blocks=blocks) == (0.5, 0.5)
     assert bootstrap_interval(errors, words) != (0.5, 0.5)
     assert paired_bootstrap(errors, errors[::-1], words, blocks=blocks).p_value == 1.0
-    with pytest.raises(DataError, match="There are 20 utterances, but 3 blocks of them; expected one each"):
+    with pytest.raises(DataError, match="There are 200 utterances, but 3 blocks of them; expected one each"):
         bootstrap_interval(errors, words, blocks="xxy")
 
 
