@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from seqkd.files import decode_line
 from seqkd.stages import again
 
 CLASSES = "classes.txt"
+_TABLES = ("wav.scp", "image.scp", "label", "group", "fold", "phones.ctm")
 SILENCE = "sil"  # where no phone is
 
 
@@ -69,11 +71,17 @@ class ClipSet:
 
 
 def read_set(directory: Path) -> ClipSet:
-    """Read a set.
+    """Read a set; once a process, until one of its files changes.
 
     Raises:
         DataError: a table is missing, malformed, or not of the same ids; a class name is empty.
     """
+    present = [path.stat() for name in _TABLES if (path := directory / name).is_file()]
+    return _read_set(directory, tuple((entry.st_ino, entry.st_size, entry.st_mtime_ns) for entry in present))
+
+
+@lru_cache(maxsize=8)
+def _read_set(directory: Path, stamps: tuple[tuple[int, ...], ...]) -> ClipSet:
     kinds = [name for name in ("wav.scp", "image.scp") if (directory / name).is_file()]
     if not kinds:
         raise DataError(f"{directory} has no wav.scp and no image.scp; {again('corpus')}")
@@ -90,6 +98,7 @@ def read_set(directory: Path) -> ClipSet:
             place = kinds[0] if odd in files else name
             raise DataError(f"{directory}: {odd!r} is in {place} only; expected the same ids in {kinds[0]} and {name}")
     ids = tuple(files)
+    groups = tables.get("group", {key: key for key in ids})
     for key, label in tables["label"].items():
         if len(label.split()) != 1:
             raise DataError(f"{directory / 'label'}: {key!r} has the class {label!r}; expected one word")
@@ -98,7 +107,7 @@ def read_set(directory: Path) -> ClipSet:
         ids=ids,
         paths=tuple(directory / files[key] for key in ids),  # an absolute path stays as it is
         labels=tuple(tables["label"][key] for key in ids),
-        groups=tuple(tables.get("group", {key: key for key in ids})[key] for key in ids),
+        groups=tuple(groups[key] for key in ids),
         folds=tuple(_fold(directory, key, tables["fold"][key]) for key in ids) if "fold" in tables else None,
         phones=read_phones(directory / "phones.ctm", ids) if (directory / "phones.ctm").is_file() else {},
         images=kinds[0] == "image.scp",
