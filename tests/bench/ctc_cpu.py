@@ -2,8 +2,7 @@
 
     python tests/bench/ctc_cpu.py
 
-Run it on an idle machine: it uses up to two cores for about ten minutes. ``--peers`` compares with optax under jit on
-one thread and prints the rows, where ``pip install optax "jax[cpu]"`` succeeded.
+Run it on an idle machine: it uses up to two cores for about ten minutes. ctc_peers.py compares with other frameworks.
 """
 
 from __future__ import annotations
@@ -225,38 +224,6 @@ def error_table() -> list[str]:
     return rows
 
 
-def optax_rows() -> list[str]:
-    """Rows of times and of the gradient's largest error, beside optax's CTC loss under jit."""
-    os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
-    import jax
-    import optax
-
-    torch.set_num_threads(1)
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
-    rows = []
-    for shape in ((8, 400, 1024, 60), (16, 200, 32, 80), (8, 26, 37, 5)):
-        inputs = batch(shape)
-        logits = jax.numpy.asarray(inputs["logits"].detach().numpy())
-        labels = jax.numpy.asarray(inputs["targets"].numpy().astype("int32"))
-        frames, none = jax.numpy.zeros(logits.shape[:2]), jax.numpy.zeros(labels.shape)
-        step = jax.jit(jax.value_and_grad(lambda z, f=frames, y=labels, n=none: optax.ctc_loss(z, f, y, n).sum()))
-
-        def theirs(step=step, logits=logits) -> float:
-            begin = time.perf_counter()
-            jax.block_until_ready(step(logits))
-            return time.perf_counter() - begin
-
-        arguments = [inputs[name] for name in ("targets", "input_lengths", "target_lengths")]
-        exact = gradient(inputs["logits"].detach().double(), *arguments, backend="cpu")
-        found = torch.from_numpy(jax.device_get(step(logits)[1]).copy()).double()
-        ours = gradient(inputs["logits"].detach(), *arguments, backend="cpu")
-        a, b, ratio = compare(theirs, lambda i=inputs: seconds(our_ctc, i), 7)
-        errors = [(x - exact).abs().max().item() for x in (found, ours)]
-        name = "B{} T{} C{} S{}".format(*shape)
-        rows.append(f"| {name} | {a:,.2f} | {b:,.2f} | **{ratio:.1f}x** | {errors[0]:.1e} | {errors[1]:.1e} |")
-    return rows
-
-
 def main() -> None:
     """Measure everything and write the table."""
     processor = next(
@@ -295,7 +262,5 @@ Against float64; C60 S100. "peaked" is a trained model, "collapsed" one that say
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--memory"]:
         measure_memory(sys.argv[2])
-    elif sys.argv[1:2] == ["--peers"]:
-        print(*optax_rows(), sep="\n")
     else:
         main()
