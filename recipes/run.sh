@@ -121,22 +121,10 @@ if [ "$nodes" -gt 1 ]; then common+=("nodes=$nodes"); fi
 # bash 3.2 (macOS) takes an empty array for an unset one.
 common+=(${settings[@]+"${settings[@]}"})
 
-get_corpus() {
-  if [ -x local/data.sh ]; then ./local/data.sh "$@"; else seqkd prepare corpus "$@"; fi
-}
-
-for ((number = first; number <= last; number++)); do
-  echo "== stage $number: ${stages[number]}"
-  case ${stages[number]} in
-    corpus) get_corpus "${common[@]}" ;;
-    prepare) seqkd prepare "${common[@]}" ;;
-    teachers) seqkd train --group teachers "${common[@]}" ;;
-    check) seqkd check-teacher "${common[@]}" ;;
-    book) seqkd book make "${common[@]}" ;;
-    students) seqkd train --group students "${common[@]}" ;;
-    decode) seqkd decode "${common[@]}" ;;
-    score) seqkd score --recipe "${common[@]}" ;;
-    report) seqkd report "${common[@]}" ;;
-    export) seqkd export "${common[@]}" ;;
-  esac
-done
+names=("${stages[@]:first:last-first+1}")
+if [ "${names[0]}" = corpus ] && [ -x local/data.sh ]; then
+  echo "== stage 0: corpus"
+  ./local/data.sh "${common[@]}"
+  names=(${names[@]+"${names[@]:1}"})
+fi
+if [ ${#names[@]} -gt 0 ]; then seqkd stages "${names[@]}" -- "${common[@]}"; fi

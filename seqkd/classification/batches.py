@@ -54,6 +54,7 @@ class ClipBatch:
         clean: (B, T, F) what a teacher with ``teacher_view: clean`` is given.
         mixed: (B, S) targets of the clips that were mixed in.
         share: (B,) of the first clip in a mixture.
+        unchanged: of each of the ``views``, whether it is the clips as they are.
     """
 
     features: Tensor
@@ -64,12 +65,12 @@ class ClipBatch:
     clean: Tensor | None = None
     mixed: Tensor | None = None
     share: Tensor | None = None
+    unchanged: tuple[bool, ...] = ()
 
     def to(self, device: torch.device, **options: object) -> ClipBatch:
         """On another device."""
-        return ClipBatch(
-            **{name: None if value is None else value.to(device, **options) for name, value in vars(self).items()}
-        )
+        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **{name: value.to(device, **options) for name, value in tensors.items()})
 
     @property
     def positions(self) -> Tensor:

@@ -82,9 +82,15 @@ class ClipTeacher:
     def __call__(self, seen: ClipBatch, student: Outputs) -> Outputs:
         """(Q, B, T, C): of each teacher and draw; or of each pass where passes are given different clips."""
         changed = seen.views is not None and not self.clean
-        if self.table is not None and not changed and seen.mixed is None:
-            rows = self.table[:, seen.rows.to(self.table.device), : student.logits.shape[2]]
-            return Outputs(rows.to(student.logits.device), student.lengths, facts=self.facts)
+        if self.table is not None and seen.mixed is None:
+            known = self.table[:, seen.rows.to(self.table.device), : student.logits.shape[2]].to(student.logits.device)
+            if not changed:
+                return Outputs(known, student.lengths, facts=self.facts)
+            if len(known) == 1 and any(seen.unchanged):  # one teacher, which need not look at these again
+                passes = zip(seen.views, seen.unchanged, strict=True)
+                model = self.models[0].eval()
+                logits = [known[0] if as_is else model(given, seen.lengths).logits for given, as_is in passes]
+                return Outputs(torch.stack(logits), student.lengths, facts=self.facts)
         given = seen.views if changed else [seen.features if seen.views is None else seen.clean]
         found = [
             model(features, seen.lengths, self.layers)

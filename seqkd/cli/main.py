@@ -24,6 +24,7 @@ COMMANDS = {
     "transcribe": "words, with times, of recordings, by an exported model",
     "classify": "classes of sounds or images, or phones with times, by an exported classifier",
     "shots": "a song in, a sequence of camera shots out: edit list, timeline or storyboard",
+    "stages": "stages of a recipe, one after the other: what run.sh calls",
     "clean": "runs that changed settings have moved aside: list or remove them",
     "doctor": "versions, devices, compiled parts, what is missing and how to get it",
 }

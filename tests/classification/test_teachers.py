@@ -164,6 +164,12 @@ def test_views_are_given_one_by_one_or_the_clips_as_they_are() -> None:
     torch.testing.assert_close(given(seen, clean=True), mean[None])
     torch.testing.assert_close(given(batch), mean[None])
     assert (given(seen, clean=True, table=table) == 7).all() and (given(batch, table=table) == 7).all()
+    half = replace(seen, unchanged=(True, False))  # only the second needs the teacher
+    torch.testing.assert_close(given(half, table=table), torch.stack([torch.full_like(mean, 7.0), mean + 2]))
+    torch.testing.assert_close(given(half), torch.stack([mean + 1, mean + 2]))
+    torch.testing.assert_close(
+        given(replace(half, mixed=batch.targets), table=table), torch.stack([mean + 1, mean + 2])
+    )
     mixed = replace(batch, mixed=batch.targets, share=torch.ones(9))
     torch.testing.assert_close(given(mixed, table=table), mean[None])  # the mixture, live
     torch.testing.assert_close(given(replace(seen, mixed=batch.targets), clean=True, table=table), mean[None])

@@ -1,4 +1,4 @@
-"""Every CUDA kernel compiles for every architecture, which needs NVRTC but no GPU."""
+"""Every CUDA kernel compiles for the oldest and the newest architecture, which needs NVRTC but no GPU."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ except (ImportError, RuntimeError) as error:
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("arch", ["sm_80", "sm_90", "sm_100", "sm_120"])
+@pytest.mark.parametrize("arch", ["sm_80", "sm_120"])
 @pytest.mark.parametrize("source", compiler.SOURCES)
 def test_compiles(source, arch):
     cubin = compiler.compile_cubin(source, arch)
@@ -31,10 +31,17 @@ def test_compiles(source, arch):
 
 
 @pytest.mark.parametrize("source", compiler.VARIED_SOURCES)
-@pytest.mark.parametrize("variant", [("bf16", "bf16", True), ("fp16", "float", True), ("float", "float", False)])
-def test_compiles_for_other_inputs(source, variant):
+@pytest.mark.parametrize(
+    ("arch", "variant"),
+    [
+        ("sm_90", ("bf16", "bf16", True)),
+        ("sm_100", ("fp16", "float", True)),
+        ("sm_90", ("float", "float", False)),
+    ],
+)
+def test_compiles_for_other_inputs(source, arch, variant):
     variant = compiler.Variant(*variant)
-    cubin = compiler.compile_cubin(source, "sm_90", variant)
+    cubin = compiler.compile_cubin(source, arch, variant)
     assert cubin[:4] == b"\x7fELF"
 
 

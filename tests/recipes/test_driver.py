@@ -8,7 +8,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 
+from seqkd.cli import stages
 from seqkd.config import OLD_NAMES
 from seqkd.stages import STAGES, again
 
@@ -137,24 +139,59 @@ COMMANDS = (
 )  # fmt: skip
 
 
-def lines(*stages: int) -> list[str]:
-    return [line for n in stages for line in (f"== stage {n}: {STAGES[n]}", f"{COMMANDS[n]} {COMMON}")]
+def line(*stages: int) -> list[str]:
+    return [f"stages {' '.join(STAGES[n] for n in stages)} -- {COMMON}"]
 
 
-def test_each_stage_is_one_command_and_export_only_runs_where_asked_for(set_up):
-    assert set_up("--nj", "2") == lines(*range(9))
-    assert set_up("--nj", "2", "--stop-stage", "export") == lines(*range(10))
-    assert set_up("--nj", "2", "--stage", "export") == lines(9)
+def test_export_only_runs_where_asked_for(set_up):
+    assert set_up("--nj", "2") == line(*range(9))
+    assert set_up("--nj", "2", "--stop-stage", "export") == line(*range(10))
+    assert set_up("--nj", "2", "--stage", "export") == line(9)
 
 
 def test_stages_by_number_and_by_name(set_up):
     by_name = set_up("--nj", "2", "--stage", "book", "--stop-stage", "decode")
-    assert by_name == set_up("--nj", "2", "--stage", "4", "--stop-stage", "6") == lines(4, 5, 6)
+    assert by_name == set_up("--nj", "2", "--stage", "4", "--stop-stage", "6") == line(4, 5, 6)
 
 
 def test_settings_and_nodes_go_through(set_up):
-    (_, command) = set_up("--stage", "8", "title=a b", "--nodes", "3", "--nj", "2")
-    assert command == f"report {COMMON} nodes=3 title=a b"
+    (command,) = set_up("--stage", "8", "title=a b", "--nodes", "3", "--nj", "2")
+    assert command == f"stages report -- {COMMON} nodes=3 title=a b"
+
+
+def test_a_recipes_own_script_gets_the_corpus(set_up, tmp_path):
+    script = tmp_path / "egs/mine/asr/local/data.sh"
+    script.parent.mkdir()
+    script.write_text('#!/bin/sh\necho mine "$@"\n')
+    script.chmod(0o755)
+    own = ["== stage 0: corpus", f"mine {COMMON}"]
+    assert set_up("--nj", "2") == own + line(*range(1, 9))
+    assert set_up("--nj", "2", "--stop-stage", "corpus") == own
+    assert set_up("--nj", "2", "--stage", "prepare", "--stop-stage", "prepare") == line(1)
+
+
+def test_each_stage_is_one_command_and_the_first_fault_ends_it(monkeypatch, capsys):
+    called = []
+
+    def command(argv: list[str]) -> int:
+        called.append(argv)
+        torch.set_num_threads(3)
+        return 7 if argv[0] == "decode" else 0
+
+    monkeypatch.setattr("seqkd.cli.main.main", command)
+    threads = torch.get_num_threads()
+    try:
+        assert stages.main([*STAGES[:5], "--", *COMMON.split(), "title=a b"]) == 0
+        assert called == [[*COMMANDS[n].split(), *COMMON.split(), "title=a b"] for n in range(5)]
+        assert capsys.readouterr().out.splitlines() == [f"== stage {n}: {STAGES[n]}" for n in range(5)]
+        called.clear()
+        torch.set_num_threads(threads)
+        assert stages.main([*STAGES[5:], "--", "x=1"]) == 7
+        assert called == [[*COMMANDS[n].split(), "x=1"] for n in (5, 6)]
+    finally:
+        torch.set_num_threads(threads)
+    with pytest.raises(SystemExit):
+        stages.main(["bake"])
 
 
 def test_what_to_run_again_can_be_pasted(monkeypatch):

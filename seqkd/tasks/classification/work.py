@@ -245,11 +245,11 @@ class ClipWork:
         batch = mix(batch, self.system.mixup)
         if not self.system.views:
             return batch
+        unchanged = tuple(view == "clean" for view in self.system.views)
         views = [
-            augment(batch.features, batch.lengths, self.augment) if view == "jda" else batch.features
-            for view in self.system.views
+            batch.features if as_is else augment(batch.features, batch.lengths, self.augment) for as_is in unchanged
         ]
-        return replace(batch, views=torch.stack(views), clean=batch.features)
+        return replace(batch, views=torch.stack(views), clean=batch.features, unchanged=unchanged)
 
     def outputs(self, model: nn.Module, seen: ClipBatch, layers: Collection[str] = (), passes: int = 1) -> Outputs:
         """One pass a view, or as many over the same clips."""
