@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Copy the table and the findings of a RESULTS.md into README.md, between its results markers.
+"""Copy five columns of a RESULTS.md's first table into README.md, between its results markers.
 
 local/readme_results.py egs/espeak_voices/ctc_kd/exp/default/RESULTS.md
 """
@@ -12,21 +12,23 @@ from pathlib import Path
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 BEGIN, END = "<!-- results:default -->", "<!-- /results:default -->"
+COLUMNS = ("System", "Parameters", "WER % [", "Lead kept", "Minutes a seed")  # as their headings begin
 
 
 def main(results: Path) -> None:
     """Replace what is between the markers."""
-    text = results.read_text(encoding="utf-8")
-    table = re.search(r"(?:^\|.*\n)+", text, re.MULTILINE)
-    findings = re.search(r"^## What the tables show\n+(.*?)\n+(?=## )", text, re.MULTILINE | re.DOTALL)
-    if not (table and findings):
-        sys.exit(f"{results} is no RESULTS.md of 'seqkd report'")
+    table = re.search(r"(?:^\|.*\n)+", results.read_text(encoding="utf-8"), re.MULTILINE)
+    rows = [line.strip("|").split("|") for line in table[0].splitlines()] if table else [[]]
+    headings = [cell.strip() for cell in rows[0]]
+    kept = [at for name in COLUMNS for at, heading in enumerate(headings) if heading.startswith(name)]
+    if len(kept) != len(COLUMNS):
+        sys.exit(f"{results} is no RESULTS.md of a recipe for speech: its table has no columns {', '.join(COLUMNS)}")
     readme = README.read_text(encoding="utf-8")
     if BEGIN not in readme or END not in readme:
         sys.exit(f"README.md needs the lines {BEGIN} and {END}")
     head, rest = readme.split(BEGIN)
-    tail = rest.split(END)[1]
-    README.write_text(f"{head}{BEGIN}\n{table[0]}\n{findings[1]}\n{END}{tail}", encoding="utf-8")
+    lines = "\n".join("|" + "|".join(row[at] for at in kept) + "|" for row in rows)
+    README.write_text(f"{head}{BEGIN}\n{lines}\n{END}{rest.split(END)[1]}", encoding="utf-8")
 
 
 if __name__ == "__main__":
