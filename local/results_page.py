@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from seqkd.experiment.summary import short_table
 from seqkd.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "docs" / "results.md"
-KEPT = ("System", "Parameters", "Seeds", "Lead kept")
 
 
 def page() -> str:
@@ -27,18 +27,10 @@ def page() -> str:
         text = path.read_text(encoding="utf-8")
         title = re.search(r"^# (.*)$", text, re.MULTILINE)
         lines += ["", f"## [{title[1] if title else path.parent.name}](../{path.relative_to(ROOT).as_posix()})", ""]
-        table = re.search(r"(?:^\|.*\n)+", text, re.MULTILINE)
-        lines += _cut(table[0].splitlines()) if table else ["No table yet."]
+        heading, *rows = short_table(text) or [["No table yet."]]
+        marks = ["---", *["---:"] * (len(heading) - 1)]
+        lines += ["| " + " | ".join(row) + " |" for row in [heading, marks, *rows]] if rows else heading
     return "\n".join(lines) + "\n"
-
-
-def _cut(table: list[str]) -> list[str]:
-    rows = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in table]
-    main = [at for at in range(len(rows[0])) if any("**" in row[at] for row in rows[2:])][
-        :1
-    ]  # the measure that is compared
-    kept = [at for at, heading in enumerate(rows[0]) if heading in KEPT or at in main]
-    return ["| " + " | ".join(row[at] for at in kept) + " |" for row in rows]
 
 
 if __name__ == "__main__":

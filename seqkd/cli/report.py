@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from functools import partial
+from pathlib import Path
 
 from seqkd.cli.settings import parse, parser
 from seqkd.config import compose, system_overrides, system_settings
@@ -12,11 +13,14 @@ from seqkd.config import compose, system_overrides, system_settings
 
 def main(argv: list[str]) -> int:
     """Entry point."""
-    made = parser("report", "Write RESULTS.md and figures from the trained, decoded and scored systems.")
+    made = parser(
+        "report", "Write RESULTS.md and figures from the trained, decoded and scored systems, and print the table."
+    )
     args = parse(made, argv)
     cfg = compose(args)
     from seqkd.experiment.check import check
     from seqkd.experiment.report import write_report
+    from seqkd.experiment.summary import for_terminal
     from seqkd.tasks import task_of
     from seqkd.training.order import all_runs
 
@@ -29,6 +33,6 @@ def main(argv: list[str]) -> int:
     # The recipe's own command line, when the recipe calls us.
     command = os.environ.get("SEQKD_COMMAND") or shlex.join(["seqkd", "report", *argv])
     write_report(task, cfg, systems, command)
-    print(f"wrote {cfg.report.out}")
+    print(f"\n{for_terminal(Path(cfg.report.out).read_text(encoding='utf-8'))}\n\nwrote {cfg.report.out}")
     check(task, cfg, list(systems))
     return 0
