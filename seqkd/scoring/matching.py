@@ -24,7 +24,7 @@ def match(
             )
         if not references:
             raise DataError("There are no references to score against.")
-        return [str(number) for number in range(1, len(references) + 1)], list(references), list(hypotheses), []
+        return [*map(str, range(1, len(references) + 1))], list(references), list(hypotheses), []
     if not isinstance(references, Mapping) or not isinstance(hypotheses, Mapping):
         raise DataError("References and hypotheses must both be by utterance id, or both lists.")
     if not references:

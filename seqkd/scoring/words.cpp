@@ -25,39 +25,27 @@ constexpr Separators kSeparators;
 
 inline bool separates(char c) { return kSeparators.is[static_cast<unsigned char>(c)]; }
 
-inline uint64_t hash_bytes(const char* bytes, int64_t size) {
-  uint64_t hash = 0x9e3779b97f4a7c15ull ^ static_cast<uint64_t>(size);
-  while (size >= 8) {
-    uint64_t word;
-    std::memcpy(&word, bytes, 8);
-    hash = (hash ^ word) * 0xff51afd7ed558ccdull;
-    hash ^= hash >> 32;
-    bytes += 8;
-    size -= 8;
-  }
-  uint64_t word = 0;
-  std::memcpy(&word, bytes, static_cast<size_t>(size));
-  hash = (hash ^ word) * 0xff51afd7ed558ccdull;
-  return hash ^ (hash >> 29);
-}
+constexpr uint64_t kMix = 0xff51afd7ed558ccdull;
 
-// An open-addressing table from words, which stay in the caller's text, to numbers in order of first occurrence.
+// An open-addressing table from words, which stay in the caller's text, to numbers in order of first occurrence. Most
+// words have at most eight bytes, which are compared as one number.
 class Vocabulary {
  public:
-  Vocabulary(const char* text, int64_t* starts, int32_t* lengths)
-      : text_(text), starts_(starts), lengths_(lengths), slots_(1 << 14, kFree) {}
+  Vocabulary(const char* text, int64_t size, int64_t* starts, int32_t* lengths)
+      : text_(text), size_(size), starts_(starts), lengths_(lengths), slots_(1 << 14, kFree) {}
 
   int32_t number(int64_t start, int32_t length) {
-    uint64_t hash = hash_bytes(text_ + start, length);
-    size_t slot = find(hash, start, length);
+    const uint64_t head = first_bytes(start, length);
+    const uint64_t hash = hash_of(head, start, length);
+    size_t slot = find(hash, head, start, length);
     if (slots_[slot].number >= 0) return slots_[slot].number;
     if (2 * (count_ + 1) > static_cast<int64_t>(slots_.size())) {
       grow();
-      slot = find(hash, start, length);
+      slot = find(hash, head, start, length);
     }
     starts_[count_] = start;
     lengths_[count_] = length;
-    slots_[slot] = {static_cast<uint32_t>(hash >> 32), static_cast<int32_t>(count_)};
+    slots_[slot] = {head, length, static_cast<int32_t>(count_)};
     return static_cast<int32_t>(count_++);
   }
 
@@ -65,19 +53,40 @@ class Vocabulary {
 
  private:
   struct Slot {
-    uint32_t tag;
-    int32_t number;
+    uint64_t head;
+    int32_t length, number;
   };
-  static constexpr Slot kFree{0, -1};
+  static constexpr Slot kFree{0, 0, -1};
 
-  size_t find(uint64_t hash, int64_t start, int32_t length) const {
+  // The first eight bytes, or as many as there are.
+  uint64_t first_bytes(int64_t start, int32_t length) const {
+    uint64_t head = 0;
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    if (start + 8 <= size_) {
+      std::memcpy(&head, text_ + start, 8);
+      return length >= 8 ? head : head & ((uint64_t(1) << (8 * length)) - 1);
+    }
+#endif
+    std::memcpy(&head, text_ + start, static_cast<size_t>(length < 8 ? length : 8));
+    return head;
+  }
+
+  uint64_t hash_of(uint64_t head, int64_t start, int32_t length) const {
+    uint64_t hash = (head ^ 0x9e3779b97f4a7c15ull ^ static_cast<uint64_t>(length)) * kMix;
+    for (int32_t at = 8; at < length; at += 8) {
+      hash = ((hash ^ (hash >> 32)) ^ first_bytes(start + at, length - at)) * kMix;
+    }
+    return hash ^ (hash >> 29);
+  }
+
+  size_t find(uint64_t hash, uint64_t head, int64_t start, int32_t length) const {
     const size_t mask = slots_.size() - 1;
-    const uint32_t tag = static_cast<uint32_t>(hash >> 32);
     size_t slot = hash & mask;
     while (slots_[slot].number >= 0) {
       const Slot& held = slots_[slot];
-      if (held.tag == tag && lengths_[held.number] == length &&
-          std::memcmp(text_ + starts_[held.number], text_ + start, static_cast<size_t>(length)) == 0) {
+      if (held.head == head && held.length == length &&
+          (length <= 8 || std::memcmp(text_ + starts_[held.number] + 8, text_ + start + 8,
+                                      static_cast<size_t>(length - 8)) == 0)) {
         break;
       }
       slot = (slot + 1) & mask;
@@ -89,13 +98,14 @@ class Vocabulary {
     std::vector<Slot> larger(4 * slots_.size(), kFree);
     slots_.swap(larger);
     for (int64_t word = 0; word < count_; ++word) {
-      uint64_t hash = hash_bytes(text_ + starts_[word], lengths_[word]);
-      slots_[find(hash, starts_[word], lengths_[word])] = {static_cast<uint32_t>(hash >> 32),
-                                                           static_cast<int32_t>(word)};
+      const uint64_t head = first_bytes(starts_[word], lengths_[word]);
+      const uint64_t hash = hash_of(head, starts_[word], lengths_[word]);
+      slots_[find(hash, head, starts_[word], lengths_[word])] = {head, lengths_[word], static_cast<int32_t>(word)};
     }
   }
 
   const char* text_;
+  const int64_t size_;
   int64_t* starts_;
   int32_t* lengths_;
   std::vector<Slot> slots_;
@@ -111,7 +121,7 @@ class Vocabulary {
 // Returns the number of distinct words, -1 without memory, -2 if there are not that many lines.
 API int64_t seqkd_scoring_words(const char* text, int64_t size, int64_t lines, int32_t* ids, int64_t* offsets,
                                 int64_t* starts, int32_t* lengths) try {
-  Vocabulary vocabulary(text, starts, lengths);
+  Vocabulary vocabulary(text, size, starts, lengths);
   int64_t at = 0, written = 0;
   for (int64_t line = 0; line < lines; ++line) {
     offsets[line] = written;
