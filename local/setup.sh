@@ -15,17 +15,17 @@ seqkd_setup() {
   wanted="$(shopt -s nullglob && cat "$root"/{pyproject.toml,setup.py,local/constraints.txt} \
     "$root"/seqkd/{ctc/cpu,scoring}/*.{h,cpp} | cksum) $root"
   if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$wanted" ]; then
-    for candidate in ${SEQKD_PYTHON:+"$SEQKD_PYTHON"} python3.12 python3.11 python3.10 python3; do
-      if "$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then
+    for candidate in ${SEQKD_PYTHON:+"$SEQKD_PYTHON"} python3.12 python3.11 python3.10 python3.13 python3; do
+      if "$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then
         python=$candidate
         break
       elif [ "$candidate" = "${SEQKD_PYTHON:-}" ]; then
-        echo "setup: SEQKD_PYTHON is $candidate, which is not a Python 3.10, 3.11 or 3.12" >&2
+        echo "setup: SEQKD_PYTHON is $candidate, which is not a Python 3.10 to 3.13" >&2
         return 1
       fi
     done
     if [ -z "$python" ]; then
-      echo "setup: no Python 3.10, 3.11 or 3.12 on the PATH; install one, or set SEQKD_PYTHON" >&2
+      echo "setup: no Python 3.10 to 3.13 on the PATH; install one, or set SEQKD_PYTHON" >&2
       return 1
     fi
     echo "setup: installing into $venv (some minutes and about 6 GB the first time)" >&2

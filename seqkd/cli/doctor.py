@@ -35,7 +35,7 @@ LIBRARIES = [
     ("onnx", "onnx", "seqkd export", "pip install 'seqkd[export]'"),
     ("onnxscript", "onnxscript", "seqkd export", "pip install 'seqkd[export]'"),
     ("onnxruntime", "onnxruntime", "seqkd export, seqkd transcribe", "pip install 'seqkd[export]'"),
-    ("flashlight-text", "flashlight", "decoding with a language model", "pip install 'seqkd[lm]'"),
+    ("flashlight-text", "flashlight", "language models in binaries of KenLM's", "pip install 'seqkd[lm]'"),
     (
         "hydra-submitit-launcher",
         "hydra_plugins.hydra_submitit_launcher",

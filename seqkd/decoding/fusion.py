@@ -10,14 +10,13 @@ from omegaconf import DictConfig
 
 from seqkd.data.kaldi import read_data_dir
 from seqkd.data.tokens import Tokenizer
-from seqkd.decoding.language_model import LanguageModel
+from seqkd.decoding.language_model import BINARY, LanguageModel
 from seqkd.decoding.lexicon import Lexicon
 from seqkd.decoding.ngram import read_words, train_ngram
 from seqkd.decoding.word_beam import WordSearch
 from seqkd.errors import ConfigError, DataError
 from seqkd.uptodate import content_hash, fingerprint
 
-_BINARY = b"mmap lm "  # what KenLM's binaries begin with
 _VERSION = 1  # raise it when the same transcripts give another language model
 
 
@@ -71,7 +70,7 @@ def fusion_of(cfg: DictConfig) -> Fusion | None:
     elif decode.lm is not None:
         lm = _existing("decode.lm", decode.lm)
         with lm.open("rb") as file:
-            binary = file.read(len(_BINARY)) == _BINARY
+            binary = file.read(len(BINARY)) == BINARY
         if binary and lexicon is None:
             raise ConfigError(
                 f"decode.lm is {lm}, a binary of KenLM's, which does not tell its words; "

@@ -1,4 +1,4 @@
-"""N-gram language models for decoding, read by the KenLM that comes with flashlight-text."""
+"""N-gram language models for decoding, read by the KenLM of flashlight-text, or without it, if ARPA, by ourselves."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from seqkd.decoding.arpa import ArpaModel
 from seqkd.errors import ConfigError, DataError
 
+BINARY = b"mmap lm "  # what KenLM's binaries begin with
 _NATURAL = math.log(10.0)  # KenLM's logarithms have base 10
 
 
@@ -36,18 +38,23 @@ class LanguageModel:
         """Read an ARPA file (or one packed by gzip) or a binary of KenLM's.
 
         Raises:
-            ConfigError: flashlight-text is not installed.
-            DataError: The file is missing, or KenLM cannot read it.
+            ConfigError: A binary, and flashlight-text, which reads it, is not installed.
+            DataError: The file is missing, or cannot be read as a language model.
         """
+        if not path.is_file():
+            raise DataError(f"The language model {path} does not exist; mend decode.lm.")
         try:
             from flashlight.lib.text.decoder.kenlm import KenLM
             from flashlight.lib.text.dictionary import Dictionary
         except ImportError as error:
-            raise ConfigError(
-                "decode.lm needs a package that is not installed: pip install 'seqkd[lm]' (flashlight-text)"
-            ) from error
-        if not path.is_file():
-            raise DataError(f"The language model {path} does not exist; mend decode.lm.")
+            with path.open("rb") as file:
+                if file.read(len(BINARY)) == BINARY:
+                    raise ConfigError(
+                        f"decode.lm is {path}, a binary of KenLM's, and what reads it is not installed: pip install "
+                        "'seqkd[lm]' (flashlight-text, for Python up to 3.12); or give the ARPA file"
+                    ) from error
+            self._model: Any = ArpaModel(path, words)
+            return
         self._dictionary = Dictionary(list(words))  # KenLM holds no reference of its own
         try:
             with _quiet():

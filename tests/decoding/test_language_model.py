@@ -376,11 +376,13 @@ def test_lexicon_says_what_it_leaves_out():
     )
 
 
-def test_without_flashlight_one_sentence_says_how_to_install_it(tmp_path, monkeypatch):
-    train_ngram(TEXTS, 2).write_arpa(tmp_path / "lm.arpa")
+def test_without_flashlight_only_a_binary_is_refused(tmp_path, monkeypatch):
+    binary = tmp_path / "lm.bin"
+    binary.write_bytes(b"mmap lm http://kheafield.com/code format version 5")
     monkeypatch.setitem(sys.modules, "flashlight.lib.text.decoder.kenlm", None)
-    assert message(ConfigError, LanguageModel, tmp_path / "lm.arpa", ["a"]) == (
-        "decode.lm needs a package that is not installed: pip install 'seqkd[lm]' (flashlight-text)"
+    assert message(ConfigError, LanguageModel, binary, ["a"]) == (
+        f"decode.lm is {binary}, a binary of KenLM's, and what reads it is not installed: pip install 'seqkd[lm]' "
+        "(flashlight-text, for Python up to 3.12); or give the ARPA file"
     )
 
 

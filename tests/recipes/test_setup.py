@@ -105,14 +105,14 @@ def test_without_a_python(checkout, tmp_path):
         (tmp_path / tool).symlink_to(shutil.which(tool))
     done = source(checkout, path=str(tmp_path))
     assert done.returncode == 1
-    assert done.stderr == "setup: no Python 3.10, 3.11 or 3.12 on the PATH; install one, or set SEQKD_PYTHON\n"
+    assert done.stderr == "setup: no Python 3.10 to 3.13 on the PATH; install one, or set SEQKD_PYTHON\n"
 
 
 def test_with_a_python_that_does_not_fit(checkout, tmp_path):
     python = str(stand_in(tmp_path, version_fits=False))
     done = source(checkout, SEQKD_PYTHON=python)
     assert done.returncode == 1
-    assert done.stderr == f"setup: SEQKD_PYTHON is {python}, which is not a Python 3.10, 3.11 or 3.12\n"
+    assert done.stderr == f"setup: SEQKD_PYTHON is {python}, which is not a Python 3.10 to 3.13\n"
 
 
 def test_with_a_python_without_venv(checkout, tmp_path):
