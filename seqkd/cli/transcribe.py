@@ -27,6 +27,9 @@ def main(argv: list[str]) -> int:
     made.add_argument(
         "--model", type=Path, default=Path(), metavar="DIR", help="what seqkd export wrote (default: this directory)"
     )
+    made.add_argument(
+        "--channel", type=int, metavar="N", help="take only this channel, from 1 (default: the average of all)"
+    )
     made.add_argument("--int8", action="store_true", help="use the network with 8-bit weights")
     made.add_argument(
         "--beam", type=int, default=1, metavar="N", help="prefixes of the beam search (default 1: greedy)"
@@ -39,6 +42,8 @@ def main(argv: list[str]) -> int:
     args = made.parse_args(argv)
     if args.beam < 1 or args.threads < 1:
         made.error("--beam and --threads must be at least 1")
+    if args.channel is not None and args.channel < 1:
+        made.error("--channel must be at least 1")
 
     import torch
 
@@ -49,7 +54,7 @@ def main(argv: list[str]) -> int:
     torch.set_num_threads(args.threads)
     bundle = open_bundle(args.model, int8=args.int8, threads=args.threads)
     faults: list[DataError] = []
-    done = transcripts(bundle, args.files, args.beam, faults)
+    done = transcripts(bundle, args.files, args.beam, faults, args.channel)
     several, show = len(args.files) > 1, FORMATS[args.format]
     return give("transcribe", (show(transcript, several) for transcript in done), faults, args.out)
 
@@ -88,7 +93,9 @@ def give(command: str, parts: Iterator[str], faults: list[DataError], out: Path 
     return int(bool(faults))
 
 
-def transcripts(bundle: Bundle, files: list[Path], beam: int, faults: list[DataError]) -> Iterator[Transcript]:
+def transcripts(
+    bundle: Bundle, files: list[Path], beam: int, faults: list[DataError], channel: int | None = None
+) -> Iterator[Transcript]:
     """Transcribe one file after the other and say how fast it was; files that cannot be read go to ``faults``."""
     from tqdm import tqdm
 
@@ -101,7 +108,7 @@ def transcripts(bundle: Bundle, files: list[Path], beam: int, faults: list[DataE
         for file in files:
             begin = time.perf_counter()
             try:
-                done = transcribe(bundle, file, beam=beam, progress=bar.update)
+                done = transcribe(bundle, file, beam=beam, progress=bar.update, channel=channel)
             except DataError as fault:
                 faults.append(fault)
                 continue

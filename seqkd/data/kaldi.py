@@ -20,16 +20,19 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import unicodedata
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from seqkd.data.sound import DamagedSound, look_at
 from seqkd.data.tables import Entry, Table, number, one_field, read_table, same_ids
 from seqkd.errors import DataError
 from seqkd.files import atomic_directory
 
+FORM = "NFC"  # of all text, as seqkd.scoring compares it
 _SLACK = 0.01  # seconds a segment may reach past its recording: tables round times to hundredths
 
 
@@ -41,7 +44,7 @@ class Utterance:
         id: Utterance id, unique in its directory.
         audio: Audio file.
         speaker: Speaker id.
-        text: Transcript; None where the directory has no ``text``.
+        text: Transcript, in Unicode's NFC, single spaces between words; None where the directory has no ``text``.
         start: Where the utterance begins in ``audio``, in seconds.
         end: Where it ends, in seconds; None for the end of the file.
     """
@@ -170,7 +173,7 @@ def read_data_dir(path: Path | str) -> list[Utterance]:
     utterances = []
     for key, entry in utt2spk.items():
         recording, start, end = segments.get(key, (key, 0.0, None))
-        text = " ".join(texts[key].value.split()) if texts else None
+        text = unicodedata.normalize(FORM, " ".join(texts[key].value.split())) if texts else None
         utterances.append(Utterance(key, audio[recording], entry.value, text, start, end))
     return utterances
 
@@ -195,32 +198,21 @@ def _warn_about_prefixes(utt2spk: Table, file: Path) -> None:
 
 def _check_file(file: Path, names: list[str], sample_rate: int) -> float | str:
     """Return the duration of an audio file in seconds, or what is wrong with it."""
-    import numpy as np
-    import soundfile
-
     who = f"Utterance {names[0]!r}, {file}"
     try:
-        with soundfile.SoundFile(file) as sound:
-            if sound.samplerate != sample_rate:
-                return (
-                    f"{who}: sample rate is {sound.samplerate} Hz, expected {sample_rate} Hz; resample the "
-                    "audio, or set the sample rate of the features to that of the audio."
-                )
-            if sound.channels != 1:
-                return f"{who}: has {sound.channels} channels, expected one; mix them down or pick one."
-            promised = sound.frames
-            samples = sound.read(dtype="float32")
-    except (soundfile.SoundFileError, OSError) as error:
-        return f"{who}: cannot be read as audio ({error}); the file is damaged or of an unknown format."
-    if len(samples) == 0 and promised == 0:
-        return f"{who}: has no samples; remove the utterance or write its audio again."
-    if len(samples) < promised:
-        return f"{who}: breaks off after {len(samples)} of {promised} samples; the file is damaged."
-    bad = np.flatnonzero(~np.isfinite(samples))
-    if len(bad):
-        kind = "NaN" if np.isnan(samples[bad[0]]) else "infinite"
-        return f"{who}: sample {bad[0]} is {kind} ({len(bad)} such samples); write the audio again."
-    return len(samples) / sample_rate
+        found = look_at(file)
+    except DamagedSound as fault:
+        if fault.reason.startswith("cannot be read"):
+            return f"{who}: {fault.reason}; the file is damaged or of an unknown format."
+        return f"{who}: {fault.reason}; remove the utterance or write its audio again."
+    if found.sample_rate != sample_rate:
+        return (
+            f"{who}: sample rate is {found.sample_rate} Hz, expected {sample_rate} Hz; resample the "
+            "audio, or set the sample rate of the features to that of the audio."
+        )
+    if found.channels != 1:
+        return f"{who}: has {found.channels} channels, expected one; mix them down or pick one."
+    return found.seconds
 
 
 def check_audio(

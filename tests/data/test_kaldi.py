@@ -261,13 +261,14 @@ def test_no_samples(tmp_path):
     )
 
 
-@pytest.mark.parametrize(("value", "kind"), [(np.nan, "NaN"), (np.inf, "infinite"), (-np.inf, "infinite")])
-def test_samples_that_are_no_numbers(tmp_path, value, kind):
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_samples_that_are_no_numbers(tmp_path, value):
     samples = np.zeros(100)
     samples[[40, 60]] = value
     path = write_audio(tmp_path / "x.wav", samples, subtype="FLOAT")
     assert audio_fault(path) == (
-        f"Utterance 'u-1', {path}: sample 40 is {kind} (2 such samples); write the audio again."
+        f"Utterance 'u-1', {path}: has a sample that is no number at 0.00 s; remove the utterance or write its audio "
+        "again."
     )
 
 
@@ -280,7 +281,7 @@ def test_damaged_files(tmp_path, content):
     path.write_bytes(content)
     message = audio_fault(path)
     assert message.startswith(f"Utterance 'u-1', {path}: ")
-    assert message.endswith("the file is damaged or of an unknown format.") or "breaks off after" in message
+    assert message.endswith("the file is damaged or of an unknown format.") or "is damaged after" in message
 
 
 def test_several_faults_are_counted(tmp_path):

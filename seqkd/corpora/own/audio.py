@@ -14,17 +14,18 @@ from typing import Any
 
 from seqkd.corpora.corpus import check_keys, plain
 from seqkd.corpora.own.convert import convert_audio
+from seqkd.corpora.own.damage import Looks, faults_of, list_damaged, settle
 from seqkd.corpora.own.sources import KALDI, Source, read_source
 from seqkd.corpora.own.splits import describe_characters, split_by_hash, strangers
 from seqkd.corpora.own.tables import COLUMNS, Item
-from seqkd.corpora.speech.audio_sets import Header, read_headers, update_data_dir
+from seqkd.corpora.speech.audio_sets import update_data_dir
 from seqkd.data.kaldi import Utterance
+from seqkd.data.sound import Sound
 from seqkd.errors import ConfigError, DataError
 from seqkd.files import write_json
 from seqkd.scoring.normalize import Normalizer
 from seqkd.settings import number
 
-_MIND = "mend it, or take it out of the list"
 _FEWEST_SPEAKERS = 3  # from which on speakers are kept together in one set
 
 
@@ -105,6 +106,15 @@ def _collect(
     return found
 
 
+def _without(sets: Mapping[str, list[_Found]], faults: Mapping[Path, str]) -> dict[str, list[_Found]]:
+    """Return sets without utterances of damaged files. Raises DataError where nothing is left."""
+    kept = {name: [one for one in found if one.utterance.audio not in faults] for name, found in sets.items()}
+    empty = [name for name, found in kept.items() if sets[name] and not found]
+    if empty:
+        raise DataError(f"All audio of {empty[0]} is damaged; get it again.")
+    return kept
+
+
 def _check_overlap(sets: Mapping[str, list[_Found]]) -> None:
     """Raise DataError if the same recording is in two sets."""
     seen: dict[tuple, tuple[str, str]] = {}
@@ -120,7 +130,7 @@ def _check_overlap(sets: Mapping[str, list[_Found]]) -> None:
             seen[key] = (name, one.where)
 
 
-def _check_rates(sets: Mapping[str, list[_Found]], headers: Mapping[Path, Header], sample_rate: int) -> None:
+def _check_rates(sets: Mapping[str, list[_Found]], headers: Mapping[Path, Sound], sample_rate: int) -> None:
     """Raise DataError if audio is not all mono and of the features' sample rate."""
     convert = "or set corpus.convert=true to have copies made"
     rates = Counter(header.sample_rate for header in headers.values())
@@ -142,7 +152,7 @@ def _check_rates(sets: Mapping[str, list[_Found]], headers: Mapping[Path, Header
         )
 
 
-def _describe(name: str, found: Sequence[_Found], headers: Mapping[Path, Header]) -> str:
+def _describe(name: str, found: Sequence[_Found], headers: Mapping[Path, Sound]) -> str:
     utterances = [one.utterance for one in found]
     seconds = [
         (headers[u.audio].seconds if u.end is None else min(u.end, headers[u.audio].seconds)) - u.start
@@ -175,6 +185,8 @@ def make_corpus(
     drop_empty: bool = False,
     sample_rate: int = 16000,
     convert: bool = False,
+    channel: int | None = None,
+    skip_damaged: bool = False,
 ) -> None:
     """Import a user's recordings as data directories ``<data_dir>/{train,dev,test}`` and maybe ``unlabelled``.
 
@@ -196,6 +208,8 @@ def make_corpus(
         drop_empty: Leave out utterances without words, which are an error otherwise.
         sample_rate: What the audio must have, in Hz.
         convert: Make copies, mono at ``sample_rate``, of audio that is not.
+        channel: Which channel copies have, from 1; None for the average of all.
+        skip_damaged: Leave out files that are damaged, and list them in ``damaged.txt``, rather than stop.
 
     Raises:
         ConfigError: A setting is wrong.
@@ -206,6 +220,10 @@ def make_corpus(
     if split_by not in (None, "speaker", "utterance"):
         raise ConfigError(f"corpus.split_by is {split_by!r}; expected speaker, utterance or null.")
     number("corpus.sample_rate", sample_rate, 1000, 192000)
+    if channel is not None:
+        number("corpus.channel", channel, 1, 1000)
+        if not convert:
+            raise ConfigError("corpus.channel is for copies of one channel; set corpus.convert=true to have them made.")
     normalizer = Normalizer(normalize)
     root = Path(audio_root) if audio_root else None
     if root is not None and not root.is_dir():
@@ -233,12 +251,17 @@ def make_corpus(
         sources[name] = f"{one.kind}: {given}"
         print(f"{given} is read as: {one.kind}", file=sys.stderr)
         source = one if name == "train" else source
+    files = list(dict.fromkeys(one.utterance.audio for found in sets.values() for one in found))
+    looks = Looks(data_dir)
+    seen = looks.at(files, nj)
+    faults = faults_of(seen, mixed=convert, channel=channel)
+    settle(faults, skip_damaged)
+    sets = _without(sets, faults)
+    headers = {file: look for file, look in seen.items() if isinstance(look, Sound)}
     _check_overlap(sets)
     split_off = _split_off(sets, shares, seed, split_by)
     sets = {name: sets[name] for name in ("train", "dev", "test", "unlabelled") if name in sets}
 
-    files = list(dict.fromkeys(one.utterance.audio for found in sets.values() for one in found))
-    headers = read_headers(files, nj, "audio", _MIND)
     for name, found in sets.items():
         print(_describe(name, found, headers), file=sys.stderr)
     utterances = {name: [one.utterance for one in found] for name, found in sets.items()}
@@ -247,10 +270,12 @@ def make_corpus(
     _settle_strangers(utterances, "dev" in shares)
     if not convert:
         _check_rates(sets, headers, sample_rate)
-    utterances = convert_audio(utterances, headers, data_dir / "audio", sample_rate, nj)
+    utterances = convert_audio(utterances, headers, data_dir / "audio", sample_rate, nj, channel)
     for name, chosen in utterances.items():
         update_data_dir(data_dir / name, chosen)
     origin = {"sources": sources, "split_off": split_off, "normalize": normalizer.signature, "seed": seed}
+    looks.save()
+    list_damaged(data_dir, faults)
     write_json(data_dir / "origin.json", {**origin, "utterances": {name: len(u) for name, u in utterances.items()}})
 
 

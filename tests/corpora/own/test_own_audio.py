@@ -407,11 +407,13 @@ FAULTS = {
     ),
     "not audio": (
         lambda t: (t.parent / "clips/001.wav").write_text("hello"),
-        "{f}/clips/001.wav cannot be read as audio (Format not recognised); mend it, or take it out of the list.",
+        "{f}/clips/001.wav cannot be read as audio (Format not recognised); mend it, or take it out of the list, or set "
+        "corpus.skip_damaged=true to leave such files out.",
     ),
     "no samples": (
         lambda t: sound(t.parent / "clips/001.wav", 0.0),
-        "{f}/clips/001.wav has no samples; mend it, or take it out of the list.",
+        "{f}/clips/001.wav has no samples; mend it, or take it out of the list, or set "
+        "corpus.skip_damaged=true to leave such files out.",
     ),
     "two rates": (
         lambda t: sound(t.parent / "clips/001.wav", rate=16000),
