@@ -24,7 +24,7 @@ COMMANDS = {
     "transcribe": "words, with times, of recordings, by an exported model",
     "classify": "classes of sounds or images, or phones with times, by an exported classifier",
     "shots": "a song in, a sequence of camera shots out: edit list, timeline or storyboard",
-    "clean": "runs that changed settings have moved aside: list or remove them",
+    "clean": "runs and books that changed settings have moved aside: list or remove them",
     "doctor": "versions, devices, compiled parts, what is missing and how to get it",
 }
 
@@ -67,6 +67,14 @@ def main(argv: list[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 141
+    except Exception as error:
+        from seqkd.disk import disk_fault
+
+        fault = disk_fault(error)
+        if fault is None:
+            raise
+        print(f"seqkd {command}: {fault}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":
