@@ -19,6 +19,8 @@ from seqkd.files import atomic_path
 from seqkd.parallel import bar_interval
 from seqkd.uptodate import CACHE, content_hashes, fingerprint
 
+_LONGEST = 160  # bytes of an id that is used as a name
+
 
 def convert_audio(
     sets: Mapping[str, Sequence[Utterance]],
@@ -62,7 +64,7 @@ def convert_audio(
                 continue
             how = [utterance.start, utterance.end, sample_rate, *([] if channel is None else [channel])]
             mark = fingerprint(contents[utterance.audio], *how)[:8]
-            copy = folder / f"{utterance.id.replace('/', '_')}.{mark}.flac"
+            copy = folder / f"{_short(utterance.id.replace('/', '_'))}.{mark}.flac"
             jobs.append((utterance, copy))
             converted[name].append(replace(utterance, audio=copy, start=0.0, end=None))
     keep = {copy for _, copy in jobs}
@@ -79,6 +81,11 @@ def convert_audio(
                 pool.shutdown(cancel_futures=True)
                 raise
     return converted
+
+
+def _short(name: str) -> str:
+    """A name of which a file system with 255 bytes for a name can make one of a file; different ones stay different."""
+    return name if len(name.encode()) <= _LONGEST else f"{name[: _LONGEST // 8]}-{fingerprint(name)}"
 
 
 def _write(utterance: Utterance, copy: Path, sample_rate: int, channel: int | None) -> None:

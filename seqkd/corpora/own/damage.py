@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from seqkd.data.sound import CANCEL, DamagedSound, Sound, look_at
+from seqkd.data.sound import CANCEL, DamagedSound, Sound, converted_by_ffmpeg, is_video, look_at
 from seqkd.errors import DataError
 from seqkd.files import write_json, write_text
 from seqkd.parallel import bar_interval
@@ -39,7 +39,7 @@ class Looks:
         todo = []
         for file in files:
             entry = self._known.get(str(file.absolute()))
-            if entry is not None and len(entry) == 8 and entry[:4] == file_state(file):
+            if entry is not None and len(entry) == 9 and entry[:4] == file_state(file):
                 found[file] = Sound(*entry[4:])
             else:
                 todo.append(file)
@@ -86,7 +86,8 @@ def faults_of(looks: Mapping[Path, Sound | str], *, mixed: bool, channel: int | 
     faults = {}
     for file, look in looks.items():
         if isinstance(look, str):
-            faults[file] = look
+            video = look.startswith("cannot be read") and is_video(file)
+            faults[file] = converted_by_ffmpeg(file) if video else look
         elif mixed and channel is None and look.cancels:
             faults[file] = f"{CANCEL} (set corpus.channel=1 to take the first)"
         elif mixed and channel is not None and 1 < look.channels < channel:
@@ -102,6 +103,8 @@ def settle(faults: Mapping[Path, str], skip: bool) -> None:
     if skip:
         print(f"{len(faults)} damaged files are left out ({file} {fault}, for one)", file=sys.stderr)
         return
+    if fault.startswith("is ") and "ffmpeg" in fault:  # what to do stands there
+        raise DataError(f"{file} {fault}")
     more = f" ({len(faults)} files have faults in all.)" if others else ""
     raise DataError(f"{file} {fault}; {_MIND}, or set corpus.skip_damaged=true to leave such files out.{more}")
 
