@@ -5,6 +5,7 @@ Letters: N samples, C channels.
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,12 +27,21 @@ CANCEL = "has channels that cancel each other when they are averaged"
 
 @dataclass(frozen=True)
 class Sound:
-    """A file that is whole: its length in seconds, samples a second, channels; and why they cannot be averaged."""
+    """A file that is whole.
+
+    Attributes:
+        seconds: Its length, by the samples that it has.
+        sample_rate: Samples a second.
+        channels: How many.
+        cancels: Whether they cancel each other when they are averaged.
+        digest: Of its samples: the same in whatever format they are kept without loss.
+    """
 
     seconds: float
     sample_rate: int
     channels: int
     cancels: bool = False
+    digest: str = ""
 
 
 class DamagedSound(DataError):
@@ -129,20 +139,31 @@ def read_sound(path: Path) -> Iterator[tuple[np.ndarray, int, float]]:
 def look_at(path: Path) -> Sound:
     """Decode all of a file and say what it is; its length is that of the samples it has. Raises as `read_sound`."""
     mono, samples, rate, channels = Mono(), 0, 1, 1
+    digest = hashlib.blake2b(digest_size=16)
     for block, rate, _ in read_sound(path):  # noqa: B007 - the last rate is that of all
         samples, channels = samples + len(block), block.shape[1]
         mono(block)
-    return Sound(samples / rate, rate, channels, mono.cancels)
+        digest.update(np.ascontiguousarray(block))
+    return Sound(samples / rate, rate, channels, mono.cancels, digest.hexdigest())
+
+
+def is_video(path: Path) -> bool:
+    """Whether a file's name is one of a kind that has sound, and that soundfile cannot read."""
+    return path.suffix.lower().removeprefix(".") in _VIDEO
+
+
+def converted_by_ffmpeg(path: Path) -> str:
+    """A predicate of such a file: what it is, and the command that takes its sound out."""
+    return (
+        f"is {path.suffix.lower().removeprefix('.')}, which is not read as it is; take its sound out with: ffmpeg -i "
+        f"{shlex.quote(str(path))} -vn {shlex.quote(str(path.with_suffix('.flac')))}"
+    )
 
 
 def advice(path: Path, reason: str) -> str:
     """What is wrong with a recording that is to be used now, as a predicate, and what to do about it."""
     if reason.startswith("cannot be read"):
-        kind = path.suffix.lower().removeprefix(".")
-        if kind in _VIDEO and "does not exist" not in reason:
-            return (
-                f"is {kind}, which is not read as it is; take its sound out with: ffmpeg -i {shlex.quote(str(path))} "
-                f"-vn {shlex.quote(str(path.with_suffix('.flac')))}"
-            )
+        if is_video(path) and "does not exist" not in reason:
+            return converted_by_ffmpeg(path)
         return f"{reason}; expected a wav, flac, ogg or mp3 file that is whole"
     return f"{reason}; write the audio again" if "no number" in reason else f"{reason}; get it again"
