@@ -131,8 +131,8 @@ def test_missing_table(data, name):
             "wav.scp",
             "a-1 wav/a-1.wav\na-2 touch {dir}/pwned |\nb-1 wav/b-1.wav\n",
             "{dir}/wav.scp, line 2: 'a-2' is a command ('touch {dir}/pwned |'), expected an audio file; "
-            "commands in data files are not executed. To see which there are, and have them write files once, run: seqkd "
-            "prepare --unpipe {dir}",
+            "commands in data files are not executed. To see which there are, and have them write files once, run: "
+            "seqkd prepare --unpipe {dir}",
         ),
         (
             "wav.scp",

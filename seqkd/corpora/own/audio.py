@@ -144,7 +144,7 @@ def _timed(name: str, found: list[Found], headers: Mapping[Path, Sound]) -> list
             clipped, most = clipped + 1, max(most, over)
         whole = u.start == 0.0 and over > -_ROUNDING
         end = None if whole else min(end, seconds)
-        timed.append(replace(one, utterance=replace(u, end=end if u.start or not whole else None)))
+        timed.append(replace(one, utterance=replace(u, end=end)))
     if clipped:
         print(
             f"{name}: {clipped} utterances end after their files do, by {most:.3f} s at most; cut there",
@@ -270,7 +270,7 @@ def make_corpus(
             raise ConfigError(
                 f"corpus.{name} is {given!r}; expected a directory or a table, for instance corpus.{name}=mine.csv."
             )
-        one = read_source(Path(given), columns, root, labelled=name != "unlabelled")
+        one = read_source(Path(given), columns, root, labelled=name != "unlabelled", unpacked=data_dir / "unpacked")
         items = one.items.get(name) or one.items.get("all") or one.items["train"]
         sets[name] = _collect(one, items, name, taken, normalizer, drop_empty)
         sources[name] = f"{one.kind}: {given}"

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from seqkd.corpora.own.archives import archives_of, read_archives
 from seqkd.corpora.own.layouts import SPLITS, is_ljspeech, read_cuts, read_layout, read_ljspeech
 from seqkd.corpora.own.tables import SUFFIXES, Item, read_table
 from seqkd.data.kaldi import read_data_dir
@@ -42,7 +43,12 @@ class Source:
 
 
 def read_source(
-    path: Path, columns: Mapping[str, str | None], audio_root: Path | None = None, *, labelled: bool = True
+    path: Path,
+    columns: Mapping[str, str | None],
+    audio_root: Path | None = None,
+    *,
+    labelled: bool = True,
+    unpacked: Path | None = None,
 ) -> Source:
     """Read what a path names.
 
@@ -51,6 +57,7 @@ def read_source(
             ``.jsonl``), a folder with a folder of either form for each split, or a table.
         columns: See ``read_table``.
         audio_root: What a table's relative paths start from.
+        unpacked: Where archives are unpacked; None refuses them.
         labelled: Whether transcripts are needed; if not, a folder of audio files (and folders of them) will do.
 
     Raises:
@@ -58,6 +65,8 @@ def read_source(
     """
     if not path.exists():
         raise DataError(f"{path} does not exist{'' if path.is_absolute() else f' in {Path.cwd()}'}; mend the path.")
+    if unpacked is not None and (path.is_file() or not (path / "wav.scp").is_file()) and (found := archives_of(path)):
+        return Source(path, "tar archives", unpacked, {"all": read_archives(found, unpacked)})
     if path.is_file():
         if path.name.lower().endswith((".jsonl", ".jsonl.gz", ".json")) and _is_cuts(path):
             return Source(path, "lhotse cuts", audio_root or path.parent, {"all": read_cuts(path, audio_root)})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -114,9 +116,8 @@ def test_the_same_part_twice(tmp_path: Path) -> None:
 
 
 def librispeech(root: Path) -> Path:
-    for index, (part, speakers) in enumerate(
-        ("train-clean-100", 3), ("dev-clean", 1), ("test-clean", 1), ("test-other", 1))
-    ):
+    parts = (("train-clean-100", 3), ("dev-clean", 1), ("test-clean", 1), ("test-other", 1))
+    for index, (part, speakers) in enumerate(parts):
         for s in range(speakers):
             speaker = f"{index}{s}"
             folder = root / part / speaker / "7"
@@ -177,12 +178,24 @@ def cuts(root: Path) -> Path:
     return root / "cuts.jsonl.gz"
 
 
+def tar(root: Path) -> Path:
+    with tarfile.open(root / "shard-000.tar.gz", "w:gz") as archive:
+        for n in range(40):
+            archive.add(sound(root / "in" / f"{n:03d}.flac", n), f"{n:03d}.flac")
+            about = root / "in" / f"{n:03d}.json"
+            about.write_text(json.dumps({"text": f"ab {'b' * n}", "speaker": f"s{n % 7}"}))
+            archive.add(about, about.name)
+    shutil.rmtree(root / "in")
+    return root / "shard-000.tar.gz"
+
+
 LAYOUTS = {
     "LibriSpeech": (librispeech, {"train": 6, "dev": 2, "test": 4}),
     "AISHELL": (aishell, {"train": 4, "dev": 2, "test": 2}),
     "LJSpeech": (ljspeech, {"all": 40}),
     "Common Voice": (common_voice, {"train": 3, "dev": 3, "test": 3}),
     "lhotse cuts": (cuts, {"all": 28}),
+    "tar archives": (tar, {"all": 40}),
 }
 
 
@@ -203,3 +216,13 @@ def test_layouts_are_known_by_sight(layout: str, tmp_path: Path, capsys: pytest.
         samples, _ = soundfile.read(one.audio)
         assert len(samples) == RATE // 2 and samples[0] == pytest.approx(LONG[round(7.25 * RATE)], abs=1e-3)
         assert one.speaker == "p7"
+
+
+def test_an_archive_that_reaches_outside_is_refused(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        archive.add(sound(tmp_path / "a.flac"), "../../a.flac")
+    with pytest.raises(
+        DataError, match=r"x\.tar cannot be unpacked \(\.\./\.\./a\.flac is not a file or folder inside"
+    ):
+        imported(tmp_path / "data", tmp_path / "x.tar")
+    assert not list((tmp_path / "data" / "unpacked").iterdir())
