@@ -161,6 +161,8 @@ def test_commands_and_options_that_are_advised_exist() -> None:
                     known = help_of(words[1])
                     if words[1] == "book" and len(words) > 2 and words[2] in ("make", "info", "verify", "merge"):
                         known = help_of(f"book {words[2]}")
+                    if words[1:3] == ["prepare", "segment"]:
+                        known = help_of("prepare segment")
                 else:
                     known = usage
                 seen += 1

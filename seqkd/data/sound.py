@@ -160,6 +160,12 @@ def converted_by_ffmpeg(path: Path) -> str:
     )
 
 
+def without_cancelling(path: Path) -> str:
+    """A predicate of a file whose channels cancel each other, with what to do."""
+    one = shlex.quote(str(path.with_suffix(".one.wav")))
+    return f"{CANCEL}; keep one of them: sox {shlex.quote(str(path))} {one} remix 1"
+
+
 def advice(path: Path, reason: str) -> str:
     """What is wrong with a recording that is to be used now, as a predicate, and what to do about it."""
     if reason.startswith("cannot be read"):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seqkd.data.sound import CANCEL, DamagedSound, Mono, advice, read_sound
+from seqkd.data.sound import DamagedSound, Mono, advice, read_sound, without_cancelling
 from seqkd.errors import DataError
 
 LONGEST = 30.0  # seconds of a piece
@@ -79,7 +79,7 @@ def read_blocks(
             raise DataError(f"{audio} holds no samples; expected a recording of speech") from fault
         raise DataError(f"{audio} {advice(audio, fault.reason)}") from fault
     if mono.cancels:
-        raise DataError(f"{audio} {CANCEL}; choose one of them: --channel 1")
+        raise DataError(f"{audio} {without_cancelling(audio)} (seqkd transcribe has --channel 1 for that)")
     if resampler is not None:
         yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
 

@@ -8,14 +8,13 @@ Legend: N hops, hop n centred on n / 50 s; T one-second frames; M mel bands.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from seqkd.data.sound import CANCEL, DamagedSound, Mono, advice, read_sound
+from seqkd.data.sound import DamagedSound, Mono, advice, read_sound, without_cancelling
 from seqkd.errors import DataError
 from seqkd.shots.data import frame_count
 from seqkd.shots.listening.compiled import load_librosa
@@ -156,7 +155,6 @@ def _resampled(audio: Path, progress: Progress | None) -> Iterator[np.ndarray]:
             return  # shorter than anything: who called says so
         raise DataError(f"{audio} {advice(audio, fault.reason)}.") from fault
     if mono.cancels:
-        one = shlex.quote(str(audio.with_suffix(".one.wav")))
-        raise DataError(f"{audio} {CANCEL}; keep one of them: sox {shlex.quote(str(audio))} {one} remix 1")
+        raise DataError(f"{audio} {without_cancelling(audio)}")
     if resampler is not None:
         yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
