@@ -18,6 +18,7 @@ _ADVICE = {
     errno.EIO: "the disk may be damaged: see what the system says of it",
     errno.ESTALE: "the file server has lost the directory: mount it again, and run it again to carry on",
 }
+_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 # Libraries in Rust and C++ give words in place of numbers.
 _WORDS = re.compile(r"\(os error (\d+)\)|PytorchStreamWriter failed|iostream error|file write failed")
 
@@ -27,7 +28,8 @@ def disk_fault(error: BaseException) -> str | None:
     for one in _chain(error):
         if isinstance(one, OSError) and one.errno in _ADVICE:
             name = one.filename2 or one.filename
-            return f"{name or 'a file'} cannot be written ({one.strerror}); {_ADVICE[one.errno]}"
+            done = "written" if one.errno in _WRITING else "read or written"
+            return f"{name or 'a file'} cannot be {done} ({one.strerror}); {_ADVICE[one.errno]}"
         found = _WORDS.search(str(one)) if not isinstance(one, OSError) else None
         if found and (found[1] is None or int(found[1]) in _ADVICE):
             what = " ".join(str(one).split())

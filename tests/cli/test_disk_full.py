@@ -106,7 +106,7 @@ def test_ids_that_are_longer_than_names_of_files_may_be(tmp_path: Path) -> None:
         (OSError(errno.EROFS, "Read-only file system", "exp/a"), "exp/a cannot be written (Read-only file system); "),
         (
             OSError(errno.ENAMETOOLONG, "File name too long", "x"),
-            "x cannot be written (File name too long); use shorter",
+            "x cannot be read or written (File name too long); use shorter",
         ),
         (RuntimeError("I/O error: No space left on device (os error 28)"), "a file cannot be written (I/O error: No "),
         (RuntimeError("[enforce fail] . PytorchStreamWriter failed writing file data/2"), "a file cannot be written ("),
@@ -131,4 +131,4 @@ def test_a_file_in_place_of_the_experiment_is_a_sentence(
 ) -> None:
     (tmp_path / "exp").write_text("")
     assert main(["prepare", *arguments(tmp_path / "exp", tones)]) == 1
-    assert "cannot be written (Not a directory" in capsys.readouterr().err
+    assert "cannot be read or written (Not a directory" in capsys.readouterr().err
