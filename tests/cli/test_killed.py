@@ -62,7 +62,8 @@ def results(exp: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(exp)): path.read_bytes()
         for path in sorted(exp.rglob("*"))
-        if (path.is_file() and path.suffix in (".safetensors", ".trn", ".jsonl")) or path.name in ("text", "score.json")
+        if path.suffix in (".safetensors", ".trn", ".jsonl") or path.name in ("text", "score.json")
+        if path.is_file() and not path.name.startswith(".tmp-")  # what was being written
     }
 
 
