@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqkd.errors import ConfigError
+from seqkd.overrides import as_meant, as_override, quoted
 from seqkd.settings import did_you_mean
 
 if TYPE_CHECKING:
@@ -57,7 +58,6 @@ def composed(args: argparse.Namespace, *extra: str) -> tuple[DictConfig, list[st
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.errors import HydraException
-    from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     first = []
@@ -70,19 +70,40 @@ def composed(args: argparse.Namespace, *extra: str) -> tuple[DictConfig, list[st
         first.append(f"+preset={args.preset}")
     first += [f"conf={quoted(args.conf.resolve())}"] if args.conf else []
     first += [f"exp={quoted(args.exp)}", f"data={quoted(args.data)}", f"nj={args.nj}", f"ngpu={args.ngpu}"]
-    given, added = [*args.overrides, *extra], []
+    known = defaults(args.task)
+    given, added = [*(as_meant(one, known) for one in args.overrides), *extra], []
     while True:
         try:
             with initialize_config_dir(str(CONF / args.task), version_base="1.3"):
                 cfg = hydra_compose("config", [*first, *(with_plus(one, added) for one in given)])
-            OmegaConf.resolve(cfg)
-            return cfg, added
+            return resolved(cfg), added
         except (HydraException, OmegaConfBaseException) as error:
             unknown = re.match(r"Could not override '([^']+)'", str(error))
             if unknown and unknown[1] not in added and may_be_added(unknown[1], args, given):
                 added.append(unknown[1])
                 continue
             raise ConfigError(explain(error, given, args.task)) from error
+
+
+def resolved(cfg: DictConfig) -> DictConfig:
+    """Settings without references; a path or text that holds ``${`` stays what it is when it is looked at again."""
+    from omegaconf import OmegaConf
+
+    values = OmegaConf.to_container(cfg, resolve=True)
+    if not any(isinstance(value, str) and "${" in value for _, value in leaves(values)):
+        OmegaConf.resolve(cfg)
+        return cfg
+
+    def escaped(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: escaped(one) for key, one in value.items()}
+        if isinstance(value, list):
+            return list(map(escaped, value))
+        return re.sub(r"(\\*)\$\{", lambda found: f"{found[1] * 2}\\${{", value) if isinstance(value, str) else value
+
+    cfg = OmegaConf.create(escaped(values))
+    OmegaConf.set_struct(cfg, True)
+    return cfg
 
 
 def search_path(conf: Path) -> str:
@@ -251,27 +272,11 @@ def system_overrides(cfg: DictConfig, system: str, seed: int) -> list[str]:
     return [f"system={base}", f"seed={seed}", *of_base, *differing, *others, *chosen]
 
 
-def as_override(value: Any) -> str:
-    """A plain value as Hydra's override grammar has it."""
-    if isinstance(value, str):
-        return quoted(value)
-    if isinstance(value, (list, tuple)):
-        return f"[{','.join(map(as_override, value))}]"
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{key}:{as_override(one)}" for key, one in value.items()) + "}"
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
-
-
 def shared_overrides(cfg: DictConfig) -> list[str]:
     """Overrides for runs elsewhere that have this experiment's tokenizer, teacher and book in common."""
     shared = {"tokens": "directory", "teacher": "exp", "book": "directory"}
     places = {f"{group}.{key}": cfg[group][key] for group, key in shared.items() if key in (cfg.get(group) or {})}
     return [f"{name}={quoted(place)}" for name, place in places.items()]
-
-
-def quoted(path: Path | str) -> str:
-    """Quote a path or address for Hydra's override grammar."""
-    return "'" + str(path).replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 # ---- kinds of values
@@ -366,6 +371,10 @@ def explain(error: Exception, overrides: list[str], task: str) -> str:
                 f"setting {override!r} cannot be read ({reason}); expected key=value, lists as [a,b], "
                 "and quotes around text with special characters"
             )
+    if several := re.match(r"Ambiguous value for argument '([^=']+)=(.*)'", str(error)):
+        default = defaults(task).get(several[1].lstrip("+"))
+        wanted = f"; expected {kind(default)[0]}" if default is not None else ""
+        return f"setting {several[1]} is {several[2]!r}{wanted}"
     if unknown := re.match(r"Could not override '([^']+)'", str(error)):
         known = defaults(task)
         if known.get(unknown[1]) == {}:

@@ -98,10 +98,7 @@ def working_in(directory: Path, description: dict[str, Any]) -> Iterator[None]:
 def clear(directory: Path) -> None:
     """Make room for a run of other settings or data: a finished one is moved aside, an unfinished one removed."""
     if (directory / "summary.json").is_file():
-        aside = next(
-            path for n in itertools.count(1) if not (path := directory.with_name(f"{directory.name}.{n}")).exists()
-        )
-        directory.rename(aside)
+        aside = put_aside(directory)
         log.info(
             "%s was made with other settings or data: kept as %s ('seqkd clean' removes such), training anew",
             directory,
@@ -112,10 +109,18 @@ def clear(directory: Path) -> None:
         shutil.rmtree(directory)
 
 
+def put_aside(directory: Path) -> Path:
+    """Rename what took long to make: ``seed0`` to ``seed0.1``, or the first such name that is free. Returns it."""
+    names = (directory.with_name(f"{directory.name}.{n}") for n in itertools.count(1))
+    aside = next(path for path in names if not path.exists())
+    directory.rename(aside)
+    return aside
+
+
 def moved_aside(exp: Path) -> list[Path]:
-    """The finished runs below an experiment directory that `clear` has moved aside."""
-    found = (path for path in exp.rglob("seed*.*") if re.fullmatch(r"seed\d+\.\d+", path.name))
-    return sorted(path for path in found if path.is_dir() and (path / "summary.json").is_file())
+    """What `put_aside` has renamed below an experiment directory: finished runs, and what teachers have written."""
+    found = (path for path in exp.rglob("*.*") if re.fullmatch(r".+\.\d+", path.name) and path.is_dir())
+    return sorted(path for path in found if any((path / name).is_file() for name in ("summary.json", "manifest.json")))
 
 
 def wait_until_ours(directory: Path, description: dict[str, Any], seconds: float = 120.0) -> None:

@@ -155,8 +155,8 @@ def empty_audio(place: Place) -> None:
 
 @fault(
     "prepare",
-    says="Utterance 's2-train005', {data}/train/../audio/s2-train005.wav: sample 17 is NaN (3 such samples); write the "
-    "audio again.",
+    says="Utterance 's2-train005', {data}/train/../audio/s2-train005.wav: has a sample that is no number at 0.00 s; "
+    "remove the utterance or write its audio again.",
 )
 def nan_samples(place: Place) -> None:
     samples = np.zeros(RATE)

@@ -57,14 +57,14 @@ def test_clean_lists_and_removes_what_was_moved_aside_alone(tmp_path: Path, caps
     command = ["clean", "--exp", str(tmp_path / "exp")]
     assert main(command) == 0
     out = capsys.readouterr().out
-    assert out.startswith(f"{seed}.1 (0.0 MB)\n1 run(s), 0.0 MB in all; ")
+    assert out.startswith(f"{seed}.1 (0.0 MB)\n1 in all, 0.0 MB; ")
     assert seed.with_name("seed0.1").is_dir()
     assert main([*command, "--yes"]) == 0
     assert capsys.readouterr().out == f"{seed}.1 (0.0 MB) removed\n"
     assert sorted(path.name for path in seed.parent.glob("seed*")) == ["seed0", "seed0.1x", "seed0.7", "seed0.old"]
     assert is_done(seed, {"rate": 2})
     assert main(command) == 0
-    assert capsys.readouterr().out == f"{tmp_path / 'exp'} holds no run that was moved aside\n"
+    assert capsys.readouterr().out == f"{tmp_path / 'exp'} holds nothing that was moved aside\n"
 
 
 def test_clean_names_a_directory_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture):

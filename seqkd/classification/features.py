@@ -19,6 +19,7 @@ from torch import Tensor
 
 from seqkd.classification.data import ClipSet
 from seqkd.data.features import FeatureSettings, fbank
+from seqkd.data.sound import CANCEL, DamagedSound, Mono, read_sound
 from seqkd.errors import DataError
 from seqkd.files import atomic_path
 from seqkd.parallel import in_parallel
@@ -128,19 +129,19 @@ def _compute(job: tuple[Sequence[Path], bool, ClipFeatureSettings]) -> list[np.n
 
 def energies(path: Path, settings: ClipFeatureSettings) -> np.ndarray:
     """(T, F) log-mel energies of a sound file."""
-    import soundfile
-
+    mono, pieces, rate = Mono(), [], settings.sample_rate
     try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise DataError(
-            f"{path} cannot be read as sound ({str(error).strip()}); replace it, or leave it out"
-        ) from error
+        for block, rate, _ in read_sound(path):  # noqa: B007 - the last rate is that of all
+            pieces.append(mono(block))
+    except DamagedSound as fault:
+        raise DataError(f"{path} {fault.reason}; replace it, or leave it out") from fault
+    if mono.cancels:
+        raise DataError(f"{path} {CANCEL}; replace it, or leave it out")
     if rate != settings.sample_rate:
         raise DataError(
             f"{path} has {rate} samples a second; expected features.sample_rate, {settings.sample_rate}; convert it"
         )
-    return features_of(samples.mean(1), settings, str(path))
+    return features_of(np.concatenate(pieces), settings, str(path))
 
 
 def features_of(samples: np.ndarray, settings: ClipFeatureSettings, what: str) -> np.ndarray:

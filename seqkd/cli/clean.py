@@ -1,4 +1,4 @@
-"""``seqkd clean``: finished runs that changed settings have moved aside."""
+"""``seqkd clean``: finished runs and books that changed settings have moved aside."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def main(argv: list[str]) -> int:
     """Entry point: list, and with ``--yes`` remove."""
     parser = argparse.ArgumentParser(
         prog="seqkd clean",
-        description="List the runs that were moved aside, such as seed0.1, because a run of other settings or data "
-        "took their place.",
+        description="List the runs and books that were moved aside, such as seed0.1, because one of other settings or "
+        "data took their place.",
     )
     parser.add_argument("--exp", required=True, type=Path, metavar="DIR", help="experiment directory")
     parser.add_argument("--yes", action="store_true", help="remove them")
@@ -32,8 +32,8 @@ def main(argv: list[str]) -> int:
             shutil.rmtree(run)
         print(f"{run} ({size / 1e6:.1f} MB){' removed' if args.yes else ''}")
     if not found:
-        print(f"{args.exp} holds no run that was moved aside")
+        print(f"{args.exp} holds nothing that was moved aside")
     elif not args.yes:
-        print(f"{len(found)} run(s), {total / 1e6:.1f} MB in all; remove them with:")
+        print(f"{len(found)} in all, {total / 1e6:.1f} MB; remove them with:")
         print(f"  seqkd clean --exp {shlex.quote(str(args.exp))} --yes")
     return 0

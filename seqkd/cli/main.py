@@ -25,7 +25,7 @@ COMMANDS = {
     "classify": "classes of sounds or images, or phones with times, by an exported classifier",
     "shots": "a song in, a sequence of camera shots out: edit list, timeline or storyboard",
     "stages": "stages of a recipe, one after the other: what run.sh calls",
-    "clean": "runs that changed settings have moved aside: list or remove them",
+    "clean": "runs and books that changed settings have moved aside: list or remove them",
     "doctor": "versions, devices, compiled parts, what is missing and how to get it",
 }
 
@@ -68,6 +68,14 @@ def main(argv: list[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 141
+    except Exception as error:
+        from seqkd.disk import disk_fault
+
+        fault = disk_fault(error)
+        if fault is None:
+            raise
+        print(f"seqkd {command}: {fault}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

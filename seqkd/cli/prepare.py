@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,16 +13,35 @@ from seqkd.errors import ConfigError, SeqkdError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+_SHOWN = 20  # commands
+
 
 def main(argv: list[str]) -> int:
     """Entry point."""
+    if argv[:1] == ["segment"]:
+        from seqkd.cli.segment import main as segment
+
+        return segment(argv[1:])
     made = parser(
         "prepare", "Get the corpus; or validate it, and make of it what the task needs: features, a tokenizer."
     )
     made.add_argument(
-        "what", nargs="?", help="'corpus' to get or make it; left out: what the task makes of it, such as features"
+        "what",
+        nargs="?",
+        help="'corpus' to get or make it; left out: what the task makes of it, such as features; 'segment' to cut "
+        "long recordings with their texts into utterances (seqkd prepare segment --help)",
     )
+    made.add_argument(
+        "--unpipe",
+        type=Path,
+        metavar="DIR",
+        help="show the commands in the wav.scp of a Kaldi data directory; with --yes, run them, and write DIR.files, "
+        "which names files in their place",
+    )
+    made.add_argument("--yes", action="store_true", help="with --unpipe: run the commands")
     args = parse(made, argv)
+    if args.unpipe:
+        return unpipe(args.unpipe, args.yes)
     if args.what and "=" in args.what:  # no step, but the first of the settings
         args.overrides.insert(0, args.what)
         args.what = None
@@ -34,6 +54,26 @@ def main(argv: list[str]) -> int:
         corpus(cfg)
     else:
         task_of(cfg).prepare(cfg)
+    return 0
+
+
+def unpipe(directory: Path, yes: bool) -> int:
+    """Show the commands of a ``wav.scp``, or run them."""
+    from seqkd.data.unpipe import find_commands
+    from seqkd.data.unpipe import unpipe as run
+
+    out = directory.with_name(f"{directory.resolve().name}.files")
+    if yes:
+        print(f"{run(directory, out)} commands run; use {out} in place of {directory}")
+        return 0
+    piped = find_commands(directory)
+    for key, command in list(piped.commands.items())[:_SHOWN]:
+        print(f"{key}: {command}")
+    if len(piped.commands) > _SHOWN:
+        print(f"... and {len(piped.commands) - _SHOWN} more")
+    programs = ", ".join(f"{name} ({count})" for name, count in piped.programs().items())
+    print(f"{len(piped.commands)} commands, of the programs {programs}; run only what you trust:")
+    print(f"  seqkd prepare --unpipe {shlex.quote(str(directory))} --yes")
     return 0
 
 

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest import mock
 
-from seqkd.config import CONF, check_settings, composed, explain, quoted, search_path, shared_overrides, with_plus
+from seqkd.config import CONF, check_settings, composed, defaults, explain, search_path, shared_overrides, with_plus
 from seqkd.errors import ConfigError
+from seqkd.overrides import as_meant, quoted
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -33,11 +34,12 @@ def sweep(args: argparse.Namespace) -> int:
     """
     import hydra
 
-    varied = [one for one in parsed(args.overrides, args.task) if one.is_sweep_override()]
+    given = [as_meant(one, defaults(args.task), sweep=True) for one in args.overrides]
+    varied = [one for one in parsed(given, args.task) if one.is_sweep_override()]
     if not varied:
         raise ConfigError("--multirun has nothing to vary; expected at least one key=v1,v2")
     firsts = [f"{one.get_key_element()}={next(iter(one.sweep_string_iterator()))}" for one in varied]
-    same = [one.input_line for one in parsed(args.overrides, args.task) if not one.is_sweep_override()]
+    same = [one.input_line for one in parsed(given, args.task) if not one.is_sweep_override()]
     alike = argparse.Namespace(**{**vars(args), "overrides": [x for x in same if not x.startswith("hydra")] + firsts})
     cfg, added = composed(alike)
     check_settings(cfg)  # so that a mistake is a sentence, before anything starts
@@ -54,7 +56,7 @@ def sweep(args: argparse.Namespace) -> int:
     names = sorted({one.key_or_group for one in parsed(fixed, args.task)} | {"exp"})
     told = [
         *fixed,
-        f"exp={quoted(str(folder / 'NAME')).replace('NAME', '${hydra:job.override_dirname}')}",
+        f"exp={quoted(folder)[:-1]}/${{hydra:job.override_dirname}}'",
         f"hydra.job.config.override_dirname.exclude_keys=[{','.join(map(quoted, names))}]",
         f"hydra.sweep.dir={quoted(folder)}",
         "hydra.sweep.subdir=.hydra/${hydra.job.num}",

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import shutil
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +19,7 @@ if TYPE_CHECKING:
     from seqkd.deploy.bundle import Bundle
     from seqkd.deploy.transcribe import Transcript
 
+STDIN = Path("-")
 KINDS = ("text", "json", "ctm", "srt")
 
 
@@ -23,9 +28,14 @@ def main(argv: list[str]) -> int:
     made = argparse.ArgumentParser(
         prog="seqkd transcribe", description="Transcribe recordings of any rate, length and number of channels."
     )
-    made.add_argument("files", nargs="+", type=Path, metavar="file.wav", help="wav, flac, ogg, mp3, ...")
+    made.add_argument(
+        "files", nargs="+", type=Path, metavar="file.wav", help="wav, flac, ogg, mp3, ...; - for standard input"
+    )
     made.add_argument(
         "--model", type=Path, default=Path(), metavar="DIR", help="what seqkd export wrote (default: this directory)"
+    )
+    made.add_argument(
+        "--channel", type=int, metavar="N", help="take only this channel, from 1 (default: the average of all)"
     )
     made.add_argument("--int8", action="store_true", help="use the network with 8-bit weights")
     made.add_argument(
@@ -39,19 +49,34 @@ def main(argv: list[str]) -> int:
     args = made.parse_args(argv)
     if args.beam < 1 or args.threads < 1:
         made.error("--beam and --threads must be at least 1")
+    if args.channel is not None and args.channel < 1:
+        made.error("--channel must be at least 1")
 
     import torch
 
     from seqkd.deploy.bundle import open_bundle
     from seqkd.deploy.formats import FORMATS, check_files
 
+    if args.files.count(STDIN) > 1:
+        made.error("standard input (-) can be read once")
     check_files(args.format, args.files)
     torch.set_num_threads(args.threads)
     bundle = open_bundle(args.model, int8=args.int8, threads=args.threads)
     faults: list[DataError] = []
-    done = transcripts(bundle, args.files, args.beam, faults)
-    several, show = len(args.files) > 1, FORMATS[args.format]
-    return give("transcribe", (show(transcript, several) for transcript in done), faults, args.out)
+    with from_stdin() if STDIN in args.files else contextlib.nullcontext(STDIN) as spooled:
+        files = [spooled if one == STDIN else one for one in args.files]
+        done = transcripts(bundle, files, args.beam, faults, args.channel, {spooled: "-"})
+        several, show = len(files) > 1, FORMATS[args.format]
+        return give("transcribe", (show(transcript, several) for transcript in done), faults, args.out)
+
+
+@contextlib.contextmanager
+def from_stdin() -> Iterator[Path]:
+    """Yield a file with what standard input gives: audio is read from its end, too, which a pipe cannot give."""
+    with tempfile.NamedTemporaryFile(prefix="seqkd-stdin-") as file:
+        shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
+        file.flush()
+        yield Path(file.name)
 
 
 def give(command: str, parts: Iterator[str], faults: list[DataError], out: Path | None) -> int:
@@ -88,8 +113,18 @@ def give(command: str, parts: Iterator[str], faults: list[DataError], out: Path 
     return int(bool(faults))
 
 
-def transcripts(bundle: Bundle, files: list[Path], beam: int, faults: list[DataError]) -> Iterator[Transcript]:
-    """Transcribe one file after the other and say how fast it was; files that cannot be read go to ``faults``."""
+def transcripts(
+    bundle: Bundle,
+    files: list[Path],
+    beam: int,
+    faults: list[DataError],
+    channel: int | None = None,
+    names: Mapping[Path, str] | None = None,
+) -> Iterator[Transcript]:
+    """Transcribe one file after the other and say how fast it was; files that cannot be read go to ``faults``.
+
+    ``names`` are what files are called whose own name the user does not know.
+    """
     from tqdm import tqdm
 
     from seqkd.deploy.audio import seconds
@@ -101,13 +136,14 @@ def transcripts(bundle: Bundle, files: list[Path], beam: int, faults: list[DataE
         for file in files:
             begin = time.perf_counter()
             try:
-                done = transcribe(bundle, file, beam=beam, progress=bar.update)
+                done = transcribe(bundle, file, beam=beam, progress=bar.update, channel=channel)
             except DataError as fault:
-                faults.append(fault)
+                known = names.get(file) if names else None
+                faults.append(DataError(str(fault).replace(str(file), known)) if known else fault)
                 continue
             spent += time.perf_counter() - begin
             audio += done.seconds
-            yield done
+            yield replace(done, file=names.get(file, done.file)) if names else done
     if audio:
         count = len(files) - len(faults)
         print(

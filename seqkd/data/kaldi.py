@@ -12,7 +12,8 @@ A data directory holds tables, one entry a line, sorted by the first field as ``
 =============  =================================================  ==================================
 
 A relative audio path is looked for from the data directory first, then from the current directory.
-Commands in ``wav.scp`` (``sox ... |``) are refused: nothing that a data file says is ever executed.
+Commands in ``wav.scp`` (``sox ... |``) are refused: nothing that a data file says is executed, unless a user has seen
+it and asks for that (``seqkd prepare --unpipe``).
 """
 
 from __future__ import annotations
@@ -20,17 +21,23 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import re
+import shlex
+import unicodedata
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from seqkd.data.sound import DamagedSound, look_at
 from seqkd.data.tables import Entry, Table, number, one_field, read_table, same_ids
 from seqkd.errors import DataError
 from seqkd.files import atomic_directory
 
-_SLACK = 0.01  # seconds a segment may reach past its recording: tables round times to hundredths
+FORM = "NFC"  # of all text, as seqkd.scoring compares it
+SLACK = 0.5  # seconds a segment may reach past its recording: it is clipped, with a count
+_ROUNDING = 0.01  # seconds of which nothing is said: tables round times to hundredths
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,7 @@ class Utterance:
         id: Utterance id, unique in its directory.
         audio: Audio file.
         speaker: Speaker id.
-        text: Transcript; None where the directory has no ``text``.
+        text: Transcript, in Unicode's NFC, single spaces between words; None where the directory has no ``text``.
         start: Where the utterance begins in ``audio``, in seconds.
         end: Where it ends, in seconds; None for the end of the file.
     """
@@ -80,8 +87,14 @@ def _find_audio(directory: Path, file: Path, key: str, entry: Entry) -> Path:
     where = f"{file}, line {entry.line}"
     if entry.value.startswith("|") or entry.value.endswith("|"):
         raise DataError(
-            f"{where}: {key!r} is a command ({entry.value!r}), expected an audio file; commands in data "
-            "files are never executed, write the audio to files first and name those."
+            f"{where}: {key!r} is a command ({entry.value!r}), expected an audio file; commands in data files are not "
+            "executed. To see which there are, and have them write files once, run: seqkd prepare --unpipe "
+            f"{shlex.quote(str(directory))}"
+        )
+    if archive := re.fullmatch(r"(.+\.ark):\d+(\[.*\])?", entry.value):
+        raise DataError(
+            f"{where}: {key!r} is a place in an archive ({archive[1]}, of Kaldi or ESPnet), expected an audio file; "
+            "write a file an utterance, as ESPnet does without --audio-format flac.ark, and name those."
         )
     candidates = [directory / entry.value, Path(entry.value)]
     for candidate in candidates:
@@ -91,12 +104,13 @@ def _find_audio(directory: Path, file: Path, key: str, entry: Entry) -> Path:
     raise DataError(f"{where}: the audio file of {key!r} is missing; looked for {looked}.")
 
 
-def _read_segments(file: Path, audio: dict[str, Path]) -> dict[str, tuple[str, float, float]]:
-    """Return recording id, start and end (seconds) of every utterance."""
+def _read_segments(file: Path, audio: dict[str, Path], lenient: bool) -> dict[str, tuple[str, float, float | None]]:
+    """Return recording id, start and end (seconds) of every utterance; no end where that is the recording's."""
     import soundfile
 
-    segments: dict[str, tuple[str, float, float]] = {}
+    segments: dict[str, tuple[str, float, float | None]] = {}
     durations: dict[str, float] = {}
+    clipped: list[tuple[float, str]] = []
     what = "an utterance id, a recording id, a start and an end in seconds"
     for key, entry in read_table(file, what).items():
         where = f"{file}, line {entry.line}"
@@ -110,26 +124,47 @@ def _read_segments(file: Path, audio: dict[str, Path]) -> dict[str, tuple[str, f
             raise DataError(
                 f"{where}: start {fields[1]!r} and end {fields[2]!r} of {key!r}, expected seconds from 0 on."
             )
-        if end <= start:
-            raise DataError(f"{where}: segment {key!r} ends at {end:g} s, not after its start at {start:g} s.")
-        if recording not in durations:
+        if lenient:
+            durations.setdefault(recording, math.inf)
+        elif recording not in durations:
             try:
                 durations[recording] = soundfile.info(audio[recording]).duration
             except soundfile.SoundFileError as error:
                 raise DataError(f"{where}: {audio[recording]} of {key!r} cannot be read: {error}.") from error
-        if end > durations[recording] + _SLACK:
+        if end == -1:  # Kaldi's way of saying: to the end
+            end = durations[recording]
+        if end <= start:
+            raise DataError(f"{where}: segment {key!r} ends at {end:g} s, not after its start at {start:g} s.")
+        over = end - durations[recording]
+        if _ROUNDING < over <= SLACK:
+            clipped.append((over, where))
+        if over > SLACK:
             raise DataError(
                 f"{where}: segment {key!r} ends at {end:g} s, past the end of recording {recording!r}, "
                 f"which lasts {durations[recording]:.2f} s."
             )
-        segments[key] = (recording, start, end)
+        end = min(end, durations[recording])
+        segments[key] = (recording, start, end if math.isfinite(end) else None)
+    if clipped:
+        over, where = max(clipped)
+        warnings.warn(
+            f"{file}: {len(clipped)} segments end after their recordings do, by {over:.3f} s at most ({where}); "
+            "they are cut there.",
+            stacklevel=3,
+        )
     return segments
 
 
-def read_data_dir(path: Path | str) -> list[Utterance]:
+def read_data_dir(path: Path | str, *, lenient: bool = False) -> list[Utterance]:
     """Read and validate a data directory; returns its utterances sorted by id.
 
-    Audio files must exist but are not opened, save for ``segments``; ``check_audio`` does that.
+    Audio files must exist but are not opened, save for ``segments``; ``check_audio`` does that. A segment that ends at
+    -1 goes to the end of its recording, and one that ends up to half a second after it is cut there, with a count.
+
+    Args:
+        path: The directory.
+        lenient: Leave it to the caller to judge empty transcripts, which are "" then, and ends of segments; no audio
+            is opened.
 
     Raises:
         DataError: Whatever is wrong, with file, line, what was found, what was expected and what to do.
@@ -147,9 +182,9 @@ def read_data_dir(path: Path | str) -> list[Utterance]:
     audio = {key: _find_audio(directory, wav_file, key, entry) for key, entry in wavs.items()}
 
     segments_file = directory / "segments"
-    segments: dict[str, tuple[str, float, float]] = {}
+    segments: dict[str, tuple[str, float, float | None]] = {}
     if segments_file.exists():
-        segments = _read_segments(segments_file, audio)
+        segments = _read_segments(segments_file, audio, lenient)
         as_table = read_table(segments_file, "a segment")
         same_ids(as_table, segments_file, utt2spk, utt2spk_file)
     else:
@@ -159,7 +194,7 @@ def read_data_dir(path: Path | str) -> list[Utterance]:
     text_file = directory / "text"
     if text_file.exists():
         empty = "the transcript of {id!r} is empty; write it, or remove the utterance from every file"
-        texts = read_table(text_file, "an utterance id and a transcript", empty)
+        texts = read_table(text_file, "an utterance id and a transcript", empty, allow_empty=lenient)
         same_ids(texts, text_file, utt2spk, utt2spk_file)
     if (directory / "spk2utt").exists():
         _check_spk2utt(directory / "spk2utt", utt2spk)
@@ -170,7 +205,7 @@ def read_data_dir(path: Path | str) -> list[Utterance]:
     utterances = []
     for key, entry in utt2spk.items():
         recording, start, end = segments.get(key, (key, 0.0, None))
-        text = " ".join(texts[key].value.split()) if texts else None
+        text = unicodedata.normalize(FORM, " ".join(texts[key].value.split())) if texts else None
         utterances.append(Utterance(key, audio[recording], entry.value, text, start, end))
     return utterances
 
@@ -195,32 +230,21 @@ def _warn_about_prefixes(utt2spk: Table, file: Path) -> None:
 
 def _check_file(file: Path, names: list[str], sample_rate: int) -> float | str:
     """Return the duration of an audio file in seconds, or what is wrong with it."""
-    import numpy as np
-    import soundfile
-
     who = f"Utterance {names[0]!r}, {file}"
     try:
-        with soundfile.SoundFile(file) as sound:
-            if sound.samplerate != sample_rate:
-                return (
-                    f"{who}: sample rate is {sound.samplerate} Hz, expected {sample_rate} Hz; resample the "
-                    "audio, or set the sample rate of the features to that of the audio."
-                )
-            if sound.channels != 1:
-                return f"{who}: has {sound.channels} channels, expected one; mix them down or pick one."
-            promised = sound.frames
-            samples = sound.read(dtype="float32")
-    except (soundfile.SoundFileError, OSError) as error:
-        return f"{who}: cannot be read as audio ({error}); the file is damaged or of an unknown format."
-    if len(samples) == 0 and promised == 0:
-        return f"{who}: has no samples; remove the utterance or write its audio again."
-    if len(samples) < promised:
-        return f"{who}: breaks off after {len(samples)} of {promised} samples; the file is damaged."
-    bad = np.flatnonzero(~np.isfinite(samples))
-    if len(bad):
-        kind = "NaN" if np.isnan(samples[bad[0]]) else "infinite"
-        return f"{who}: sample {bad[0]} is {kind} ({len(bad)} such samples); write the audio again."
-    return len(samples) / sample_rate
+        found = look_at(file)
+    except DamagedSound as fault:
+        if fault.reason.startswith("cannot be read"):
+            return f"{who}: {fault.reason}; the file is damaged or of an unknown format."
+        return f"{who}: {fault.reason}; remove the utterance or write its audio again."
+    if found.sample_rate != sample_rate:
+        return (
+            f"{who}: sample rate is {found.sample_rate} Hz, expected {sample_rate} Hz; resample the "
+            "audio, or set the sample rate of the features to that of the audio."
+        )
+    if found.channels != 1:
+        return f"{who}: has {found.channels} channels, expected one; mix them down or pick one."
+    return found.seconds
 
 
 def check_audio(
@@ -268,6 +292,17 @@ def check_audio(
     return durations
 
 
+def check_names(directory: Path, utterances: Iterable[Utterance]) -> None:
+    """Raise DataError about the first audio file, if any, whose name cannot stand in a ``wav.scp`` of the directory."""
+    for utterance in utterances:
+        name = os.path.relpath(utterance.audio, directory.resolve())
+        if name != name.strip() or "\n" in name or "\r" in name or name.startswith("|") or name.endswith("|"):
+            raise DataError(
+                f"Utterance {utterance.id!r}: the audio file {name!r} has a line break, white space at an end or a bar "
+                "at an end, which no line of wav.scp can have; rename it."
+            )
+
+
 def write_data_dir(
     path: Path | str, utterances: Iterable[Utterance], durations: Mapping[str, float] | None = None
 ) -> None:
@@ -298,6 +333,7 @@ def write_data_dir(
     if segmented:
         raise DataError(f"Data directory {path}: utterance {segmented[0]!r} is a segment; write its audio to a file.")
 
+    check_names(directory, utterances)
     speakers: dict[str, list[str]] = {}
     for utterance in utterances:
         speakers.setdefault(utterance.speaker, []).append(utterance.id)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import math
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,18 +23,29 @@ class Entry:
 Table = dict[str, Entry]
 
 
-def read_table(file: Path, expected: str, empty_value: str = "") -> Table:
+def read_table(file: Path, expected: str, empty_value: str = "", *, allow_empty: bool = False) -> Table:
     """Read a table, checking form, order and uniqueness of ids.
 
     Args:
         file: The table.
         expected: What a line consists of, for messages.
         empty_value: What to say of an id without a value; ``{id}`` stands for the id.
+        allow_empty: Whether a value may be empty.
     """
     try:
         content = file.read_bytes()
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror}.") from error
+    if content.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        name, new = shlex.quote(str(file)), shlex.quote(f"{file}.new")
+        if content.startswith(codecs.BOM_UTF8):
+            kind, remedy = "UTF-8", f"tail -c +4 {name} > {new} && mv {new} {name}"
+        else:
+            kind, remedy = "UTF-16", f"iconv -f UTF-16 -t UTF-8 {name} > {new} && mv {new} {name}"
+        raise DataError(
+            f"{file} begins with a byte order mark (of {kind}), which would be part of the first id; remove it with: "
+            f"{remedy}"
+        )
     if not content.strip():
         raise DataError(f"{file} is empty; expected one line an entry, each {expected}.")
     table: Table = {}
@@ -48,7 +61,7 @@ def read_table(file: Path, expected: str, empty_value: str = "") -> Table:
         if not fields:
             raise DataError(f"{where} is blank; expected {expected}; remove the line.")
         key, value = fields[0], fields[1].strip() if len(fields) > 1 else ""
-        if not value:
+        if not value and not allow_empty:
             fault = empty_value or f"found only {key!r}, expected {expected}"
             raise DataError(f"{where}: {fault.format(id=key)}.")
         if key in table:

@@ -1,10 +1,16 @@
-"""Text to CTC units and back, by sentencepiece. Blank is always unit 0."""
+"""Text to CTC units and back, by sentencepiece. Blank is always unit 0.
+
+Units and scoring know one normalisation of text, Unicode's NFC: what is composed and what is decomposed is one
+character (é), and nothing else is changed, so that a model that writes exactly its targets has no errors.
+sentencepiece's own rules (NFKC: ½ to 1⁄2, m² to m2) are left off.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import json
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +18,7 @@ from pathlib import Path
 
 import sentencepiece
 
+from seqkd.data.kaldi import FORM
 from seqkd.errors import ConfigError, DataError
 from seqkd.files import atomic_path, write_json
 from seqkd.settings import at_least, build, one_of
@@ -125,17 +132,18 @@ def train_tokenizer(
     type: str,
     vocab_size: int,
     special: str = "<blank>",
-    normalization: str = "nmt_nfkc",
+    form: str | None = FORM,
     word_boundary: str = "before",
 ) -> Tokenizer:
     """Train a tokenizer. ``vocab_size`` counts special and unknown unit; ``char`` and ``word`` take all they see.
 
-    ``special`` names unit 0. ``normalization`` is sentencepiece's; "identity" gives back exactly what was encoded.
+    ``special`` names unit 0. ``form`` is Unicode's that texts are brought into first, or None: they are given back
+    exactly as they are encoded, and must be encoded in the form in which they are here.
     ``word_boundary`` says where '▁' stands: "before" every word, the first one too, or only "between" words, as in
     CTC teachers of the wav2vec 2.0 kind, whose timing such a student can share; for characters only.
     """
     build(TokenSettings, {"type": type, "vocab_size": vocab_size, "word_boundary": word_boundary}, "tokens")
-    texts = list(texts)
+    texts = [text if form is None else unicodedata.normalize(form, text) for text in texts]
     closed = type in CLOSED
     output = io.BytesIO()
     try:
@@ -152,7 +160,7 @@ def train_tokenizer(
             unk_id=1,
             bos_id=-1,
             eos_id=-1,
-            normalization_rule_name=normalization,
+            normalization_rule_name="identity",
             add_dummy_prefix=word_boundary == "before",
             minloglevel=2,
             num_threads=1,  # the result must not depend on the machine

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 
+from seqkd.data.kaldi import FORM
 from seqkd.data.tokens import Tokenizer
 from seqkd.errors import DataError
 
@@ -50,7 +52,7 @@ class Lexicon:
         self.spellings: list[list[int]] = []
         self.left_out: list[str] = []
         self.root = Node()
-        for word in dict.fromkeys(words):
+        for word in dict.fromkeys(unicodedata.normalize(FORM, word) for word in words):
             try:
                 units = tokenizer.encode(word)
             except DataError:

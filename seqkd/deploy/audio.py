@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from seqkd.data.sound import DamagedSound, Mono, advice, read_sound, without_cancelling
 from seqkd.errors import DataError
 
 LONGEST = 30.0  # seconds of a piece
@@ -26,18 +27,22 @@ class Piece:
     samples: np.ndarray
 
 
-def read_pieces(audio: Path, rate: int, progress: Callable[[float], object] | None = None) -> Iterator[Piece]:
+def read_pieces(
+    audio: Path, rate: int, progress: Callable[[float], object] | None = None, channel: int | None = None
+) -> Iterator[Piece]:
     """Read a recording and cut it; about a minute of it is in memory at any time.
 
     Args:
         audio: what soundfile reads: wav, flac, ogg, mp3 and more. Channels are averaged.
         rate: samples a second of what is wanted, in Hz; soxr resamples.
         progress: called with the seconds that were read since the last call.
+        channel: which channel to take, from 1, rather than their average.
 
     Raises:
-        DataError: the file is not there, is not audio, is empty, damaged or breaks off.
+        DataError: the file is not there, is not audio, is empty, damaged or breaks off; or its channels cancel each
+            other.
     """
-    return cut(read_blocks(audio, rate, progress), rate)
+    return cut(read_blocks(audio, rate, progress, channel), rate)
 
 
 def seconds(audio: Path) -> float:
@@ -51,46 +56,32 @@ def seconds(audio: Path) -> float:
     return info.duration if info.frames < 2**62 else 0.0
 
 
-def read_blocks(audio: Path, rate: int, progress: Callable[[float], object] | None = None) -> Iterator[np.ndarray]:
+def read_blocks(
+    audio: Path, rate: int, progress: Callable[[float], object] | None = None, channel: int | None = None
+) -> Iterator[np.ndarray]:
     """Yield a recording's samples, mono at ``rate`` Hz, some 10 s at a time; arguments and faults as `read_pieces`."""
-    import soundfile
     import soxr
 
+    mono, resampler, seen = Mono(channel), None, 0
     try:
-        sound = soundfile.SoundFile(audio)
-    except (soundfile.SoundFileError, OSError) as error:
-        what = "it is a directory" if Path(audio).is_dir() else str(error).rstrip(".")
-        reason = what if Path(audio).exists() else "it does not exist"
-        raise DataError(f"{audio} cannot be read as audio ({reason}); expected a wav, flac, ogg or mp3 file") from error
-    with sound:
-        found, promised, seen = sound.samplerate, sound.frames, 0
-        resampler = soxr.ResampleStream(found, rate, 1, dtype="float32") if found != rate else None
-        while True:
-            try:
-                block = sound.read(10 * found, dtype="float32", always_2d=True)
-            except (soundfile.SoundFileError, OSError) as error:
-                raise DataError(f"{audio} is damaged after {seen / found:.1f} s ({error}); get it again") from error
-            if not len(block):
-                break
-            if not np.isfinite(block).all():
-                bad = int(np.flatnonzero(~np.isfinite(block).all(axis=1))[0])
-                raise DataError(
-                    f"{audio} has a sample that is no number at {(seen + bad) / found:.2f} s; write the audio again"
-                )
+        for block, found, _ in read_sound(audio):
+            if channel is not None and 1 < block.shape[1] < channel:
+                raise DataError(f"{audio} has {block.shape[1]} channels; expected --channel 1 to {block.shape[1]}")
+            if not seen and found != rate:
+                resampler = soxr.ResampleStream(found, rate, 1, dtype="float32")
             seen += len(block)
-            mono = np.ascontiguousarray(block.mean(axis=1))
-            yield mono if resampler is None else resampler.resample_chunk(mono)
+            one = mono(block)
+            yield one if resampler is None else resampler.resample_chunk(one)
             if progress is not None:
                 progress(len(block) / found)
-        if not seen:
-            raise DataError(f"{audio} holds no samples; expected a recording of speech")
-        # The length in the header of an MP3 file is an estimate.
-        if promised < 2**62 and seen < promised - max(found, 0.01 * promised):
-            raise DataError(
-                f"{audio} breaks off at {seen / found:.1f} s of {promised / found:.1f} s; it is damaged, get it again"
-            )
-        if resampler is not None:
-            yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+    except DamagedSound as fault:
+        if fault.reason == "has no samples":
+            raise DataError(f"{audio} holds no samples; expected a recording of speech") from fault
+        raise DataError(f"{audio} {advice(audio, fault.reason)}") from fault
+    if mono.cancels:
+        raise DataError(f"{audio} {without_cancelling(audio)} (seqkd transcribe has --channel 1 for that)")
+    if resampler is not None:
+        yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
 def cut(blocks: Iterable[np.ndarray], rate: int, longest: float = LONGEST) -> Iterator[Piece]:

@@ -33,7 +33,12 @@ class Transcript:
 
 
 def transcribe(
-    bundle: Bundle, audio: Path, *, beam: int = 1, progress: Callable[[float], object] | None = None
+    bundle: Bundle,
+    audio: Path,
+    *,
+    beam: int = 1,
+    progress: Callable[[float], object] | None = None,
+    channel: int | None = None,
 ) -> Transcript:
     """Recognise a recording piece by piece; memory does not grow with its length.
 
@@ -42,13 +47,14 @@ def transcribe(
         audio: a file of any rate and number of channels; see `seqkd.deploy.audio.read_pieces`.
         beam: 1 is greedy search; more, prefix beam search with that many prefixes.
         progress: called with the seconds that were read since the last call.
+        channel: which channel to take, from 1, rather than their average.
 
     Raises:
         DataError: the file cannot be read, or is shorter than one window of the features.
     """
     words: list[Word] = []
     samples = 0
-    for piece in read_pieces(audio, bundle.features.sample_rate, progress):
+    for piece in read_pieces(audio, bundle.features.sample_rate, progress, channel):
         words += recognise(bundle, piece, beam)
         samples += len(piece.samples)
     seconds = samples / bundle.features.sample_rate

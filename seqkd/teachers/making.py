@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -13,6 +12,7 @@ from omegaconf import DictConfig
 
 from seqkd.data.tokens import Tokenizer
 from seqkd.errors import ConfigError
+from seqkd.layout import put_aside
 from seqkd.teachers.ctc_book import FRAMES, Plan, book_directory, make_book, missing_pages, plans
 from seqkd.teachers.external.audio import SequenceTeacher
 from seqkd.teachers.external.vocabulary import CannotMap
@@ -27,7 +27,7 @@ log = logging.getLogger("seqkd")
 def pages_to_make(cfg: DictConfig, systems: Sequence[DictConfig]) -> int:
     """How many pages or transcripts are still to be written for the students of ``systems`` (settings).
 
-    What was made with other settings is removed, as every stage does with what it made of others.
+    What was made with other settings, which may have taken long, is moved aside.
     """
     wanted, tokenizer = plans(systems), Tokenizer.load(Path(cfg.tokens.directory))
     if not wanted:
@@ -35,9 +35,9 @@ def pages_to_make(cfg: DictConfig, systems: Sequence[DictConfig]) -> int:
     teaching = who_teaches(cfg, tokenizer)
     if isinstance(teaching, SequenceTeacher):
         for kind in (("student", False), ("student", True), ("clean", False)):
-            shutil.rmtree(book_directory(cfg, *kind), ignore_errors=True)
+            _aside(book_directory(cfg, *kind))
         return _fresh(lambda: missing_transcripts(cfg, widest(wanted), tokenizer, teaching), transcripts_directory(cfg))
-    shutil.rmtree(transcripts_directory(cfg), ignore_errors=True)
+    _aside(transcripts_directory(cfg))
     return sum(
         _fresh(lambda plan=plan: missing_pages(cfg, plan, tokenizer, teaching), plan.directory(cfg)) for plan in wanted
     )
@@ -76,11 +76,16 @@ def widest(wanted: Sequence[Plan]) -> Plan:
     return Plan("clean", None, any(plan.unlabelled for plan in wanted))
 
 
-def _fresh(count, directory: Path) -> int:
-    """What ``count()`` says is missing, after removing what was made with other settings."""
+def _fresh(count: Callable[[], int], directory: Path) -> int:
+    """What ``count()`` says is missing, after moving aside what was made with other settings."""
     try:
         return count()
     except ConfigError as different:
-        log.info("%s: making it anew", different)
-        shutil.rmtree(directory)
+        _aside(directory, f"{different}: ")
         return count()
+
+
+def _aside(directory: Path, why: str = "") -> None:
+    """Move a book or transcripts aside, if there are any, and say so."""
+    if directory.exists():
+        log.info("%s%s is kept as %s ('seqkd clean' removes such)", why, directory, put_aside(directory))

@@ -83,7 +83,9 @@ def test_samples_must_be_numbers_and_enough(wrong: float, tmp_path: Path) -> Non
     said = "it has samples that are no numbers (NaN or infinite); replace it, or leave it out"
     assert sentence(features_of, samples, SOUND, "it") == said
     soundfile.write(tmp_path / "a.wav", samples, RATE, subtype="FLOAT")
-    assert sentence(energies, tmp_path / "a.wav", SOUND) == said.replace("it", str(tmp_path / "a.wav"), 1)
+    assert sentence(energies, tmp_path / "a.wav", SOUND) == (
+        f"{tmp_path / 'a.wav'} has a sample that is no number at 0.00 s; replace it, or leave it out"
+    )
     short = noise(0.02)
     assert sentence(features_of, short, SOUND, "it") == "it has 160 samples, less than one frame of 200; leave it out"
     assert sentence(features_of, short[:0], SOUND, "it").startswith("it has 0 samples, less than one frame of 200")
@@ -103,7 +105,7 @@ def test_a_file_of_another_kind_or_damaged_is_named(tmp_path: Path) -> None:
     (tmp_path / "torn.flac").write_bytes((tmp_path / "a.flac").read_bytes()[:20])
     (tmp_path / "empty").write_bytes(b"")
     for name in ("a.png", "torn.flac", "empty"):
-        assert sentence(energies, tmp_path / name, SOUND).startswith(f"{tmp_path / name} cannot be read as sound (")
+        assert sentence(energies, tmp_path / name, SOUND).startswith(f"{tmp_path / name} cannot be read as audio (")
     for name in ("a.flac", "torn.png", "empty"):
         assert sentence(pixels, tmp_path / name, IMAGE).startswith(f"{tmp_path / name} cannot be read as an image (")
 

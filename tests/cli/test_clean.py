@@ -15,15 +15,20 @@ def test_what_was_moved_aside_is_removed_by_the_command_that_is_shown(
     for run in ("kd/seed0", "kd/seed0.1", "kd/seed1.2"):
         (exp / run).mkdir(parents=True)
         (exp / run / "summary.json").write_text("{}")
+    (exp / "book" / "student.1").mkdir(parents=True)
+    (exp / "book" / "student.1" / "manifest.json").write_text("{}")
+    (exp / "kd" / "notes.2").mkdir()  # the user's own
     assert main(["clean", "--exp", str(exp)]) == 0
     listed = capsys.readouterr().out.splitlines()
-    assert [line.split(" (")[0] for line in listed[:2]] == [f"{exp}/kd/seed0.1", f"{exp}/kd/seed1.2"]
-    assert sorted(path.name for path in (exp / "kd").iterdir()) == ["seed0", "seed0.1", "seed1.2"]
+    assert [line.split(" (")[0] for line in listed[:3]] == [
+        f"{exp}/{path}" for path in ("book/student.1", "kd/seed0.1", "kd/seed1.2")
+    ]
+    assert sorted(path.name for path in (exp / "kd").iterdir()) == ["notes.2", "seed0", "seed0.1", "seed1.2"]
     seqkd, *command = shlex.split(listed[-1])
     assert seqkd == "seqkd" and main(command) == 0
-    assert [path.name for path in (exp / "kd").iterdir()] == ["seed0"]
+    assert sorted(path.name for path in (exp / "kd").iterdir()) == ["notes.2", "seed0"]
     assert main(["clean", "--exp", str(exp)]) == 0
-    assert "holds no run that was moved aside" in capsys.readouterr().out
+    assert "holds nothing that was moved aside" in capsys.readouterr().out
 
 
 def test_no_such_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

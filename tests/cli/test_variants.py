@@ -10,8 +10,9 @@ import pytest
 
 from seqkd.cli.main import main
 from seqkd.cli.settings import parse, parser
-from seqkd.config import as_override, compose, student_runs, system_overrides, system_settings, variants_of
+from seqkd.config import compose, student_runs, system_overrides, system_settings, variants_of
 from seqkd.errors import ConfigError
+from seqkd.overrides import as_override
 from seqkd.tasks import task_of
 from seqkd.training.order import levels_of
 from tests import clip_corpus

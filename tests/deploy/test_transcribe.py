@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from pathlib import Path
@@ -174,3 +175,32 @@ def test_silence_holds_no_words(exported: Path, tmp_path: Path, capsys: pytest.C
     soundfile.write(tmp_path / "x.wav", 0.01 * np.random.default_rng(0).standard_normal(RATE), RATE)
     assert run(capsys, "--model", exported, tmp_path / "x.wav")[0] == "\n"
     assert run(capsys, "--model", exported, "--format", "srt", tmp_path / "x.wav")[0] == ""
+
+
+def test_standard_input(
+    exported: Path,
+    utterances: list[Utterance],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def give(content: bytes) -> None:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+
+    one, two = utterances[0], utterances[1]
+    give(one.audio.read_bytes())
+    assert run(capsys, "--model", exported, "-")[0] == f"{one.text}\n"
+    give(one.audio.read_bytes())
+    assert run(capsys, "--model", exported, two.audio, "-")[0] == f"{two.audio}\t{two.text}\n-\t{one.text}\n"
+    give(one.audio.read_bytes()[:-1000])
+    _, err = run(capsys, "--model", exported, "-", status=1)
+    assert err.startswith("seqkd transcribe: - breaks off: its header promises ")
+
+
+def test_what_a_tool_must_convert_names_the_tool(
+    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for kind in ("m4a", "webm"):
+        path = tmp_path / f"my talk.{kind}"
+        path.write_bytes(b"\0\0\0 ftypM4A " + bytes(100))
+        _, err = run(capsys, "--model", exported, path, status=1)
+        assert f"is {kind}, which is not read as it is; take its sound out with: ffmpeg -i '{path}' -vn " in err

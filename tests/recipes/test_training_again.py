@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -49,6 +50,16 @@ def test_only_for_what_is_not_done(trained, tones, started, caplog):
     assert [record.getMessage() for record in caplog.records if "is done" in record.getMessage()] == [
         f"{trained / system / 'seed0'} is done" for system in SYSTEMS
     ]
+
+
+def test_audio_that_was_only_touched_is_the_same_audio(trained, tones, started):
+    for path in (tones / "audio").glob("*.wav"):
+        os.utime(path)
+    assert main(["prepare", *arguments(trained, tones)]) == 0
+    before = {path: path.stat().st_ino for path in trained.rglob("*")}
+    assert train(trained, tones) == 0
+    assert started == ["student seed 1", "kd seed 1"]
+    assert {path: path.stat().st_ino for path in trained.rglob("*")} == before
 
 
 def test_what_other_settings_made_is_not_done(trained, tones, started):

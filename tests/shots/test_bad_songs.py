@@ -118,7 +118,7 @@ def truncated(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-@fault("Song 'b': {set}/../b.wav breaks off at *.* s of 40.0 s; it is damaged, get it again.")
+@fault("Song 'b': {set}/../b.wav breaks off: its header promises * bytes of sound, and * are there; get it again.")
 def truncated_mp3(folder: Path) -> None:
     path = folder / ".." / "b.wav"
     soundfile.write(path, 0.1 * np.random.default_rng(0).standard_normal(LONG * RATE), RATE, format="MP3")

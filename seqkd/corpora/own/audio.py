@@ -6,34 +6,31 @@ import hashlib
 import re
 import statistics
 import sys
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from seqkd.corpora.corpus import check_keys, plain
 from seqkd.corpora.own.convert import convert_audio
+from seqkd.corpora.own.damage import Looks, faults_of, list_damaged, settle
+from seqkd.corpora.own.overlap import Found, check_files, check_overlap
 from seqkd.corpora.own.sources import KALDI, Source, read_source
 from seqkd.corpora.own.splits import describe_characters, split_by_hash, strangers
 from seqkd.corpora.own.tables import COLUMNS, Item
-from seqkd.corpora.speech.audio_sets import Header, read_headers, update_data_dir
-from seqkd.data.kaldi import Utterance
+from seqkd.corpora.speech.audio_sets import update_data_dir
+from seqkd.data.kaldi import FORM, SLACK, Utterance, check_names
+from seqkd.data.sound import Sound
 from seqkd.errors import ConfigError, DataError
 from seqkd.files import write_json
 from seqkd.scoring.normalize import Normalizer
 from seqkd.settings import number
 
-_MIND = "mend it, or take it out of the list"
+_NOTHING = dict.fromkeys(map(ord, "\u200b\u2060\ufeff\u00ad\u180e"))  # zero-width spaces and joiners, soft hyphens
+_ROUNDING = 0.01  # seconds: tables round times to hundredths
 _FEWEST_SPEAKERS = 3  # from which on speakers are kept together in one set
-
-
-@dataclass(frozen=True)
-class _Found:
-    """An utterance and the line or file that names it."""
-
-    utterance: Utterance
-    where: str
 
 
 def _make_ids(source: Source, items: Sequence[Item], name: str, taken: Mapping[str, str]) -> list[str]:
@@ -48,19 +45,23 @@ def _make_ids(source: Source, items: Sequence[Item], name: str, taken: Mapping[s
         key = re.sub(r"[^\w.+-]+", "_", str(path.with_suffix("")).replace("/", "-"))
         names.append(key if inside else f"{key}-{_short(str(item.audio))}")
     count = Counter(names)
-    ids = []
+    ids: dict[str, None] = {}
     for item, key in zip(items, names, strict=True):
-        if item.id is None and count[key] > 1:
+        if item.id is None and (item.start or item.end is not None):
+            key = f"{key}-{round(100 * item.start):07d}" + (f"-{round(100 * item.end):07d}" if item.end else "")
+        elif item.id is None and count[key] > 1:
             key = f"{key}-{_short(str(item.audio))}"
         speaker = _speaker(item)
         if speaker and source.kind != KALDI and not key.startswith(speaker):
             key = f"{speaker}-{key}"
         if item.id is None and key in taken:
             key = f"{key}-{name}"
+        if key in ids:
+            raise DataError(f"{item.where}: id {key!r} is there already in {name}; every id must be unique.")
         if key in taken:
             raise DataError(f"{item.where}: id {key!r} is in {taken[key]}, too; ids must differ between sets.")
-        ids.append(key)
-    return ids
+        ids[key] = None
+    return list(ids)
 
 
 def _short(text: str) -> str:
@@ -71,9 +72,18 @@ def _speaker(item: Item) -> str | None:
     return re.sub(r"\s+", "_", item.speaker) if item.speaker else None
 
 
+def _spaced(text: str) -> str:
+    """A transcript in NFC, with single spaces and without characters that take no room: they are no part of a word.
+
+    Those that join or part letters (Arabic and Indic scripts have such) stay, if there are letters beside them.
+    """
+    words = unicodedata.normalize(FORM, text.translate(_NOTHING)).split()
+    return " ".join(word for word in words if any(unicodedata.category(one) not in ("Cf", "Cc") for one in word))
+
+
 def _collect(
     source: Source, items: Sequence[Item], name: str, taken: dict[str, str], normalizer: Normalizer, drop_empty: bool
-) -> list[_Found]:
+) -> list[Found]:
     """Return the utterances of a set of a source, texts normalised; ``taken`` gets their ids."""
     labelled = name != "unlabelled"
     if labelled and any(item.text is None for item in items):
@@ -83,7 +93,7 @@ def _collect(
         )
     if labelled:
         texts = normalizer([item.text for item in items])
-        items = [replace(item, text=" ".join(text.split())) for item, text in zip(items, texts, strict=True)]
+        items = [replace(item, text=_spaced(text)) for item, text in zip(items, texts, strict=True)]
         empty = [item for item in items if not item.text]
         if empty and not drop_empty:
             once = "" if normalizer.signature == "none" else " once it is normalised"
@@ -100,27 +110,50 @@ def _collect(
     for item, key in zip(items, _make_ids(source, items, name, taken), strict=True):
         text = item.text if labelled else None
         utterance = Utterance(key, item.audio, _speaker(item) or key, text, item.start, item.end)
-        found.append(_Found(utterance, item.where))
+        found.append(Found(utterance, item.where))
         taken[key] = f"{name} ({item.where})"
     return found
 
 
-def _check_overlap(sets: Mapping[str, list[_Found]]) -> None:
-    """Raise DataError if the same recording is in two sets."""
-    seen: dict[tuple, tuple[str, str]] = {}
-    for name, found in sets.items():
-        for one in found:
-            key = (one.utterance.audio.resolve(), one.utterance.start, one.utterance.end)
-            if key in seen and seen[key][0] != name:
-                other, where = seen[key]
-                raise DataError(
-                    f"{one.utterance.audio} is in {other} ({where}) and in {name} ({one.where}); "
-                    "one set must not know the other: take it out of one of them."
-                )
-            seen[key] = (name, one.where)
+def _without(sets: Mapping[str, list[Found]], faults: Mapping[Path, str]) -> dict[str, list[Found]]:
+    """Return sets without utterances of damaged files. Raises DataError where nothing is left."""
+    kept = {name: [one for one in found if one.utterance.audio not in faults] for name, found in sets.items()}
+    empty = [name for name, found in kept.items() if sets[name] and not found]
+    if empty:
+        raise DataError(f"All audio of {empty[0]} is damaged; get it again.")
+    return kept
 
 
-def _check_rates(sets: Mapping[str, list[_Found]], headers: Mapping[Path, Header], sample_rate: int) -> None:
+def _timed(name: str, found: list[Found], headers: Mapping[Path, Sound]) -> list[Found]:
+    """Hold times against files: the whole of one needs no copy, and a little past its end is the end, with a count.
+
+    Raises:
+        DataError: An utterance begins after its file ends, or ends well after it.
+    """
+    timed, clipped, most = [], 0, 0.0
+    for one in found:
+        u, seconds = one.utterance, headers[one.utterance.audio].seconds
+        end = seconds if u.end is None else u.end
+        over = end - seconds
+        if u.start >= seconds or over > SLACK:
+            raise DataError(
+                f"{one.where}: the utterance lies from {u.start:g} to {end:g} s, but {u.audio} lasts {seconds:.2f} s; "
+                "expected seconds (not milliseconds or samples) within the file."
+            )
+        if over > _ROUNDING:
+            clipped, most = clipped + 1, max(most, over)
+        whole = u.start == 0.0 and over > -_ROUNDING
+        end = None if whole else min(end, seconds)
+        timed.append(replace(one, utterance=replace(u, end=end)))
+    if clipped:
+        print(
+            f"{name}: {clipped} utterances end after their files do, by {most:.3f} s at most; cut there",
+            file=sys.stderr,
+        )
+    return timed
+
+
+def _check_rates(sets: Mapping[str, list[Found]], headers: Mapping[Path, Sound], sample_rate: int) -> None:
     """Raise DataError if audio is not all mono and of the features' sample rate."""
     convert = "or set corpus.convert=true to have copies made"
     rates = Counter(header.sample_rate for header in headers.values())
@@ -142,7 +175,7 @@ def _check_rates(sets: Mapping[str, list[_Found]], headers: Mapping[Path, Header
         )
 
 
-def _describe(name: str, found: Sequence[_Found], headers: Mapping[Path, Header]) -> str:
+def _describe(name: str, found: Sequence[Found], headers: Mapping[Path, Sound]) -> str:
     utterances = [one.utterance for one in found]
     seconds = [
         (headers[u.audio].seconds if u.end is None else min(u.end, headers[u.audio].seconds)) - u.start
@@ -175,6 +208,9 @@ def make_corpus(
     drop_empty: bool = False,
     sample_rate: int = 16000,
     convert: bool = False,
+    channel: int | None = None,
+    skip_damaged: bool = False,
+    allow_overlap: bool = False,
 ) -> None:
     """Import a user's recordings as data directories ``<data_dir>/{train,dev,test}`` and maybe ``unlabelled``.
 
@@ -196,6 +232,9 @@ def make_corpus(
         drop_empty: Leave out utterances without words, which are an error otherwise.
         sample_rate: What the audio must have, in Hz.
         convert: Make copies, mono at ``sample_rate``, of audio that is not.
+        channel: Which channel copies have, from 1; None for the average of all.
+        skip_damaged: Leave out files that are damaged, and list them in ``damaged.txt``, rather than stop.
+        allow_overlap: Go on though sets that were named share recordings, speakers or texts.
 
     Raises:
         ConfigError: A setting is wrong.
@@ -206,13 +245,17 @@ def make_corpus(
     if split_by not in (None, "speaker", "utterance"):
         raise ConfigError(f"corpus.split_by is {split_by!r}; expected speaker, utterance or null.")
     number("corpus.sample_rate", sample_rate, 1000, 192000)
+    if channel is not None:
+        number("corpus.channel", channel, 1, 1000)
+        if not convert:
+            raise ConfigError("corpus.channel is for copies of one channel; set corpus.convert=true to have them made.")
     normalizer = Normalizer(normalize)
     root = Path(audio_root) if audio_root else None
     if root is not None and not root.is_dir():
         raise DataError(f"{root} (corpus.audio_root) is not a directory; mend the path.")
     wanted = {"train": train, "dev": dev, "test": test, **({"unlabelled": unlabelled} if unlabelled else {})}
     shares: dict[str, float] = {}
-    sets: dict[str, list[_Found]] = {}
+    sets: dict[str, list[Found]] = {}
     sources: dict[str, str] = {}
     taken: dict[str, str] = {}
     source = None
@@ -227,18 +270,25 @@ def make_corpus(
             raise ConfigError(
                 f"corpus.{name} is {given!r}; expected a directory or a table, for instance corpus.{name}=mine.csv."
             )
-        one = read_source(Path(given), columns, root, labelled=name != "unlabelled")
+        one = read_source(Path(given), columns, root, labelled=name != "unlabelled", unpacked=data_dir / "unpacked")
         items = one.items.get(name) or one.items.get("all") or one.items["train"]
         sets[name] = _collect(one, items, name, taken, normalizer, drop_empty)
         sources[name] = f"{one.kind}: {given}"
         print(f"{given} is read as: {one.kind}", file=sys.stderr)
         source = one if name == "train" else source
-    _check_overlap(sets)
+    files = list(dict.fromkeys(one.utterance.audio for found in sets.values() for one in found))
+    looks = Looks(data_dir)
+    seen = looks.at(files, nj)
+    faults = faults_of(seen, mixed=convert, channel=channel)
+    settle(faults, skip_damaged)
+    sets = _without(sets, faults)
+    headers = {file: look for file, look in seen.items() if isinstance(look, Sound)}
+    sets = {name: _timed(name, found, headers) for name, found in sets.items()}
+    check_files(sets)
+    overlap = check_overlap(sets, headers, allow=allow_overlap)
     split_off = _split_off(sets, shares, seed, split_by)
     sets = {name: sets[name] for name in ("train", "dev", "test", "unlabelled") if name in sets}
 
-    files = list(dict.fromkeys(one.utterance.audio for found in sets.values() for one in found))
-    headers = read_headers(files, nj, "audio", _MIND)
     for name, found in sets.items():
         print(_describe(name, found, headers), file=sys.stderr)
     utterances = {name: [one.utterance for one in found] for name, found in sets.items()}
@@ -247,15 +297,20 @@ def make_corpus(
     _settle_strangers(utterances, "dev" in shares)
     if not convert:
         _check_rates(sets, headers, sample_rate)
-    utterances = convert_audio(utterances, headers, data_dir / "audio", sample_rate, nj)
+    utterances = convert_audio(utterances, headers, data_dir / "audio", sample_rate, nj, channel)
+    for name, chosen in utterances.items():
+        check_names(data_dir / name, chosen)
     for name, chosen in utterances.items():
         update_data_dir(data_dir / name, chosen)
     origin = {"sources": sources, "split_off": split_off, "normalize": normalizer.signature, "seed": seed}
+    origin |= {"overlap": overlap} if overlap else {}
+    looks.save()
+    list_damaged(data_dir, faults)
     write_json(data_dir / "origin.json", {**origin, "utterances": {name: len(u) for name, u in utterances.items()}})
 
 
 def _split_off(
-    sets: dict[str, list[_Found]], shares: Mapping[str, float], seed: int, split_by: str | None
+    sets: dict[str, list[Found]], shares: Mapping[str, float], seed: int, split_by: str | None
 ) -> dict[str, Any]:
     """Move what ``shares`` ask for from train to sets of their own; returns how that was done."""
     if not shares:

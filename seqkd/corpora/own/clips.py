@@ -38,6 +38,7 @@ from seqkd.data.duplicates import (
     near_duplicates,
 )
 from seqkd.data.kaldi import Utterance
+from seqkd.data.sound import CANCEL, DamagedSound, Mono, read_sound
 from seqkd.data.splits import (
     ITEM,
     GroupKey,
@@ -70,23 +71,19 @@ class _Look:
 
 def look_at_audio(path: Path) -> _Look:
     """Read all of an audio file and say what it is."""
-    import soundfile
-
+    pieces: list[np.ndarray] = []
+    mono, rate = Mono(), 1
     try:
-        with soundfile.SoundFile(path) as sound:
-            promised = sound.frames
-            samples = sound.read(dtype="float32", always_2d=True)
-            rate = sound.samplerate
-    except (soundfile.SoundFileError, OSError) as error:
-        return _Look(f"cannot be read as audio ({error}); mend it, or take it out")
-    if len(samples) == 0:
-        return _Look("has no samples; take it out")
-    if len(samples) < promised:
-        return _Look(f"breaks off after {len(samples)} of {promised} samples; mend it, or take it out")
-    bad = np.flatnonzero(~np.isfinite(samples).all(axis=1))
-    if len(bad):
-        kind = "NaN" if np.isnan(samples[bad[0]]).any() else "infinite"
-        return _Look(f"has {len(bad)} samples that are no numbers (sample {bad[0]} is {kind}); write it again")
+        for block, rate, _ in read_sound(path):  # noqa: B007 - the last rate is that of all
+            pieces.append(block)
+            mono(block)
+    except DamagedSound as fault:
+        if fault.reason == "has no samples":
+            return _Look("has no samples; take it out")
+        return _Look(f"{fault.reason}; mend it, or take it out")
+    if mono.cancels:
+        return _Look(f"{CANCEL}; keep one of them, or take it out")
+    samples = np.concatenate(pieces)
     return _Look("", (len(samples) / rate, rate, samples.shape[1]), audio_fingerprint(samples, rate))
 
 

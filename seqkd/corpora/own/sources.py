@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from seqkd.corpora.own.archives import archives_of, read_archives
+from seqkd.corpora.own.layouts import SPLITS, is_ljspeech, read_cuts, read_layout, read_ljspeech
 from seqkd.corpora.own.tables import SUFFIXES, Item, read_table
 from seqkd.data.kaldi import read_data_dir
+from seqkd.data.sound import converted_by_ffmpeg, is_video
 from seqkd.errors import DataError
 
 AUDIO = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".sph", ".w64", ".au", ".caf")
 KALDI = "Kaldi data directory"
 METADATA = tuple(f"metadata{suffix}" for suffix in SUFFIXES)
-SPLITS = {
-    "train": ("train",),
-    "dev": ("dev", "valid", "validation", "val"),
-    "test": ("test",),
-}
 _EXPECTED = (
     "a Kaldi data directory (wav.scp, text, utt2spk), a folder of audio with metadata.csv, .tsv or .jsonl, "
-    "a folder with such folders train, dev and test, or a table named *.csv, *.tsv or *.jsonl"
+    "a folder with such folders train, dev and test, the layout of LibriSpeech, AISHELL, LJSpeech or Common Voice, or "
+    "a table named *.csv, *.tsv or *.jsonl (NeMo's manifests and lhotse's cuts are such)"
 )
 
 
@@ -42,7 +43,12 @@ class Source:
 
 
 def read_source(
-    path: Path, columns: Mapping[str, str | None], audio_root: Path | None = None, *, labelled: bool = True
+    path: Path,
+    columns: Mapping[str, str | None],
+    audio_root: Path | None = None,
+    *,
+    labelled: bool = True,
+    unpacked: Path | None = None,
 ) -> Source:
     """Read what a path names.
 
@@ -51,6 +57,7 @@ def read_source(
             ``.jsonl``), a folder with a folder of either form for each split, or a table.
         columns: See ``read_table``.
         audio_root: What a table's relative paths start from.
+        unpacked: Where archives are unpacked; None refuses them.
         labelled: Whether transcripts are needed; if not, a folder of audio files (and folders of them) will do.
 
     Raises:
@@ -58,10 +65,19 @@ def read_source(
     """
     if not path.exists():
         raise DataError(f"{path} does not exist{'' if path.is_absolute() else f' in {Path.cwd()}'}; mend the path.")
+    if unpacked is not None and (path.is_file() or not (path / "wav.scp").is_file()) and (found := archives_of(path)):
+        return Source(path, "tar archives", unpacked, {"all": read_archives(found, unpacked)})
     if path.is_file():
-        if path.suffix.lower() not in SUFFIXES:
+        if path.name.lower().endswith((".jsonl", ".jsonl.gz", ".json")) and _is_cuts(path):
+            return Source(path, "lhotse cuts", audio_root or path.parent, {"all": read_cuts(path, audio_root)})
+        if path.suffix.lower() not in (*SUFFIXES, ".json"):
             raise DataError(f"{path} is not what was expected: {_EXPECTED}.")
+        if is_ljspeech(path):
+            return Source(path, "LJSpeech", path.parent, {"all": read_ljspeech(path)})
         return Source(path, "table", audio_root or path.parent, {"all": read_table(path, columns, audio_root)})
+    layout = read_layout(path, columns)
+    if layout is not None:
+        return Source(path, layout[0], path, layout[1])
     found = _read_folder(path, columns)
     if found is not None:
         kind, items = found
@@ -80,6 +96,14 @@ def read_source(
         return Source(path, f"{' and '.join(sorted(kinds))} for each of {', '.join(splits)}", path, splits)
     if not labelled:
         files = sorted(file for file in path.rglob("*") if file.suffix.lower() in AUDIO and file.is_file())
+        videos = sorted(file for file in path.rglob("*") if is_video(file) and file.is_file())
+        if videos and not files:
+            raise DataError(f"{videos[0]} {converted_by_ffmpeg(videos[0])}")
+        if videos:
+            print(
+                f"{path}: {len(videos)} files are left out: {videos[0]} {converted_by_ffmpeg(videos[0])}",
+                file=sys.stderr,
+            )
         if not files:
             raise DataError(f"{path} holds no audio; expected files named *{', *'.join(AUDIO)}.")
         return Source(path, "folder of audio", path, {"all": [Item(str(file), file) for file in files]})
@@ -88,12 +112,24 @@ def read_source(
     raise DataError(f"{path} {said}; expected {_EXPECTED}.")
 
 
+def _is_cuts(path: Path) -> bool:
+    """Whether a file of JSON lines holds lhotse's cuts."""
+    import gzip
+
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+            first = json.loads(file.readline())
+    except (OSError, ValueError):
+        return False
+    return isinstance(first, dict) and ("supervisions" in first or "MonoCut" in str(first.get("type")))
+
+
 def _read_folder(folder: Path, columns: Mapping[str, str | None]) -> tuple[str, list[Item]] | None:
     """Return kind and utterances of a Kaldi data directory or an audio folder; None if it is neither."""
     if (folder / "wav.scp").is_file():
         return KALDI, [
             Item(f"{folder / 'utt2spk'}, {u.id}", u.audio, u.text, u.speaker, u.id, u.start, u.end)
-            for u in read_data_dir(folder)
+            for u in read_data_dir(folder, lenient=True)
         ]
     tables = [folder / name for name in METADATA if (folder / name).is_file()]
     if len(tables) > 1:

@@ -10,16 +10,27 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from seqkd.data.tables import number as finite
 from seqkd.errors import DataError
 from seqkd.files import decode_line
 
 # What a column may be called, the first of those that are there counting.
 COLUMNS = {
-    "path": ("path", "file_name", "file", "filename", "audio", "audio_path", "audio_file", "wav"),
+    "path": (
+        *("path", "file_name", "file", "filename", "audio", "audio_path", "audio_file", "wav"),
+        *("audio_filepath", "wav_filename"),  # NeMo's manifests, DeepSpeech's
+    ),
     "text": ("text", "transcription", "transcript", "sentence"),
     "speaker": ("speaker", "speaker_id", "client_id", "spk"),
     "id": ("id", "utterance_id", "utt_id", "utt"),
 }
+# Where in a file an utterance lies, in seconds: a beginning, and an end or a duration.
+TIMES = {
+    "start": ("offset", "start", "start_time", "begin", "begin_time"),
+    "end": ("end", "end_time", "stop"),
+    "duration": ("duration",),
+}
+_BESIDE = ("clips", "wavs", "wav", "audio")  # folders in which audio lies beside a table that does not name them
 SUFFIXES = (".csv", ".tsv", ".jsonl")
 
 
@@ -46,7 +57,7 @@ class Item:
     end: float | None = None
 
 
-def _read(table: Path) -> list[str]:
+def read_lines_of(table: Path) -> list[str]:
     """Return the lines of a UTF-8 file, without byte order mark and line ends."""
     try:
         content = table.read_bytes()
@@ -97,12 +108,19 @@ def _rows_of_csv(table: Path, lines: list[str]) -> Iterator[tuple[int, dict[str,
                 if len(fields) != len(header):
                     raise DataError(
                         f"{table}, line {begun}: found {len(fields)} columns, expected {len(header)} "
-                        f"({', '.join(header)}); put quotes around text that holds the separator."
+                        f"({', '.join(header)}); {_remedy(table)}."
                     )
                 yield begun, dict(zip(header, fields, strict=True))
             begun = rows.line_num + 1
     except csv.Error as error:
         raise DataError(f"{table}, line {rows.line_num} cannot be read as CSV ({error}).") from error
+
+
+def _remedy(table: Path) -> str:
+    """What to do about a row with too many or too few columns."""
+    if table.suffix.lower() == ".tsv":
+        return "a tab is always a separator here, also between quotes: take tabs out of the text, or write a .csv"
+    return "put quotes around text that holds the separator"
 
 
 def read_rows(table: Path) -> list[tuple[int, dict[str, str]]]:
@@ -111,8 +129,8 @@ def read_rows(table: Path) -> list[tuple[int, dict[str, str]]]:
     Raises:
         DataError: It cannot be read, or has no rows.
     """
-    lines = _read(table)
-    rows = list((_rows_of_json if table.suffix.lower() == ".jsonl" else _rows_of_csv)(table, lines))
+    lines = read_lines_of(table)
+    rows = list((_rows_of_json if table.suffix.lower() in (".jsonl", ".json") else _rows_of_csv)(table, lines))
     if not rows:
         raise DataError(f"{table} has a header and nothing else; expected a line a file.")
     return rows
@@ -145,7 +163,8 @@ def read_table(
     """Read a table of audio files.
 
     ``*.csv`` has commas (or semicolons, bars) between columns and quotes around text that holds them; ``*.tsv`` tabs
-    and no quotes; ``*.jsonl`` an object a line. The first line of the former two names the columns.
+    and no quotes; ``*.jsonl`` an object a line, as in NeMo's manifests. The first line of the former two names the
+    columns. Where there are times (``TIMES``), an utterance is that part of its file, and a file may have several.
 
     Args:
         table: The file.
@@ -160,21 +179,31 @@ def read_table(
     root = audio_root or table.parent
     rows = read_rows(table)
     names = _find_columns(table, list(dict.fromkeys(name for _, row in rows for name in row)), columns)
-    items, files, ids = [], {}, {}
+    timed = _time_columns(table, list(dict.fromkeys(name for _, row in rows for name in row)))
+    items: list[Item] = []
+    files: dict[tuple[str, float, float | None], int] = {}
+    ids: dict[str, int] = {}
     for line, row in rows:
         where = f"{table}, line {line}"
         value = {column: " ".join(row.get(name, "").split()) for column, name in names.items()}
-        path = row.get(names["path"], "").strip()
+        path = row.get(names["path"], "")
+        path = path if path and (root / path).is_file() else path.strip()
         if not path:
             raise DataError(f"{where}: {names['path']} is empty; expected an audio file.")
         audio = root / path
+        if not audio.is_file():
+            there = (root / folder / path for folder in _BESIDE)
+            audio = next((one for one in there if one.is_file()), audio)
         if inside and not audio.resolve().is_relative_to(root.resolve()):
             raise DataError(f"{where}: {path} is outside {root}; expected a file of that folder.")
         if not audio.is_file():
             raise DataError(f"{where}: the audio file {path!r} is missing; looked for {audio}.")
-        if str(audio) in files:
-            raise DataError(f"{where}: {path!r} is there already, on line {files[str(audio)]}; remove one of them.")
-        files[str(audio)] = line
+        start, end = _times(row, timed, where)
+        place = (str(audio), start, end)
+        if place in files:
+            same = "" if end is None and not start else ", with these times"
+            raise DataError(f"{where}: {path!r} is there already, on line {files[place]}{same}; remove one of them.")
+        files[place] = line
         key = value.get("id")
         if key is not None and (not key or " " in key):
             raise DataError(f"{where}: {names['id']} is {key!r}; expected one on every line, without spaces.")
@@ -182,5 +211,35 @@ def read_table(
             raise DataError(f"{where}: id {key!r} is there already, on line {ids[key]}; every id must be unique.")
         if key is not None:
             ids[key] = line
-        items.append(Item(where, audio, value.get("text"), value.get("speaker") or None, key))
+        items.append(Item(where, audio, value.get("text"), value.get("speaker") or None, key, start, end))
     return items
+
+
+def _time_columns(table: Path, names: list[str]) -> dict[str, str]:
+    """Return the table's names of ``TIMES``. Raises DataError where they say the same thing twice."""
+    found = {column: there[0] for column, usual in TIMES.items() if (there := [one for one in usual if one in names])}
+    if "end" in found and "duration" in found and "start" not in found:
+        raise DataError(
+            f"{table}, line 1: there are columns {found['end']} and {found['duration']}, but none where utterances "
+            f"begin; expected one of {', '.join(TIMES['start'])}, or rename {found['end']}."
+        )
+    return found
+
+
+def _times(row: Mapping[str, str], timed: Mapping[str, str], where: str) -> tuple[float, float | None]:
+    """Where an utterance begins, and where it ends; None for the end of the file."""
+    given: dict[str, float] = {}
+    for column, name in timed.items():
+        value = row.get(name, "").strip()
+        if not value:
+            continue
+        given[column] = finite(value)
+        if not given[column] >= 0:
+            raise DataError(f"{where}: {name} is {value!r}; expected seconds from 0 on, such as 12.5.")
+    start = given.get("start", 0.0)
+    end = given.get("end", start + given["duration"] if "duration" in given else None)
+    if end is not None and end <= start:
+        raise DataError(
+            f"{where}: the utterance begins at {start:g} s and ends at {end:g} s; expected an end after it."
+        )
+    return start, end

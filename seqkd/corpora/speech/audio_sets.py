@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seqkd.data.kaldi import Utterance, read_data_dir, write_data_dir
+from seqkd.data.whole import torn
 from seqkd.errors import DataError
 from seqkd.parallel import bar_interval
 
@@ -44,6 +45,8 @@ def read_headers(files: Sequence[Path], nj: int, label: str, advice: str) -> dic
             return f"{file} cannot be read as audio ({reason.rstrip('.')}); {advice}."
         if not found.frames:
             return f"{file} has no samples; {advice}."
+        if fault := torn(file):
+            return f"{file} {fault}; {advice}."
         return Header(found.duration, found.samplerate, found.channels)
 
     with ThreadPoolExecutor(max(nj, 1)) as pool:

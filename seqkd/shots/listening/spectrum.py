@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from seqkd.data.sound import DamagedSound, Mono, advice, read_sound, without_cancelling
 from seqkd.errors import DataError
 from seqkd.shots.data import frame_count
 from seqkd.shots.listening.compiled import load_librosa
@@ -137,46 +138,23 @@ def _hop_blocks(stream: Iterator[np.ndarray]) -> Iterator[tuple[int, np.ndarray]
 
 def _resampled(audio: Path, progress: Progress | None) -> Iterator[np.ndarray]:
     """Yield the song's samples, mono at 22,050 Hz, piece by piece."""
-    import soundfile
     import soxr
 
+    mono, resampler, seen = Mono(), None, 0
     try:
-        sound = soundfile.SoundFile(audio)
-    except (soundfile.SoundFileError, OSError) as error:
-        reason = "it does not exist" if not Path(audio).exists() else str(error).rstrip(".")
-        if Path(audio).exists() and Path(audio).suffix.lower() in (".m4a", ".aac", ".mp4", ".mov", ".mkv", ".webm"):
-            raise DataError(
-                f"{audio} is {audio.suffix[1:].lower()}, which is not read as it is; take its sound out with: ffmpeg "
-                f"-i {audio.name} -vn {audio.stem}.flac"
-            ) from error
-        raise DataError(
-            f"{audio} cannot be read as audio ({reason}); expected a wav, flac, ogg or mp3 file that is whole."
-        ) from error
-    with sound:
-        rate, promised, seen = sound.samplerate, sound.frames, 0
-        resampler = soxr.ResampleStream(rate, RATE, 1, dtype="float32") if rate != RATE else None
-        while True:
-            try:
-                # Not sound.blocks: where a file breaks off, that repeats what its buffer held before.
-                block = sound.read(10 * rate, dtype="float32", always_2d=True)
-            except (soundfile.SoundFileError, OSError) as error:
-                raise DataError(f"{audio} is damaged after {seen / rate:.1f} s ({error}); get it again.") from error
-            if not len(block):
-                break
-            bad = np.flatnonzero(~np.isfinite(block).all(axis=1))
-            if len(bad):
-                raise DataError(
-                    f"{audio} has a sample that is no number at {(seen + bad[0]) / rate:.2f} s; write the audio again."
-                )
+        for block, rate, seconds in read_sound(audio):
+            if not seen and rate != RATE:
+                resampler = soxr.ResampleStream(rate, RATE, 1, dtype="float32")
             seen += len(block)
-            mono = np.ascontiguousarray(block.mean(axis=1))
-            yield mono if resampler is None else resampler.resample_chunk(mono)
+            one = mono(block)
+            yield one if resampler is None else resampler.resample_chunk(one)
             if progress is not None:
-                progress("reading", min(1.0, seen / max(promised, 1)))
-        # The length in the header of an MP3 file is an estimate.
-        if promised < 2**62 and seen < promised - max(rate, 0.01 * promised):
-            raise DataError(
-                f"{audio} breaks off at {seen / rate:.1f} s of {promised / rate:.1f} s; it is damaged, get it again."
-            )
-        if resampler is not None:
-            yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+                progress("reading", min(1.0, seen / max(seconds * rate, 1)))
+    except DamagedSound as fault:
+        if fault.reason == "has no samples":
+            return  # shorter than anything: who called says so
+        raise DataError(f"{audio} {advice(audio, fault.reason)}.") from fault
+    if mono.cancels:
+        raise DataError(f"{audio} {without_cancelling(audio)}")
+    if resampler is not None:
+        yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)

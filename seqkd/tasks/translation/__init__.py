@@ -123,7 +123,7 @@ def make_tokens(cfg: DictConfig) -> None:
     directory = Path(cfg.tokens.directory)
     lines = [text for pair in read_pairs(Path(cfg.data) / cfg.sets.train) for text in (pair.source, pair.target)]
     tokenizer = train_tokenizer(
-        lines, type=cfg.tokens.type, vocab_size=cfg.tokens.vocab_size, special="<boundary>", normalization="identity"
+        lines, type=cfg.tokens.type, vocab_size=cfg.tokens.vocab_size, special="<boundary>", form=None
     )
     if not (directory / "tokenizer.json").is_file() or Tokenizer.load(directory).hash != tokenizer.hash:
         tokenizer.save(directory)

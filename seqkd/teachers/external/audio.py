@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from seqkd.data.kaldi import Utterance, read_data_dir
+from seqkd.data.whole import torn
 from seqkd.errors import ConfigError, DataError
 from seqkd.teachers.external.vocabulary import Vocabulary
 
@@ -122,6 +123,8 @@ def _read(utterance: Utterance) -> tuple[np.ndarray, int]:
     import soundfile
 
     who = f"utterance {utterance.id!r}, {utterance.audio}"
+    if fault := torn(utterance.audio):
+        raise DataError(f"{who}: {fault}; write the audio again")
     try:
         with soundfile.SoundFile(utterance.audio) as sound:
             rate, channels = sound.samplerate, sound.channels

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import torch
 
+from seqkd.data.kaldi import FORM
 from seqkd.data.tokens import Tokenizer
 from seqkd.decoding.prefix_beam import prefix_beam_search
 from seqkd.errors import ConfigError
@@ -71,10 +72,17 @@ def fitted(text: str, student: Tokenizer) -> str:
     """
     known = set("".join(student.units[UNKNOWN + 1 :]))
 
+    def plainer(character: str) -> str:
+        """A compatible character, or several, that the student has in place of one that it lacks: ½ as 1⁄2."""
+        others = unicodedata.normalize("NFKC", character)
+        return others if character not in known and known.issuperset(others.replace(" ", "")) else character
+
     def spelt(character: str) -> str:
         if character in known or unicodedata.category(character)[0] not in "PS":
             return character
         return "" if character == "'" else " "
 
-    text = fold(unicodedata.normalize("NFKC", text).replace("’", "'"), student)
+    text = unicodedata.normalize(FORM, text)
+    text = text if "’" in known else text.replace("’", "'")
+    text = "".join(map(plainer, fold(text, student)))
     return " ".join("".join(map(spelt, text)).split())

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from seqkd.data.kaldi import FORM
 from seqkd.data.tokens import Tokenizer
 from seqkd.errors import ConfigError
 
@@ -90,11 +91,11 @@ class Vocabulary:
         return len(self.labels)
 
     def piece(self, unit: int) -> str:
-        """The label as sentencepiece would write it: with '▁' for the boundary, NFKC."""
+        """The label as sentencepiece would write it: with '▁' for the boundary, NFC."""
         label = self.labels[unit]
         if self.word_boundary and label.startswith(self.word_boundary):
             label = BOUNDARY + label[len(self.word_boundary) :]
-        return unicodedata.normalize("NFKC", label)
+        return unicodedata.normalize(FORM, label)
 
     def text(self, units: Iterable[int]) -> str:
         """Classes, blanks and repeats already removed, to words with single spaces; special and unknown ones leave
@@ -154,7 +155,9 @@ class VocabularyMap:
         rows, lacking = [], []
         for unit, label in enumerate(teacher.labels):
             piece = teacher.piece(unit)
-            candidates = (one for one in (piece, piece.lower(), piece.upper()) if one in where)
+            plainer = unicodedata.normalize("NFKC", piece)
+            forms = (piece, piece.lower(), piece.upper(), plainer, plainer.lower(), plainer.upper())
+            candidates = (one for one in forms if one in where)
             match = next(candidates, None)
             if unit == teacher.blank:
                 target, why = student.blank, "blank"

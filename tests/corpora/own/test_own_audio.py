@@ -121,7 +121,7 @@ def test_audio_folder(tmp_path, data, text, metadata, capsys):
 def test_audio_folder_with_splits(tmp_path, data, capsys):
     for split, count in (("train", 12), ("validation", 4), ("test", 5)):
         write_table(tmp_path / "hub" / split / "metadata.csv", rows(count), {"path": "file_name"})
-    make_corpus(data, train=tmp_path / "hub", **SETTINGS)
+    make_corpus(data, train=tmp_path / "hub", **SETTINGS, allow_overlap=True)
     assert {name: len(found) for name, found in read(data).items()} == {"train": 12, "dev": 4, "test": 5}
     said = capsys.readouterr().err
     assert "is read as: audio folder for each of train, dev, test\n" in said
@@ -141,7 +141,7 @@ def kaldi(folder: Path, count: int, prefix: str = "s") -> Path:
 
 def test_kaldi_directories(tmp_path, data, capsys):
     train, test = kaldi(tmp_path / "a", 20), kaldi(tmp_path / "b", 5, "t")
-    make_corpus(data, train=train, test=test, **SETTINGS)
+    make_corpus(data, train=train, test=test, **SETTINGS, allow_overlap=True)
     sets = read(data)
     assert [(u.id, u.text) for u in sets["test"]] == [(u.id, u.text) for u in read_data_dir(test)]
     assert sorted(u.id for name in ("train", "dev") for u in sets[name]) == [u.id for u in read_data_dir(train)]
@@ -169,6 +169,35 @@ def test_kaldi_segments_become_files(tmp_path, data):
     assert {file: file.stat().st_mtime_ns for file in (data / "audio").iterdir()} == before
 
 
+def test_empty_transcripts_of_a_kaldi_directory_are_dropped_if_one_asks(tmp_path, data):
+    folder = kaldi(tmp_path / "a", 20)
+    lines = (folder / "text").read_text().splitlines()
+    lines[3] = lines[3].split()[0]
+    (folder / "text").write_text("\n".join(lines) + "\n")
+    assert f"{folder / 'utt2spk'}, {lines[3]}: the transcript is empty (1 such" in message(
+        make_corpus, data, train=folder, **SETTINGS
+    )
+    make_corpus(data, train=folder, **SETTINGS, drop_empty=True)
+    assert sum(map(len, read(data).values())) == 19
+
+
+def test_damaged_recordings_of_a_kaldi_directory_are_left_out(tmp_path, data):
+    folder = tmp_path / "a"
+    for n in range(20):
+        sound(folder / f"{n:02d}.wav", 1.0)
+    torn = folder / "07.wav"
+    torn.write_bytes(torn.read_bytes()[: torn.stat().st_size // 2])
+    (folder / "wav.scp").write_text("".join(f"r-{n:02d} {n:02d}.wav\n" for n in range(20)))
+    (folder / "segments").write_text("".join(f"u-{n:02d} r-{n:02d} 0.2 -1\n" for n in range(20)))
+    (folder / "utt2spk").write_text("".join(f"u-{n:02d} u-{n:02d}\n" for n in range(20)))
+    (folder / "text").write_text("".join(f"u-{n:02d} ab\n" for n in range(20)))
+    assert f"{torn} breaks off: its header promises" in message(make_corpus, data, train=folder, **SETTINGS)
+    make_corpus(data, train=folder, **SETTINGS, skip_damaged=True)
+    found = [u for one in read(data).values() for u in one]
+    assert len(found) == 19 and "u-07" not in {u.id for u in found}
+    assert {soundfile.info(u.audio).duration for u in found} == {0.8}
+
+
 def test_unlabelled_folder_of_audio(tmp_path, data, table):
     for index in range(7):
         sound(tmp_path / "more" / f"day {index % 2}" / f"{index}.flac")
@@ -194,7 +223,7 @@ def test_own_sets_and_columns_of_other_names(tmp_path, data):
         for name, count in (("train", 9), ("dev", 3), ("test", 4))
     }
     given = {"path": "datei", "text": "satz", "speaker": "wer", "id": None}
-    make_corpus(data, **tables, columns=given, **SETTINGS)
+    make_corpus(data, **tables, columns=given, **SETTINGS, allow_overlap=True)
     assert {name: len(found) for name, found in read(data).items()} == {"train": 9, "dev": 3, "test": 4}
     assert {u.speaker for u in read(data)["train"]} == {f"s{i}" for i in range(5)}
 
@@ -359,7 +388,8 @@ FAULTS = {
     "no path column": (
         replaced(1, "name,text,speaker"),
         "{t}, line 1: there is no column of audio files; found name, text, speaker; expected a header with one of "
-        "path, file_name, file, filename, audio, audio_path, audio_file, wav, or its name in corpus.columns.path.",
+        "path, file_name, file, filename, audio, audio_path, audio_file, wav, audio_filepath, wav_filename, or its "
+        "name in corpus.columns.path.",
     ),
     "no text column": (
         replaced(1, "path,words,speaker"),
@@ -407,11 +437,13 @@ FAULTS = {
     ),
     "not audio": (
         lambda t: (t.parent / "clips/001.wav").write_text("hello"),
-        "{f}/clips/001.wav cannot be read as audio (Format not recognised); mend it, or take it out of the list.",
+        "{f}/clips/001.wav cannot be read as audio (Format not recognised); mend it, or take it out of the list, or "
+        "set corpus.skip_damaged=true to leave such files out.",
     ),
     "no samples": (
         lambda t: sound(t.parent / "clips/001.wav", 0.0),
-        "{f}/clips/001.wav has no samples; mend it, or take it out of the list.",
+        "{f}/clips/001.wav has no samples; mend it, or take it out of the list, or set "
+        "corpus.skip_damaged=true to leave such files out.",
     ),
     "two rates": (
         lambda t: sound(t.parent / "clips/001.wav", rate=16000),
@@ -436,6 +468,44 @@ def test_one_sentence_says_what_is_wrong(table, data, name):
     assert said.endswith(after)
     assert len(said) == len(before) or after
     assert not data.exists()
+
+
+def test_what_named_sets_share_is_counted(tmp_path, data, capsys):
+    def named(name: str, seed: int, **changed: str) -> Path:
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        lines = ["path,text,speaker"]
+        for n in range(4):
+            words = f"{'a' * (seed + 1)} {'b' * (n + 1)}"
+            samples = np.random.default_rng(10 * seed + n).integers(-999, 999, RATE // 2).astype(np.int16)
+            soundfile.write(folder / f"{name}{n}.wav", samples, RATE)
+            lines.append(f"{name}{n}.wav,{words},by-{name}{n}")
+        (folder / "t.csv").write_text("\n".join(lines) + "\n")
+        return folder / "t.csv"
+
+    tables = {name: named(name, seed) for seed, name in enumerate(("train", "dev", "test"))}
+    make_corpus(data, **tables, **SETTINGS)
+    assert "overlap" not in json.loads((data / "origin.json").read_text())
+
+    train, test = tables["train"].parent, tables["test"].parent
+    samples, _ = soundfile.read(train / "train1.wav", dtype="int16")
+    soundfile.write(test / "copy.flac", samples, RATE)
+    (test / "link.wav").hardlink_to(train / "train2.wav")
+    with tables["test"].open("a") as file:
+        file.write("copy.flac,aaa ab,new\nlink.wav,aaa ba,by-train3\n")
+        sound(test / "more.wav")
+        file.write("more.wav,a bb,other\n")
+    said = message(make_corpus, tmp_path / "other", **tables, **SETTINGS)
+    assert said == (
+        f"train and test share 2 recordings ({train}/train1.wav is {test}/copy.flac, {train}/train2.wav is "
+        f"{test}/link.wav) and 1 speakers (by-train3) and 1 texts ('a bb'): what is measured on such a set is better "
+        "than it would be on others. Take them out of one of the sets, or set corpus.allow_overlap=true to go on."
+    )
+    assert not (tmp_path / "other").exists()
+    make_corpus(data, **tables, **SETTINGS, allow_overlap=True)
+    assert "train and test share 2 recordings (" in capsys.readouterr().err
+    origin = json.loads((data / "origin.json").read_text())
+    assert origin["overlap"] == {"train, test": {"recordings": 2, "speakers": 1, "texts": 1}}
 
 
 def test_other_kinds_of_faults(tmp_path, data, table):
@@ -470,11 +540,13 @@ def test_other_kinds_of_faults(tmp_path, data, table):
         "one set must not know the other: take it out of one of them."
     )
     own = write_table(tmp_path / "dev" / "dev.csv", [{"path": "x.wav", "text": "zebra", "speaker": "z"}])
-    assert said(dev=own) == (
+    assert said(dev=own, allow_overlap=True) == (
         "1 of 1 utterances of dev have characters that train lacks (z-x: e r z), so that no unit can stand for them: "
         "normalise the text (corpus.normalize=lower,no-punctuation), mend it, or take them out."
     )
-    assert said(normalize="no-tags,no-punctuation,lower", dev=own).startswith("1 of 1 utterances of dev")
+    assert said(normalize="no-tags,no-punctuation,lower", dev=own, allow_overlap=True).startswith(
+        "1 of 1 utterances of dev"
+    )
     assert said(ConfigError, train=None) == (
         "corpus.train is None; expected a directory or a table, for instance corpus.train=mine.csv."
     )

@@ -260,7 +260,7 @@ def test_nan_and_other_broken_audio(folder, tmp_path):
     samples[[7, 9]] = np.nan
     odd = write(folder / "cat" / "x.wav", samples, subtype="FLOAT")
     assert said(DataError, tmp_path, folder=folder) == (
-        f"{odd} has 2 samples that are no numbers (sample 7 is NaN); write it again."
+        f"{odd} has a sample that is no number at 0.00 s; mend it, or take it out."
     )
     write(odd, samples[:0])
     assert said(DataError, tmp_path, folder=folder) == f"{odd} has no samples; take it out."

@@ -121,7 +121,10 @@ def test_audio_that_cannot_be_read(data: Path) -> None:
     ("name", "message"),
     [
         ("b.flac", r"cannot be read as audio \(.+\); write the audio again"),
-        ("b.mp3", r"breaks off after \d+ of \d+ samples; the file is damaged"),
+        (
+            "b.mp3",
+            r"breaks off: its header promises [\d,]+ bytes of sound, and [\d,]+ are there; write the audio again",
+        ),
     ],
 )
 def test_truncated_audio(data: Path, name: str, message: str) -> None:

@@ -1,0 +1,121 @@
+"""Every audio file of an import decoded once, and what is damaged either named or left out with a list."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from seqkd.data.sound import CANCEL, DamagedSound, Sound, converted_by_ffmpeg, is_video, look_at
+from seqkd.errors import DataError
+from seqkd.files import write_json, write_text
+from seqkd.parallel import bar_interval
+from seqkd.uptodate import file_state
+
+LOOKS = ".looks.json"  # in the data directory: what was found in which file, so that it is decoded once
+LIST = "damaged.txt"  # in the data directory: what was left out, a file a line
+_MIND = "mend it, or take it out of the list"
+
+
+class Looks:
+    """What audio files were found to be, kept for the next import while size, inode and times stay as they are."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._file = data_dir / LOOKS
+        try:
+            known = json.loads(self._file.read_text(encoding="utf-8"))
+            self._known = {str(path): entry for path, entry in known.items() if isinstance(entry, list)}
+        except (OSError, ValueError, AttributeError):  # none yet, or damaged: all is decoded
+            self._known = {}
+        self._fresh = False
+
+    def at(self, files: Sequence[Path], nj: int) -> dict[Path, Sound | str]:
+        """Decode files that are not known, ``nj`` at the same time: what each is, or what is wrong with it."""
+        from tqdm import tqdm
+
+        found: dict[Path, Sound | str] = {}
+        todo = []
+        for file in files:
+            entry = self._known.get(str(file.absolute()))
+            if entry is not None and len(entry) == 9 and entry[:4] == file_state(file):
+                found[file] = Sound(*entry[4:])
+            else:
+                todo.append(file)
+        with ThreadPoolExecutor(max(nj, 1)) as pool:
+            try:
+                bar = tqdm(pool.map(_look, todo), "audio", len(todo), unit="file", mininterval=bar_interval())
+                for file, (look, state) in zip(todo, bar, strict=True):
+                    found[file] = look
+                    if state is not None and isinstance(look, Sound):
+                        self._known[str(file.absolute())] = [*state, *vars(look).values()]
+                        self._fresh = True
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        return {file: found[file] for file in files}
+
+    def save(self) -> None:
+        """Keep what was found, if any of it is new."""
+        if self._fresh:
+            write_json(self._file, self._known)
+            self._fresh = False
+
+
+def _look(file: Path) -> tuple[Sound | str, list[int] | None]:
+    """What a file is, and its state; no state if it changed meanwhile."""
+    try:
+        before = file_state(file)
+        look: Sound | str = look_at(file)
+        return look, before if file_state(file) == before else None
+    except DamagedSound as fault:
+        return fault.reason, None
+    except DataError as fault:
+        return str(fault).removeprefix(f"{file} "), None
+
+
+def faults_of(looks: Mapping[Path, Sound | str], *, mixed: bool, channel: int | None) -> dict[Path, str]:
+    """What is wrong with files, as predicates.
+
+    Args:
+        looks: Of all files.
+        mixed: Whether several channels are to become one.
+        channel: Which one, from 1; None for their average.
+    """
+    faults = {}
+    for file, look in looks.items():
+        if isinstance(look, str):
+            video = look.startswith("cannot be read") and is_video(file)
+            faults[file] = converted_by_ffmpeg(file) if video else look
+        elif mixed and channel is None and look.cancels:
+            faults[file] = f"{CANCEL} (set corpus.channel=1 to take the first)"
+        elif mixed and channel is not None and 1 < look.channels < channel:
+            faults[file] = f"has {look.channels} channels, but corpus.channel is {channel}"
+    return faults
+
+
+def settle(faults: Mapping[Path, str], skip: bool) -> None:
+    """Raise DataError about the first fault; or, if they are to be skipped, say how many files are left out."""
+    if not faults:
+        return
+    (file, fault), *others = faults.items()
+    if skip:
+        print(f"{len(faults)} damaged files are left out ({file} {fault}, for one)", file=sys.stderr)
+        return
+    if fault.startswith("is ") and "ffmpeg" in fault:  # what to do stands there
+        raise DataError(f"{file} {fault}")
+    more = f" ({len(faults)} files have faults in all.)" if others else ""
+    raise DataError(f"{file} {fault}; {_MIND}, or set corpus.skip_damaged=true to leave such files out.{more}")
+
+
+def list_damaged(data_dir: Path, faults: Mapping[Path, str]) -> None:
+    """Write what was left out; remove an older list if nothing was."""
+    path = data_dir / LIST
+    lines = "".join(f"{file} {fault}\n" for file, fault in sorted(faults.items()))
+    if lines:
+        if not path.is_file() or path.read_text(encoding="utf-8") != lines:
+            write_text(path, lines)
+        print(f"they are listed in {path}", file=sys.stderr)
+    else:
+        path.unlink(missing_ok=True)
