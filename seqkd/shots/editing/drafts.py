@@ -131,6 +131,7 @@ def make_drafts(
             Timeline(
                 song=song, audio=audio, duration=track.duration, rate=rate, start=settings.start, frames=frames,
                 draft=number, clips=clips, markers=markers, tempo=track.tempo,
+                confidence=track.confidence,
                 note=_why_one(posteriors, cuts, settings, track.duration, least) if len(clips) == 1 else "",
             )
         )  # fmt: skip

@@ -32,7 +32,7 @@ from seqkd.uptodate import CACHE, content_hash, content_hashes, fingerprint, wri
 if TYPE_CHECKING:
     from seqkd.shots.listening.spectrum import Progress
 
-_VERSION = 1  # raise it when the same song gives other features
+_VERSION = 2  # raise it when the same song gives other features
 _DEEPEST = -80.0  # dB below the song's level where silence begins
 
 
@@ -63,11 +63,13 @@ class Track:
     Attributes:
         frames: (T, F) float32, one row a second.
         names: F names of the columns.
-        beats: (K,) seconds.
+        beats: (K,) seconds; empty where it is not believed that there is a beat.
         downbeats: Seconds, some of ``beats``; empty where no bar is found.
         sections: From 0 to ``duration`` without gap.
         duration: Seconds.
         tempo: Median beats a minute; 0 where nothing beats.
+        confidence: How sure it is that there is a beat, from 0 to 1; see
+            `seqkd.shots.listening.beats.beat_confidence`.
     """
 
     frames: np.ndarray
@@ -77,6 +79,7 @@ class Track:
     sections: tuple[Section, ...] = ()
     duration: float = 0.0
     tempo: float = 0.0
+    confidence: float = 0.0
 
 
 def analyse(
@@ -112,6 +115,9 @@ def analyse(
     tell("beats", 0.0)
     beat_times = beats.track_beats(heard.onsets)
     beat_times = beat_times[beat_times < heard.duration]
+    confidence = beats.beat_confidence(beat_times, heard.rises)
+    if confidence < beats.BELIEVED:
+        beat_times = beat_times[:0]
     downbeats = beats.find_downbeats(beat_times, heard.low_onsets, heard.chroma)
     tell("sections", 0.5)
     chroma = spectrum.per_second(heard.chroma)
@@ -140,6 +146,7 @@ def analyse(
         sections=tuple(sections),
         duration=heard.duration,
         tempo=beats.tempo_of(beat_times),
+        confidence=confidence,
     )
 
 
@@ -213,6 +220,7 @@ def save_track(path: Path, track: Track, mark: str = "") -> None:
         "sections": [asdict(section) for section in track.sections],
         "duration": track.duration,
         "tempo": track.tempo,
+        "confidence": track.confidence,
     }
     arrays = {"frames": track.frames, "beats": track.beats, "downbeats": track.downbeats}
     with atomic_path(path) as temporary:

@@ -1,13 +1,15 @@
 """What one pass over a song's audio gives, read in blocks so that memory does not grow with the samples.
 
-Audio of any rate and number of channels is mixed down and resampled to 22,050 Hz as a stream. With a hop of 441
-samples there are exactly 50 hops a second, so that one-second frames never share a hop.
+Audio of any rate and number of channels is mixed down, channels of opposite phase turned round first, and resampled to
+22,050 Hz as a stream. With a hop of 441 samples there are exactly 50 hops a second, so that one-second frames never
+share a hop.
 
 Legend: N hops, hop n centred on n / 50 s; T one-second frames; M mel bands.
 """
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,8 @@ N_FFT = 2048
 SHORTEST = 1.0  # seconds of audio below which there is nothing to say
 _BLOCK = 30  # seconds
 _FLOOR = 1e-10  # power: -100 dB of full scale
+_CANCELS = 0.05  # of the channels' mean power; of two channels without any relation the sum has a half
+_HEARD = 50.0  # dB below the loudest band
 _LOW = 200.0  # Hz below which bass and drums mark the bar
 
 Progress = Callable[[str, float], object]
@@ -43,6 +47,8 @@ class Spectrum:
         loudness: (N,), power in dB.
         onsets: (N,), onset strength: mean rise of the mel bands in dB from hop to hop.
         low_onsets: (N,), the same of the bands below 200 Hz.
+        rises: (N,), onset strength of the bands within 50 dB of the loudest: of what is heard, without what windows
+            leak into silent bands, which in dB rises and falls as the sound does.
     """
 
     duration: float
@@ -52,6 +58,7 @@ class Spectrum:
     loudness: np.ndarray
     onsets: np.ndarray
     low_onsets: np.ndarray
+    rises: np.ndarray
 
 
 def per_second(hops: np.ndarray, how: Callable[..., np.ndarray] = np.mean) -> np.ndarray:
@@ -100,6 +107,7 @@ def measure(audio: Path, mel_bands: int, progress: Progress | None = None) -> Sp
         for name, bands in (("onsets", rise), ("low_onsets", rise[:low])):
             flux = librosa.onset.onset_strength(S=bands, sr=RATE, hop_length=HOP, center=False)
             parts[name].append(flux[1:])
+        parts["rises"].append(_heard_rises(rise))
     duration = samples / RATE
     if duration < SHORTEST:
         raise DataError(f"{audio} lasts {duration:.2f} s; expected at least {SHORTEST:g} s of audio.")
@@ -109,9 +117,36 @@ def measure(audio: Path, mel_bands: int, progress: Progress | None = None) -> Sp
         joined[name] = values[: frames * (1 if name in ("mel", "contrast") else HOPS)]
     # A window hears an onset half its length before its centre reaches it.
     late = N_FFT // (2 * HOP)
-    for name in ("onsets", "low_onsets"):
+    for name in ("onsets", "low_onsets", "rises"):
         joined[name] = np.pad(joined[name], (late, 0))[: len(joined[name])]
     return Spectrum(duration=duration, **joined)
+
+
+def _signs(block: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """Return 1 or -1 for each channel (C,): what keeps channels of a block (n, C) from cancelling one another.
+
+    A recording whose channels are of opposite phase is as loud as any, but their sum is silent. Where the sum has less
+    than ``_CANCELS`` of the channels' power, channels that oppose the loudest are turned round. ``before`` are the
+    signs of the block before, which stay where they do, so that no step comes of it.
+    """
+    if block.shape[1] == 1:
+        return before
+    power = float(np.einsum("tc,tc->", block, block)) / block.shape[1]
+    if power <= 0:
+        return before
+    products = block.T @ block  # (C, C)
+    for signs in (before, np.ones_like(before)):
+        if float(signs @ products @ signs) / block.shape[1] ** 2 >= _CANCELS * power:
+            return signs
+    turned = np.where(products[products.diagonal().argmax()] < 0, -1, 1).astype(np.float32)
+    return turned if turned @ before >= 0 else -turned
+
+
+def _heard_rises(mel: np.ndarray) -> np.ndarray:
+    """Mean rise in dB (n,) of mel bands (M, n + 1) from hop to hop, of those near the loudest of either hop."""
+    loudest = mel.max(axis=0)
+    floor = np.maximum(loudest[1:], loudest[:-1]) - _HEARD
+    return np.maximum(np.maximum(mel[:, 1:], floor) - np.maximum(mel[:, :-1], floor), 0.0).mean(axis=0)
 
 
 def _hop_blocks(stream: Iterator[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
@@ -145,9 +180,10 @@ def _resampled(audio: Path, progress: Progress | None) -> Iterator[np.ndarray]:
     except (soundfile.SoundFileError, OSError) as error:
         reason = "it does not exist" if not Path(audio).exists() else str(error).rstrip(".")
         if Path(audio).exists() and Path(audio).suffix.lower() in (".m4a", ".aac", ".mp4", ".mov", ".mkv", ".webm"):
+            names = (shlex.quote(str(path)) for path in (audio, audio.with_suffix(".flac")))
             raise DataError(
                 f"{audio} is {audio.suffix[1:].lower()}, which is not read as it is; take its sound out with: ffmpeg "
-                f"-i {audio.name} -vn {audio.stem}.flac"
+                f"-i {' -vn '.join(names)}"
             ) from error
         raise DataError(
             f"{audio} cannot be read as audio ({reason}); expected a wav, flac, ogg or mp3 file that is whole."
@@ -155,6 +191,7 @@ def _resampled(audio: Path, progress: Progress | None) -> Iterator[np.ndarray]:
     with sound:
         rate, promised, seen = sound.samplerate, sound.frames, 0
         resampler = soxr.ResampleStream(rate, RATE, 1, dtype="float32") if rate != RATE else None
+        signs = np.ones(sound.channels, np.float32)
         while True:
             try:
                 # Not sound.blocks: where a file breaks off, that repeats what its buffer held before.
@@ -169,7 +206,8 @@ def _resampled(audio: Path, progress: Progress | None) -> Iterator[np.ndarray]:
                     f"{audio} has a sample that is no number at {(seen + bad[0]) / rate:.2f} s; write the audio again."
                 )
             seen += len(block)
-            mono = np.ascontiguousarray(block.mean(axis=1))
+            signs = _signs(block, signs)
+            mono = np.ascontiguousarray((block if (signs > 0).all() else block * signs).mean(axis=1))
             yield mono if resampler is None else resampler.resample_chunk(mono)
             if progress is not None:
                 progress("reading", min(1.0, seen / max(promised, 1)))
