@@ -80,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
     add("--fps", default="25", metavar="RATE", help="24, 25, 29.97 (drop-frame, or 29.97ndf), ... (default: 25)")
     add("--snap", default="beat", metavar="GRID", help="cut on every beat, downbeat or frame (default: beat)")
     add("--min-shot", default="0.5", metavar="S", help="seconds that every shot lasts, at least (default: 0.5)")
-    add("--pace", metavar="S", help="seconds that shots last on average (default: as the model expects)")
+    add("--pace", metavar="S", help="seconds that shots last on average, to 5 %% (default: as the model expects)")
     add("--start-tc", default="00:00:00:00", metavar="TC", help="timecode of the first frame (default: 00:00:00:00)")
     add("--drafts", default="1", metavar="N", help="how many cuts: the model's best, then others drawn (default: 1)")
     add("--seed", default="0", metavar="N", help="of the drawn drafts (default: 0)")
