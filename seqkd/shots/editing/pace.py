@@ -60,7 +60,7 @@ def plan_pace(duration: float, pace: float, min_shot: float = 0.0) -> PacePlan:
             return PacePlan(count, first, latest)
         if count == 1:
             break
-    return PacePlan(counts[0])
+    return PacePlan(1)  # a second shot would be shorter than the least
 
 
 def last_apart(plan: PacePlan | None, ends: Sequence[int], rate: FrameRate) -> str:
