@@ -23,7 +23,7 @@ import numpy as np
 
 from seqkd.errors import DataError, SeqkdError
 from seqkd.files import atomic_path
-from seqkd.settings import between
+from seqkd.settings import between, one_of
 from seqkd.shots.data import Song, frame_count, read_songs
 from seqkd.shots.listening.structure import Section
 from seqkd.stages import again
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from seqkd.shots.listening.spectrum import Progress
 
 _VERSION = 2  # raise it when the same song gives other features
+STRUCTURES = ("novelty", "repetition")
 _DEEPEST = -80.0  # dB below the song's level where silence begins
 
 
@@ -43,17 +44,22 @@ class SongFeatureSettings:
     Attributes:
         mel_bands: Bands of the mel spectrogram up to 11 kHz.
         novelty_seconds: What the structural novelty compares on either side of a moment.
+        structure: ``novelty`` for the curve alone and the place in the section, or ``repetition`` for the columns of
+            `seqkd.shots.listening.repetition`, too. The former is the default here, as models that do not say which
+            were made with it.
         tagger: A directory with ``<id>.csv`` or ``<id>.npy`` for every song, whose columns are appended; see
             ``seqkd.shots.listening.tagger``.
     """
 
     mel_bands: int = 40
     novelty_seconds: int = 12
+    structure: str = "novelty"
     tagger: str | None = None
 
     def __post_init__(self) -> None:
         between(16, 128, mel_bands=self.mel_bands)
         between(4, 60, novelty_seconds=self.novelty_seconds)
+        one_of(STRUCTURES, structure=self.structure)
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,7 @@ def analyse(
     Raises:
         DataError: The audio or the tagger's file cannot be used; the sentence says why.
     """
-    from seqkd.shots.listening import beats, spectrum, structure
+    from seqkd.shots.listening import beats, repetition, spectrum, structure
     from seqkd.shots.listening.tagger import read_tagger
 
     settings = settings or SongFeatureSettings()
@@ -135,6 +141,10 @@ def analyse(
     columns |= beats.beat_columns(beat_times, downbeats, frames)
     columns["novelty"] = curve
     columns |= _position(sections, frames)
+    if settings.structure == "repetition":
+        columns |= repetition.repetition_columns(
+            described, heard.chroma, spectrum.per_second(loudness), beat_times, sections
+        )
     columns |= dict(zip(tag_names, tags.T, strict=True))
     rows = np.stack(list(columns.values()), axis=1).astype(np.float32)  # (T, F)
     tell("done", 1.0)
@@ -273,7 +283,7 @@ def _mark(song: Song, content: str, settings: SongFeatureSettings) -> str:
     """Hash of everything that the features of a song depend on."""
     tagger = _tagger_file(song, settings)
     told = content_hash(tagger) if tagger else None
-    measured = (_VERSION, settings.mel_bands, settings.novelty_seconds, told)
+    measured = (_VERSION, settings.mel_bands, settings.novelty_seconds, settings.structure, told)
     return fingerprint(measured, content)
 
 
