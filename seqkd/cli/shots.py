@@ -80,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
     add("--fps", default="25", metavar="RATE", help="24, 25, 29.97 (drop-frame, or 29.97ndf), ... (default: 25)")
     add("--snap", default="beat", metavar="GRID", help="cut on every beat, downbeat or frame (default: beat)")
     add("--min-shot", default="0.5", metavar="S", help="seconds that every shot lasts, at least (default: 0.5)")
-    add("--pace", metavar="S", help="seconds that shots last on average (default: as the model expects)")
+    add("--pace", metavar="S", help="seconds that shots last on average, to 5 %% (default: as the model expects)")
     add("--start-tc", default="00:00:00:00", metavar="TC", help="timecode of the first frame (default: 00:00:00:00)")
     add("--drafts", default="1", metavar="N", help="how many cuts: the model's best, then others drawn (default: 1)")
     add("--seed", default="0", metavar="N", help="of the drawn drafts (default: 0)")
@@ -227,19 +227,23 @@ def summary(drafts: list[Timeline], settings: CutSettings) -> str:
     """One line on the song and its cuts, and one on whatever an editor should know."""
     from seqkd.shots.editing.export_text import EDL_EVENTS
     from seqkd.shots.editing.timeline import BEAT, DOWNBEAT, SECTION
+    from seqkd.shots.listening.beats import BELIEVED
 
     first = drafts[0]
     minutes, seconds = divmod(first.duration, 60)
     counts = [len(draft.clips) for draft in drafts]
     sections = sum(1 for _ in first.marked(SECTION))
-    tempo = f"{first.tempo:.0f} beats a minute, " if first.tempo else ""
+    tempo = f"{first.tempo:.0f} beats a minute (confidence {first.confidence:.2f}), " if first.tempo else ""
     if len(drafts) == 1:
         cuts = f"{counts[0]} shot{'s' if counts[0] != 1 else ''} of {first.duration / counts[0]:.1f} s on average"
     else:
         cuts = f"drafts of {', '.join(map(str, counts[:-1]))} and {counts[-1]} shots"
     lines = [f"{minutes:.0f} min {seconds:.1f} s, {tempo}{sections} section{'s' if sections != 1 else ''}, {cuts}"]
     if settings.snap != "frame" and not any(first.marked(BEAT, DOWNBEAT)):
-        lines.append("  no beats were found: cuts are on the nearest frames")
+        lines.append(
+            f"  no steady beat was found (confidence {first.confidence:.2f}, of {BELIEVED:g} on it is believed): cuts "
+            "are on the nearest frames, as with --snap frame"
+        )
     elif settings.snap == "downbeat" and not any(first.marked(DOWNBEAT)):
         lines.append("  no bars were found: cuts are on beats")
     lines += [f"  {note}" for note in dict.fromkeys(draft.note for draft in drafts if draft.note)]

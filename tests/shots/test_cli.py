@@ -80,7 +80,7 @@ def test_a_song_to_every_format(place: Path, capsys: pytest.CaptureFixture[str])
     options = [word for name in names for word in ("-o", f"out/{name}")]
     assert run("song.wav", *options, "--fps", "29.97", "--start-tc", "01:00:00:00", "--drafts", "2") == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("song.wav: 0 min 12.3 s, 120 beats a minute, ")
+    assert printed.startswith("song.wav: 0 min 12.3 s, 120 beats a minute (confidence ")
     assert "drafts of " in printed
     drafted = [f"out/cut-draft1.{name}" for name in ("csv", "edl", "fcpxml", "otio", "srt")]
     assert listing(place) == ["out", *drafted, *(f"out/{name}" for name in sorted(names)), "song.wav"]
@@ -127,6 +127,8 @@ SONGS = {
     "two_seconds.wav": lambda: (music(2.0), 22050),
     "silence.wav": lambda: (np.zeros(8 * 16000), 16000),
     "telephone.wav": lambda: (music(6, 8000), 8000),
+    "tone.wav": lambda: (0.3 * np.sin(2 * np.pi * 440 * np.arange(8 * 22050) / 22050), 22050),
+    "antiphase.wav": lambda: (np.stack([music(6, 44100), -music(6, 44100)], axis=1), 44100),
     "loud.flac": lambda: (np.clip(20 * music(6, 44100), -1, 1), 44100),
     "stereo.ogg": lambda: (np.stack([music(6, 44100), 0 * music(6, 44100)], axis=1), 44100),
     "six.wav": lambda: (np.stack([music(4, 48000)] * 6, axis=1), 48000),
@@ -151,7 +153,14 @@ def test_whatever_the_song(place: Path, name: str, capsys: pytest.CaptureFixture
     assert source
     assert (place / "out" / os.fsdecode(unquote_to_bytes(source[1]))).resolve() == place / name
     ElementTree.parse("out/cut.fcpxml")
-    assert ("no beats were found" in capsys.readouterr().out) == (name in ("silence.wav", "two_seconds.wav"))
+    beatless = name in ("silence.wav", "two_seconds.wav", "tone.wav")
+    printed = capsys.readouterr().out
+    assert ("on the nearest frames, as with --snap frame" in printed) == beatless
+    assert (read["tempo"] == 0) == beatless
+    assert (read["beat_confidence"] > 0.15) == (not beatless)
+    if name == "tone.wav":
+        assert "no steady beat was found (confidence 0.00, of 0.15 on it is believed)" in printed
+        assert "beats a minute" not in printed and read["beats"] == []
 
 
 # ---- what may be wrong

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Learn to cut songs from concerts that you have shot lists of. All it needs is a directory of audio files (wav, flac,
-# ogg, mp3), each with its list beside it under the same name: concert7.flac and concert7.csv (start,end,type),
-# concert7.otio, concert7.edl, .fcpxml, .srt, .eaf, .tsv, or PySceneDetect's list with a column "type" put in. Of videos
-# and m4a take the sound out first: ffmpeg -i concert7.mp4 -vn concert7.flac. Shot types are CU, MCU, MS, MLS, LS, XLS,
-# ADS (audience) and MIS (instrument).
+# Learn to cut songs from concerts that you have shot lists of; docs/shots.md goes from videos to an editor's timeline.
+# All it needs is a directory of audio files (wav, flac, ogg, mp3), each with its list beside it under the same name:
+# concert7.flac and concert7.csv (start,end,type), concert7.otio, concert7.edl, .fcpxml, .srt, .json, .eaf, .tsv, .txt,
+# or what PySceneDetect writes, concert7-Scenes.csv, with a column "type" put in. Of videos and m4a take the sound out
+# first: ffmpeg -i concert7.mp4 -vn concert7.flac. Shot types are CU, MCU, MS, MLS, LS, XLS, ADS (audience) and MIS
+# (instrument).
 #   ./run.sh corpus.source=/path/to/concerts
 # A relative path is taken from this directory. To make it a recipe of yours, copy egs/TEMPLATE to egs/<corpus> and
 # write the path into conf/preset/default.yaml, which also says what else can be set.

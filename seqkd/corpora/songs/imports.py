@@ -1,9 +1,10 @@
 """Songs and shot lists of one's own, made a corpus: a directory of audio files with the lists beside them.
 
 A song is an audio file (wav, flac, ogg, mp3; of m4a and of videos the sound is to be taken out with ffmpeg first). Its
-list has the same name but for the suffix; ``seqkd.corpora.songs.shot_lists`` says what it may look like. Subdirectories
-are searched too. Songs are dealt out to ``train``, ``dev`` and ``test``, so that no song is in two sets; those without
-a list make the set ``unlabelled``. Audio stays where it is.
+list has the same name but for the suffix, or is PySceneDetect's ``<name>-Scenes.csv``;
+``seqkd.corpora.songs.shot_lists`` says what it may look like. Subdirectories are searched too. Songs are dealt out to
+``train``, ``dev`` and ``test``, so that no song is in two sets; those without a list make the set ``unlabelled``. Audio
+stays where it is.
 """
 
 from __future__ import annotations
@@ -22,7 +23,12 @@ from seqkd.shots.data import Shot, Song, write_songs
 from seqkd.shots.editing.timecode import FrameRate, parse_rate
 
 AUDIO = (".wav", ".flac", ".ogg", ".mp3")
-ENCODED = (".m4a", ".aac", ".mp4", ".mov", ".mkv", ".webm", ".wma")  # sound that has to be taken out of them first
+# Sound that has to be taken out of them first.
+ENCODED = (
+    ".m4a", ".m4b", ".aac", ".opus", ".aif", ".aiff", ".wma",
+    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".mxf",
+)  # fmt: skip
+SCENES = "-Scenes"  # what PySceneDetect puts behind a video's name
 _SETS = ("train", "dev", "test", "unlabelled")
 
 
@@ -88,6 +94,11 @@ def find_songs(source: Path) -> list[tuple[Path, Path | None]]:
                 other = table.setdefault(path.with_suffix(""), path)
                 if other != path:
                     raise DataError(f"{other} and {path.name} are two {what} of one song; keep one of them.")
+    for stem in [stem for stem in lists if stem.name.endswith(SCENES) and stem not in audio]:
+        song = stem.with_name(stem.name.removesuffix(SCENES))
+        scenes = lists.pop(stem)
+        if (other := lists.setdefault(song, scenes)) is not scenes:
+            raise DataError(f"{other} and {scenes.name} are two shot lists of one song; keep one of them.")
     for path in loose:  # notes and lyrics as likely as a list: only beside a song that has none
         if path.with_suffix("") in audio:
             lists.setdefault(path.with_suffix(""), path)

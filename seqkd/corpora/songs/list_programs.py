@@ -14,6 +14,7 @@ from seqkd.errors import ConfigError, DataError
 from seqkd.shots.editing.timecode import FrameRate
 
 _ARROW = re.compile(r"\s*(\S+)\s+-->\s+(\S+)")
+_TAGS = re.compile(r"<[^>]*>")
 _NUMBERED = re.compile(r"^\d+\s+")
 _SHOWN = ("clip", "asset-clip", "video", "ref-clip", "sync-clip", "mc-clip", "title")
 
@@ -105,7 +106,7 @@ def read_srt(file: Path, rate: FrameRate) -> list[ListEntry]:
         if found := _ARROW.match(text):
             where = f"{file}, line {line}"
             start, end = (time_of(time, where, rate)[0] for time in found.groups())
-            said = lines[line].strip() if line < len(lines) else ""
+            said = _TAGS.sub("", lines[line]).strip() if line < len(lines) else ""
             entries.append(ListEntry(where, start, end, kind_in(_NUMBERED.sub("", said))))
     return entries
 

@@ -6,7 +6,8 @@ import csv
 import io
 from pathlib import Path
 
-from seqkd.corpora.songs.listed import ListEntry, past_midnight, text_of, time_of
+from seqkd.corpora.songs.listed import ListEntry, is_clock, past_midnight, rate_of, text_of, time_of
+from seqkd.data.tables import number
 from seqkd.errors import DataError
 from seqkd.shots.editing.timecode import FrameRate
 
@@ -19,7 +20,11 @@ _NAMES = {
 
 
 def read_table_list(file: Path, rate: FrameRate) -> list[ListEntry]:
-    """Read the shots of a table whose header names start, end and type; DataError names the line that is wrong."""
+    """Read the shots of a table whose header names start, end and type, or that has these three columns and no header.
+
+    Raises:
+        DataError: Something is wrong; with file and line.
+    """
     text = text_of(file)
     delimiter, skipped, header = _header(file, text)
     table = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
@@ -28,6 +33,7 @@ def read_table_list(file: Path, rate: FrameRate) -> list[ListEntry]:
     except csv.Error as error:
         raise DataError(f"{file}, line {table.line_num}: cannot be read as CSV ({error}).") from error
     columns = [_column(header, part) for part in ("start", "end", "type")]
+    rate = rate_of((row[column] for _, row in rows for column in columns[:2] if column < len(row)), rate)
     found, coded = [], []
     for line, row in rows:
         where = f"{file}, line {line}"
@@ -36,9 +42,12 @@ def read_table_list(file: Path, rate: FrameRate) -> list[ListEntry]:
         times = [time_of(row[column], where, rate) for column in columns[:2]]
         coded.append(times[0][1])
         found.append((where, times[0][0], times[1][0], row[columns[2]].strip()))
-    if not any(coded):
+    # A clock that shows an hour or more where the song begins is the time of day.
+    of_day = bool(found) and found[0][1] >= 3600 and all(is_clock(row[columns[0]]) for _, row in rows)
+    if not any(coded) and not of_day:
         return [ListEntry(*one) for one in found]
-    times = past_midnight([time for one in found for time in one[1:3]], rate)
+    day = 86400.0 if of_day else float(rate.seconds(rate.day))
+    times = past_midnight([time for one in found for time in one[1:3]], day)
     origin = times[0]
     return [
         ListEntry(where, start - origin, end - origin, kind)
@@ -47,7 +56,7 @@ def read_table_list(file: Path, rate: FrameRate) -> list[ListEntry]:
 
 
 def _header(file: Path, text: str) -> tuple[str, int, list[str]]:
-    """The delimiter, how many lines stand above the header, and its names in small letters."""
+    """The delimiter, how many lines stand above the header (-1 where there is none), and its names in small letters."""
     lines = [line for line in text.splitlines() if line.strip()][:2]
     names: list[str] = []
     for skipped, line in enumerate(lines):
@@ -56,6 +65,8 @@ def _header(file: Path, text: str) -> tuple[str, int, list[str]]:
             found = [_column(parts, part) for part in ("start", "end", "type")]
             if min(found) >= 0:
                 return delimiter, skipped, parts
+            if skipped == 0 and len(parts) == 3 and number(parts[0]) <= number(parts[1]):
+                return delimiter, -1, ["start", "end", "type"]  # Audacity's labels
             if skipped == 0 and len(parts) > len(names):
                 names = parts
             if min(found[:2]) >= 0 and "scene number" in parts:

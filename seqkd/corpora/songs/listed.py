@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from seqkd.data.tables import number
 from seqkd.errors import ConfigError, DataError
 from seqkd.shots.classes import parse_kind
-from seqkd.shots.editing.timecode import FrameRate
+from seqkd.shots.editing.timecode import RATES, FrameRate
 
 _CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d+(?:[.,]\d+)?)")
 _TIMECODE = re.compile(r"\d\d:\d\d:\d\d[:;]\d\d")
+_MIDNIGHT = re.compile(r"24:00:00[:;]00")
 _COMMA = re.compile(r"-?\d+,\d+")
 _MEDIA = re.compile(r"\.(mov|mp4|mxf|mkv|avi|m4v|mts|webm)$", re.IGNORECASE)
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
@@ -51,6 +53,8 @@ def text_of(file: Path) -> str:
 def time_of(text: str, where: str, rate: FrameRate) -> tuple[float, bool]:
     """Seconds, and whether they were given as timecode; DataError where it is no time."""
     text = text.strip()
+    if _MIDNIGHT.fullmatch(text):  # where a shot ends with the day
+        return float(rate.seconds(rate.day)), True
     if _TIMECODE.fullmatch(text):
         try:
             return float(rate.seconds(rate.parse(text))), True
@@ -68,12 +72,34 @@ def time_of(text: str, where: str, rate: FrameRate) -> tuple[float, bool]:
 def kind_in(name: str) -> str:
     """The type in a clip's name, which may be the type, begin with it, or be the name of its file."""
     name = _MEDIA.sub("", name.strip())
-    return name if parse_kind(name) or not name.split() else name.split()[0]
+    ends = [found.start() for found in re.finditer(r"[\s_-]+", name)]
+    for end in (len(name), *reversed(ends)):  # "medium close-up 2" is not "medium"
+        if parse_kind(name[:end]):
+            return name[:end]
+    return name if not name.split() else name.split()[0]
 
 
-def past_midnight(times: list[float], rate: FrameRate) -> list[float]:
-    """Times of timecodes in order, with a day added where the clock began again."""
-    day, half, turned, before = float(rate.seconds(rate.day)), 43200.0, 0, None
+def counted(rate: FrameRate, *, drop: bool) -> FrameRate | None:
+    """The rate of as many frames a second that counts drop-frame or does not; None where there is none."""
+    same = (other for other in RATES if (other.fps, other.drop) == (rate.fps, drop))
+    return rate if rate.drop == drop else next(same, None)
+
+
+def rate_of(codes: Iterable[str], rate: FrameRate) -> FrameRate:
+    """The rate with the counting that timecodes are written in: drop-frame with ``;`` before the frames, else not."""
+    labels = [code.strip() for code in codes if _TIMECODE.fullmatch(code.strip())]
+    return (counted(rate, drop=any(";" in label for label in labels)) or rate) if labels else rate
+
+
+def is_clock(text: str) -> bool:
+    """Whether a time is written with hours, minutes and seconds."""
+    found = _CLOCK.fullmatch(text.strip())
+    return found is not None and found[1] is not None
+
+
+def past_midnight(times: list[float], day: float) -> list[float]:
+    """Times in order, with a day (s) added where the clock began again."""
+    half, turned, before = 43200.0, 0, None
     unwound = []
     for time in times:
         if before is not None and time < before - half:

@@ -2,21 +2,23 @@
 
 ==================  ============================================================================================
 ``.csv .tsv .txt``  a header with ``start``, ``end`` and ``type`` (other columns are ignored), between commas,
-                    semicolons or tabs; times in seconds (with a decimal comma, too), as
-                    ``[hours:]minutes:seconds``, or as timecode with frames (``00:01:02:03``). PySceneDetect's list
-                    with a column ``type`` put in
-``.edl``            CMX 3600: record times of the video events; the type is the first word of
+                    semicolons or tabs, or these three without a header, as Audacity's labels; times in seconds (with
+                    a decimal comma, too), as ``[hours:]minutes:seconds``, or as timecode with frames
+                    (``00:01:02:03``). PySceneDetect's list with a column ``type`` put in
+``.edl``            CMX 3600: record times of the video events; the type is the beginning of
                     ``* FROM CLIP NAME:``, else the reel
-``.otio``           the first video track; the type is ``metadata.seqkd.type``, else the first word of the clip's name
-``.fcpxml .xml``    FCPXML: the spine of the first sequence; the type is the first word of the clip's name
+``.otio``           the first video track; the type is ``metadata.seqkd.type``, else the beginning of the clip's name
+``.fcpxml .xml``    FCPXML: the spine of the first sequence; the type is the beginning of the clip's name
 ``.eaf``            ELAN: the tier called ``shots``, or the only one
 ``.srt``            subtitles that begin with the type
 ``.json``           what ``seqkd shots`` writes (draft 0), or a list of objects with start, end and type
 ==================  ============================================================================================
 
-Text is UTF-8 or UTF-16. Timecodes and timelines count from the first shot, wherever the clock stood, past midnight too;
-seconds from the song's beginning. Types are those of ``SHOTS`` or their long names, in either case. Where every shot
-ends exactly a frame before the next begins, out-points are the last frames shown, and a frame is added to each.
+Text is UTF-8 or UTF-16. Timecodes and timelines count from the first shot, wherever the clock stood, past midnight too,
+as do times of day (``20:15:00``); seconds count from the song's beginning. At 29.97 and 59.94 timecodes are drop-frame
+or not as ``FCM:`` in an EDL says, else as they are written: ``00:01:00;02`` is drop-frame, ``00:01:00:02`` is not.
+Types are those of ``SHOTS`` or their long names, in either case. Where every shot ends exactly a frame before the next
+begins, out-points are the last frames shown, and a frame is added to each.
 """
 
 from __future__ import annotations

@@ -29,8 +29,7 @@ from seqkd.errors import ConfigError
 from seqkd.shots.classes import SHOTS
 from seqkd.shots.coupling import change_probabilities, coupled, draw
 from seqkd.shots.data import shots_of
-from seqkd.shots.editing.decision import decide
-from seqkd.shots.editing.snap import snap
+from seqkd.shots.editing.pace import PacePlan, decide_paced, last_apart, plan_pace, snap_paced
 from seqkd.shots.editing.timecode import RATES, FrameRate
 from seqkd.shots.editing.timeline import BEAT, DOWNBEAT, SECTION, Clip, Marker, Timeline, frames_of
 from seqkd.shots.language import FilmLanguage
@@ -50,7 +49,8 @@ class CutSettings:
         rate: Frames a second.
         snap: Where cuts go: to beats, to downbeats (to beats where those are too far), or to the nearest frame.
         min_shot: Seconds that every shot lasts, at least.
-        pace: Seconds that shots last on average; as the model expects if left out.
+        pace: Seconds that shots last on average, to 5 %; as the model expects if left out. In a song of fewer than
+            ten such shots, those that end with a cut; see `seqkd.shots.editing.pace`.
         start: Frame from midnight whose timecode the song begins with.
         drafts: How many.
         seed: Of the drawn ones.
@@ -112,17 +112,20 @@ def make_drafts(
     least = max(1, min(math.ceil(settings.min_shot - 1e-9), len(posteriors)))
     pairs = coupled(posteriors, language.transition, language.stay)
     cuts = np.r_[0.0, change_probabilities(pairs)]  # (T,)
-    wanted = None if settings.pace is None else max(1, round(track.duration / settings.pace))
+    plan = None
+    if settings.pace is not None:
+        plan = plan_pace(track.duration, settings.pace, settings.min_shot)
+        least = max(1, min(least, math.floor(settings.pace)))  # seconds are coarse; on frames shots get their length
     beats, downbeats = (_on_frames(times, rate, frames) for times in (track.beats, track.downbeats))
     grids = {"beat": (beats,), "downbeat": (downbeats, beats), "frame": ()}[settings.snap]
     markers = _markers(track, rate, frames, beats, downbeats)
     drafts = []
     for number in range(settings.drafts):
-        classes = _chosen(posteriors, pairs, number, seed=settings.seed, least=least, shots=wanted)
+        classes = _chosen(posteriors, pairs, number, seed=settings.seed, least=least, plan=plan)
         shots = shots_of(classes)
         places = [min(rate.nearest(shot.start), frames) for shot in shots[1:]]
         shortest = math.ceil(settings.min_shot * rate.fps)
-        ends = [0, *snap(places, frames, grids, minimum=shortest), frames]
+        ends = [0, *snap_paced(places, frames, grids, plan, rate, minimum=shortest), frames]
         clips = tuple(
             Clip(start, end, shot.kind, _mean(posteriors[int(shot.start) : int(shot.end)]))
             for shot, (start, end) in zip(shots, pairwise(ends), strict=True)
@@ -131,7 +134,10 @@ def make_drafts(
             Timeline(
                 song=song, audio=audio, duration=track.duration, rate=rate, start=settings.start, frames=frames,
                 draft=number, clips=clips, markers=markers, tempo=track.tempo,
-                note=_why_one(posteriors, cuts, settings, track.duration, least) if len(clips) == 1 else "",
+                confidence=track.confidence,
+                note=_why_one(posteriors, cuts, settings, track.duration, least)
+                if len(clips) == 1
+                else last_apart(plan, ends, rate),
             )
         )  # fmt: skip
     return drafts
@@ -166,19 +172,20 @@ def choose(
         (T,) numbers into ``SHOTS``.
     """
     pairs = coupled(posteriors, language.transition, language.stay)
-    return _chosen(np.asarray(posteriors, float), pairs, draft, seed=seed, least=least, shots=shots)
+    plan = None if shots is None else PacePlan(shots)
+    return _chosen(np.asarray(posteriors, float), pairs, draft, seed=seed, least=least, plan=plan)
 
 
 def _chosen(
-    posteriors: np.ndarray, pairs: np.ndarray, draft: int, *, seed: int, least: int, shots: int | None
+    posteriors: np.ndarray, pairs: np.ndarray, draft: int, *, seed: int, least: int, plan: PacePlan | None
 ) -> np.ndarray:
     cuts = np.r_[0.0, change_probabilities(pairs)]
     value = posteriors
     if draft:
         drawn = draw(posteriors, pairs, np.random.default_rng([seed, draft]))
         value = posteriors + VARIETY * np.eye(posteriors.shape[1])[drawn]
-    count = max(1, round(expected_shots(cuts))) if shots is None else shots
-    return decide(value, cuts, count, least=least, short=SHORT)
+    plan = plan or PacePlan(max(1, round(expected_shots(cuts))))
+    return decide_paced(value, cuts, plan, least=least, short=SHORT)
 
 
 def _why_one(posteriors: np.ndarray, cuts: np.ndarray, settings: CutSettings, duration: float, least: int) -> str:

@@ -121,6 +121,7 @@ def build(cut: Timeline, fps: float, footage: Path | None = None) -> OtioTimelin
         "fps": cut.rate.name,
         "start_timecode": cut.timecode(0),
         "tempo": cut.tempo,
+        "beat_confidence": round(cut.confidence, 3),
         "classes": dict(LONG_NAMES),
     }
     return made

@@ -78,6 +78,7 @@ class Timeline:
         clips: Shots, the first beginning at 0, each where the one before it ends, the last ending at ``frames``.
         markers: In order of time.
         tempo: Beats a minute, 0 where nothing beats.
+        confidence: How sure it is that there is a beat, from 0 to 1.
         note: A sentence for the editor on what is unusual about the draft, such as why it has one shot only.
     """
 
@@ -92,6 +93,7 @@ class Timeline:
     markers: tuple[Marker, ...] = ()
     tempo: float = 0.0
     note: str = ""
+    confidence: float = 0.0
 
     def __post_init__(self) -> None:
         due = 0

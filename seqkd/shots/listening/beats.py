@@ -19,6 +19,9 @@ _OVERLAP = 20 * HOPS
 _FEWEST = 3 * HOPS  # hops below which there is no tempo to hear
 _QUIET = 1e-3  # dB of mean onset strength below which nothing beats
 _FAINT = 0.1  # of the strongest onsets
+_SPAN = 30 * HOPS  # hops whose tempo is taken for steady
+_CLEAR = 1.0  # dB that a beat's rise has on average over the bands, for it to count in full
+BELIEVED = 0.15  # confidence below which there is no beat to cut on
 _SLIP = 0.02  # chance that the tracker drops or adds a beat, which shifts the bar
 
 
@@ -47,6 +50,49 @@ def track_beats(onsets: np.ndarray) -> np.ndarray:
     times = np.asarray(beats)
     # Two windows may disagree by a hair at the seam.
     return times[np.r_[True, np.diff(times) > 0.15]] if len(times) else times
+
+
+def beat_confidence(beats: np.ndarray, rises: np.ndarray) -> float:
+    """Return how sure it is that there is a beat, from 0 to 1: how far the sound repeats itself from beat to beat.
+
+    The mean autocorrelation of ``rises`` at one to four beats, in windows of half a minute with a tempo each, so that a
+    song may change its tempo; less in proportion where beats rise by less than ``_CLEAR``. A tracker finds beats in
+    anything: noise repeats nothing, and a tone repeats what windows leak, which hardly rises.
+
+    Chosen: ``BELIEVED``, the windows and ``_CLEAR``. Made-up concerts and a game's soundtrack have .3 to .8, noise,
+    speech-like noise and clicks at random times less than .1, steady tones and chords less than .02.
+
+    Args:
+        beats: (K,) in seconds.
+        rises: (N,), of `seqkd.shots.listening.spectrum.Spectrum`.
+    """
+    found, weights = [], []
+    for start in range(0, max(len(rises) - _SPAN // 2, 1), _SPAN // 2):
+        part = np.asarray(rises[start : start + _SPAN], float)
+        inside = beats[(beats * HOPS >= start) & (beats * HOPS < start + len(part))]
+        if len(inside) < BAR:
+            continue
+        hops = np.round(inside * HOPS).astype(int) - start
+        peaks = np.stack([part[max(0, hop - 2) : hop + 3].max() for hop in hops])
+        clear = min(1.0, float(peaks.mean()) / _CLEAR)
+        found.append(clear * _repeats(part, HOPS * 60 / tempo_of(inside)))
+        weights.append(len(inside))
+    return float(np.clip(np.average(found, weights=weights), 0.0, 1.0)) if found else 0.0
+
+
+def _repeats(curve: np.ndarray, period: float) -> float:
+    """Mean autocorrelation (at most 1) of a curve (N,) at one to four periods in hops, give or take a hop each."""
+    from scipy.signal import correlate
+
+    centred = curve - curve.mean()
+    power = float(centred @ centred)
+    if power < 1e-9:
+        return 0.0
+    full = correlate(centred, centred, method="fft")[len(curve) - 1 :]
+    # What the window does not hold of later periods is no lack of repetition.
+    full = full / power * len(curve) / np.arange(len(curve), 0, -1)
+    lags = [round(period * number) for number in range(1, BAR + 1) if period * number < 0.75 * len(curve)]
+    return float(np.mean([full[lag - 1 : lag + 2].max() for lag in lags])) if lags else 0.0
 
 
 def tempo_of(beats: np.ndarray) -> float:

@@ -23,7 +23,7 @@ import numpy as np
 
 from seqkd.errors import DataError, SeqkdError
 from seqkd.files import atomic_path
-from seqkd.settings import between
+from seqkd.settings import between, one_of
 from seqkd.shots.data import Song, frame_count, read_songs
 from seqkd.shots.listening.structure import Section
 from seqkd.stages import again
@@ -32,7 +32,8 @@ from seqkd.uptodate import CACHE, content_hash, content_hashes, fingerprint, wri
 if TYPE_CHECKING:
     from seqkd.shots.listening.spectrum import Progress
 
-_VERSION = 1  # raise it when the same song gives other features
+_VERSION = 2  # raise it when the same song gives other features
+STRUCTURES = ("novelty", "repetition")
 _DEEPEST = -80.0  # dB below the song's level where silence begins
 
 
@@ -43,17 +44,22 @@ class SongFeatureSettings:
     Attributes:
         mel_bands: Bands of the mel spectrogram up to 11 kHz.
         novelty_seconds: What the structural novelty compares on either side of a moment.
+        structure: ``novelty`` for the curve alone and the place in the section, or ``repetition`` for the columns of
+            `seqkd.shots.listening.repetition`, too. The former is the default here, as models that do not say which
+            were made with it.
         tagger: A directory with ``<id>.csv`` or ``<id>.npy`` for every song, whose columns are appended; see
             ``seqkd.shots.listening.tagger``.
     """
 
     mel_bands: int = 40
     novelty_seconds: int = 12
+    structure: str = "novelty"
     tagger: str | None = None
 
     def __post_init__(self) -> None:
         between(16, 128, mel_bands=self.mel_bands)
         between(4, 60, novelty_seconds=self.novelty_seconds)
+        one_of(STRUCTURES, structure=self.structure)
 
 
 @dataclass(frozen=True)
@@ -63,11 +69,13 @@ class Track:
     Attributes:
         frames: (T, F) float32, one row a second.
         names: F names of the columns.
-        beats: (K,) seconds.
+        beats: (K,) seconds; empty where it is not believed that there is a beat.
         downbeats: Seconds, some of ``beats``; empty where no bar is found.
         sections: From 0 to ``duration`` without gap.
         duration: Seconds.
         tempo: Median beats a minute; 0 where nothing beats.
+        confidence: How sure it is that there is a beat, from 0 to 1; see
+            `seqkd.shots.listening.beats.beat_confidence`.
     """
 
     frames: np.ndarray
@@ -77,6 +85,7 @@ class Track:
     sections: tuple[Section, ...] = ()
     duration: float = 0.0
     tempo: float = 0.0
+    confidence: float = 0.0
 
 
 def analyse(
@@ -100,7 +109,7 @@ def analyse(
     Raises:
         DataError: The audio or the tagger's file cannot be used; the sentence says why.
     """
-    from seqkd.shots.listening import beats, spectrum, structure
+    from seqkd.shots.listening import beats, repetition, spectrum, structure
     from seqkd.shots.listening.tagger import read_tagger
 
     settings = settings or SongFeatureSettings()
@@ -112,6 +121,9 @@ def analyse(
     tell("beats", 0.0)
     beat_times = beats.track_beats(heard.onsets)
     beat_times = beat_times[beat_times < heard.duration]
+    confidence = beats.beat_confidence(beat_times, heard.rises)
+    if confidence < beats.BELIEVED:
+        beat_times = beat_times[:0]
     downbeats = beats.find_downbeats(beat_times, heard.low_onsets, heard.chroma)
     tell("sections", 0.5)
     chroma = spectrum.per_second(heard.chroma)
@@ -129,6 +141,10 @@ def analyse(
     columns |= beats.beat_columns(beat_times, downbeats, frames)
     columns["novelty"] = curve
     columns |= _position(sections, frames)
+    if settings.structure == "repetition":
+        columns |= repetition.repetition_columns(
+            described, heard.chroma, spectrum.per_second(loudness), beat_times, sections
+        )
     columns |= dict(zip(tag_names, tags.T, strict=True))
     rows = np.stack(list(columns.values()), axis=1).astype(np.float32)  # (T, F)
     tell("done", 1.0)
@@ -140,6 +156,7 @@ def analyse(
         sections=tuple(sections),
         duration=heard.duration,
         tempo=beats.tempo_of(beat_times),
+        confidence=confidence,
     )
 
 
@@ -213,6 +230,7 @@ def save_track(path: Path, track: Track, mark: str = "") -> None:
         "sections": [asdict(section) for section in track.sections],
         "duration": track.duration,
         "tempo": track.tempo,
+        "confidence": track.confidence,
     }
     arrays = {"frames": track.frames, "beats": track.beats, "downbeats": track.downbeats}
     with atomic_path(path) as temporary:
@@ -265,7 +283,7 @@ def _mark(song: Song, content: str, settings: SongFeatureSettings) -> str:
     """Hash of everything that the features of a song depend on."""
     tagger = _tagger_file(song, settings)
     told = content_hash(tagger) if tagger else None
-    measured = (_VERSION, settings.mel_bands, settings.novelty_seconds, told)
+    measured = (_VERSION, settings.mel_bands, settings.novelty_seconds, settings.structure, told)
     return fingerprint(measured, content)
 
 

@@ -1,7 +1,8 @@
 """What one pass over a song's audio gives, read in blocks so that memory does not grow with the samples.
 
-Audio of any rate and number of channels is mixed down and resampled to 22,050 Hz as a stream. With a hop of 441
-samples there are exactly 50 hops a second, so that one-second frames never share a hop.
+Audio of any rate and number of channels is mixed down, channels of opposite phase turned round first, and resampled to
+22,050 Hz as a stream. With a hop of 441 samples there are exactly 50 hops a second, so that one-second frames never
+share a hop.
 
 Legend: N hops, hop n centred on n / 50 s; T one-second frames; M mel bands.
 """
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seqkd.data.sound import DamagedSound, Mono, advice, read_sound, without_cancelling
+from seqkd.data.sound import DamagedSound, advice, read_sound
 from seqkd.errors import DataError
 from seqkd.shots.data import frame_count
 from seqkd.shots.listening.compiled import load_librosa
@@ -26,6 +27,8 @@ N_FFT = 2048
 SHORTEST = 1.0  # seconds of audio below which there is nothing to say
 _BLOCK = 30  # seconds
 _FLOOR = 1e-10  # power: -100 dB of full scale
+_CANCELS = 0.05  # of the channels' mean power; of two channels without any relation the sum has a half
+_HEARD = 50.0  # dB below the loudest band
 _LOW = 200.0  # Hz below which bass and drums mark the bar
 
 Progress = Callable[[str, float], object]
@@ -44,6 +47,8 @@ class Spectrum:
         loudness: (N,), power in dB.
         onsets: (N,), onset strength: mean rise of the mel bands in dB from hop to hop.
         low_onsets: (N,), the same of the bands below 200 Hz.
+        rises: (N,), onset strength of the bands within 50 dB of the loudest: of what is heard, without what windows
+            leak into silent bands, which in dB rises and falls as the sound does.
     """
 
     duration: float
@@ -53,6 +58,7 @@ class Spectrum:
     loudness: np.ndarray
     onsets: np.ndarray
     low_onsets: np.ndarray
+    rises: np.ndarray
 
 
 def per_second(hops: np.ndarray, how: Callable[..., np.ndarray] = np.mean) -> np.ndarray:
@@ -101,6 +107,7 @@ def measure(audio: Path, mel_bands: int, progress: Progress | None = None) -> Sp
         for name, bands in (("onsets", rise), ("low_onsets", rise[:low])):
             flux = librosa.onset.onset_strength(S=bands, sr=RATE, hop_length=HOP, center=False)
             parts[name].append(flux[1:])
+        parts["rises"].append(_heard_rises(rise))
     duration = samples / RATE
     if duration < SHORTEST:
         raise DataError(f"{audio} lasts {duration:.2f} s; expected at least {SHORTEST:g} s of audio.")
@@ -110,9 +117,36 @@ def measure(audio: Path, mel_bands: int, progress: Progress | None = None) -> Sp
         joined[name] = values[: frames * (1 if name in ("mel", "contrast") else HOPS)]
     # A window hears an onset half its length before its centre reaches it.
     late = N_FFT // (2 * HOP)
-    for name in ("onsets", "low_onsets"):
+    for name in ("onsets", "low_onsets", "rises"):
         joined[name] = np.pad(joined[name], (late, 0))[: len(joined[name])]
     return Spectrum(duration=duration, **joined)
+
+
+def _signs(block: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """Return 1 or -1 for each channel (C,): what keeps channels of a block (n, C) from cancelling one another.
+
+    A recording whose channels are of opposite phase is as loud as any, but their sum is silent. Where the sum has less
+    than ``_CANCELS`` of the channels' power, channels that oppose the loudest are turned round. ``before`` are the
+    signs of the block before, which stay where they do, so that no step comes of it.
+    """
+    if block.shape[1] == 1:
+        return before
+    power = float(np.einsum("tc,tc->", block, block)) / block.shape[1]
+    if power <= 0:
+        return before
+    products = block.T @ block  # (C, C)
+    for signs in (before, np.ones_like(before)):
+        if float(signs @ products @ signs) / block.shape[1] ** 2 >= _CANCELS * power:
+            return signs
+    turned = np.where(products[products.diagonal().argmax()] < 0, -1, 1).astype(np.float32)
+    return turned if turned @ before >= 0 else -turned
+
+
+def _heard_rises(mel: np.ndarray) -> np.ndarray:
+    """Mean rise in dB (n,) of mel bands (M, n + 1) from hop to hop, of those near the loudest of either hop."""
+    loudest = mel.max(axis=0)
+    floor = np.maximum(loudest[1:], loudest[:-1]) - _HEARD
+    return np.maximum(np.maximum(mel[:, 1:], floor) - np.maximum(mel[:, :-1], floor), 0.0).mean(axis=0)
 
 
 def _hop_blocks(stream: Iterator[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
@@ -140,13 +174,14 @@ def _resampled(audio: Path, progress: Progress | None) -> Iterator[np.ndarray]:
     """Yield the song's samples, mono at 22,050 Hz, piece by piece."""
     import soxr
 
-    mono, resampler, seen = Mono(), None, 0
+    signs, resampler, seen = None, None, 0
     try:
         for block, rate, seconds in read_sound(audio):
             if not seen and rate != RATE:
                 resampler = soxr.ResampleStream(rate, RATE, 1, dtype="float32")
             seen += len(block)
-            one = mono(block)
+            signs = _signs(block, np.ones(block.shape[1], np.float32) if signs is None else signs)
+            one = np.ascontiguousarray((block if (signs > 0).all() else block * signs).mean(axis=1))
             yield one if resampler is None else resampler.resample_chunk(one)
             if progress is not None:
                 progress("reading", min(1.0, seen / max(seconds * rate, 1)))
@@ -154,7 +189,5 @@ def _resampled(audio: Path, progress: Progress | None) -> Iterator[np.ndarray]:
         if fault.reason == "has no samples":
             return  # shorter than anything: who called says so
         raise DataError(f"{audio} {advice(audio, fault.reason)}.") from fault
-    if mono.cancels:
-        raise DataError(f"{audio} {without_cancelling(audio)}")
     if resampler is not None:
         yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)

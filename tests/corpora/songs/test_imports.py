@@ -12,6 +12,7 @@ import pytest
 import soundfile
 
 from seqkd.corpora.songs.imports import deal, find_songs, make_corpus, song_id
+from seqkd.corpora.songs.listed import kind_in
 from seqkd.corpora.songs.shot_lists import read_shot_list
 from seqkd.errors import ConfigError, DataError
 from seqkd.shots.classes import LONG_NAMES
@@ -82,6 +83,9 @@ def same(found: tuple[Shot, ...], expected: tuple[Shot, ...], off: float = 1e-9)
         "start\tend\ttype\n0\t2,4\tLS\n0:02,4\t0:05\tCU\n5\t10\tMIS\n",
         "start,end,type\n00:00:00:00,00:00:02:09,LS\n00:00:02:10,00:00:04:24,CU\n00:00:05:00,00:00:09:24,MIS\n",
         "start,end,type\n23:59:58:00,00:00:00:10,LS\n00:00:00:10,00:00:03:00,CU\n00:00:03:00,00:00:08:00,MIS\n",
+        "start,end,type\n23:59:57:15,24:00:00:00,LS\n00:00:00:00,00:00:02:15,CU\n00:00:02:15,00:00:07:15,MIS\n",
+        "start,end,type\n23:59:57,23:59:59.4,LS\n23:59:59.4,00:00:02,CU\n00:00:02,00:00:07,MIS\n",
+        "0.000000\t2.400000\tLS\n2.400000\t5.000000\tCU\n5.000000\t10.000000\tMIS\n",
         "Timecode List:,00:00:02.400,00:00:05.000\nScene Number,Start Frame,Start Timecode,Start Time (seconds),End "
         "Frame,End Timecode,End Time (seconds),type\n1,1,00:00:00.000,0.0,60,00:00:02.400,2.4,LS\n"
         "2,61,00:00:02.400,2.4,125,00:00:05.000,5.0,CU\n3,126,00:00:05.000,5.0,250,00:00:10.000,10.0,MIS\n",
@@ -89,7 +93,8 @@ def same(found: tuple[Shot, ...], expected: tuple[Shot, ...], off: float = 1e-9)
     ],
     ids=[
         "seconds", "clock, long names and other columns", "timecode", "semicolons", "tabs", "inclusive out-points",
-        "past midnight", "PySceneDetect's", "rounded, with a byte order mark",
+        "past midnight", "a shot until midnight", "times of day", "Audacity's", "PySceneDetect's",
+        "rounded, with a byte order mark",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le", "utf-16-be"])
@@ -122,12 +127,46 @@ def test_the_list_says_how_its_timecodes_count(tmp_path: Path) -> None:
         assert same(read_shot_list(file, 420.0, read), shots, 0.5 / 29.97 + 1e-6)
 
 
+@pytest.mark.parametrize("suffix", [".edl", ".csv"])
+def test_timecodes_are_counted_as_they_are_written(suffix: str, tmp_path: Path) -> None:
+    """Where nothing else says it, ``;`` is drop-frame and ``:`` is not, whatever is set."""
+    drop, plain = parse_rate("29.97"), parse_rate("29.97ndf")
+    shots = (Shot(0.0, 190.0, "LS"), Shot(190.0, 420.0, "CU"))
+    for written, read in ((drop, drop), (plain, drop), (drop, plain), (plain, plain)):
+        codes = [[written.timecode(written.nearest(time)) for time in (shot.start, shot.end)] for shot in shots]
+        file = tmp_path / f"a{suffix}"
+        if suffix == ".edl":
+            as_edl(file, shots, written, "00:00:00:00")
+            file.write_text("\n".join(line for line in file.read_text().splitlines() if "FCM" not in line))
+        else:
+            rows = [f"{start},{end},{shot.kind}" for (start, end), shot in zip(codes, shots, strict=True)]
+            file.write_text("\n".join(["start,end,type", *rows]))
+        assert same(read_shot_list(file, 420.0, read), shots, 0.5 / 29.97 + 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("CU.mov", "CU"), ("CU_take2.mov", "CU"), ("LS-wide.mp4", "LS"), ("medium close-up 2", "medium close-up"),
+        ("medium_shot_take_3.MXF", "medium_shot"), ("Close-up", "Close-up"), ("CULT.mov", "CULT"), ("", ""),
+    ],
+)  # fmt: skip
+def test_types_in_names_of_clips(name: str, kind: str) -> None:
+    assert kind_in(name) == kind
+
+
 def test_events_as_editing_systems_write_them(tmp_path: Path) -> None:
     (tmp_path / "a.edl").write_text(
         "FCM: NON-DROP FRAME\n"
         "001  AX  AA/V  C  00:00:00:00 00:00:04:00 23:59:56:00 00:00:00:00\n* FROM CLIP NAME: CU.mov\n"
         "002  LS  V     C  00:00:00:00 00:00:06:00 00:00:00:00 00:00:06:00\n* FROM CLIP NAME: (NULL)\n"
         "003  AX  AA    C  00:00:00:00 00:00:06:00 00:00:00:00 00:00:06:00\n"
+    )
+    assert read_shot_list(tmp_path / "a.edl", 10.0, FPS) == (Shot(0.0, 4.0, "CU"), Shot(4.0, 10.0, "LS"))
+    (tmp_path / "a.edl").write_text(  # the end of the day, half of a transition, channels without a slash
+        "001  AX  A1A2V  C  00:00:00:00 00:00:04:00 23:59:56:00 24:00:00:00\n* FROM CLIP NAME: CU_take2.mov\n"
+        "002  BL  V      C  00:00:00:00 00:00:00:00 00:00:00:00 00:00:00:00\n"
+        "002  LS  B      C  00:00:00:00 00:00:05:24 00:00:00:00 00:00:06:00\n* FROM CLIP NAME: NULL\n"
     )
     assert read_shot_list(tmp_path / "a.edl", 10.0, FPS) == (Shot(0.0, 4.0, "CU"), Shot(4.0, 10.0, "LS"))
 
@@ -142,7 +181,7 @@ def test_lists_of_other_programs(tmp_path: Path) -> None:
     )
     texts = {
         "a.eaf": f'<A><TIME_ORDER>{slots}</TIME_ORDER><TIER TIER_ID="Shots">{notes}</TIER></A>',
-        "a.srt": "1\n00:00:00,000 --> 00:00:04,000\nclose-up\n\n2\n00:00:04,000 --> 00:00:10,000\n2 LS long\n",
+        "a.srt": "1\n00:00:00,000 --> 00:00:04,000\nclose-up\n\n2\n00:00:04,000 --> 00:00:10,000\n<i>2 LS</i> long\n",
         "a.json": '[{"start": 0, "end": "0:04", "type": "CU"}, {"start": 4, "end": 10, "type": "LS"}]',
         "a.xml": '<fcpxml><sequence><spine><clip name="CU.mov" offset="3600s" duration="4s"/>'
         '<title name="LS wide" offset="3604s" duration="12/2s"/></spine></sequence></fcpxml>',
@@ -261,6 +300,10 @@ def lonely_list(folder: Path) -> None:
     (folder / "a.wav").rename(folder / "b.wav")
 
 
+def two_lists_one_of_scenes(folder: Path) -> None:
+    (folder / "a-Scenes.csv").write_text("")
+
+
 def two_lists(folder: Path) -> None:
     (folder / "a.edl").write_text("")
 
@@ -286,6 +329,7 @@ def not_audio(folder: Path) -> None:
     ("breaks", "sentence"),
     [
         (two_audio, "{0}/a.ogg and a.wav are two audio files of one song; keep one of them."),
+        (two_lists_one_of_scenes, "{0}/a.csv and a-Scenes.csv are two shot lists of one song; keep one of them."),
         (two_lists, "{0}/a.csv and a.edl are two shot lists of one song; keep one of them."),
         (lonely_list, "{0}/a.csv has no audio file beside it; expected a with .wav or .flac or .ogg or .mp3."),
         (same_song, "{0}/a.wav and {0}/b.wav are the same recording, which could come to be in training and test; "

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
+from seqkd.shots.classes import SHOTS
 from seqkd.shots.editing.drafts import CutSettings, make_drafts
 from seqkd.shots.editing.timecode import FrameRate
-from seqkd.shots.editing.timeline import Timeline
+from seqkd.shots.editing.timeline import Clip, Timeline, frames_of
 from seqkd.shots.language import FilmLanguage
 from seqkd.shots.listening.features import Track
 from seqkd.shots.listening.structure import Section
@@ -41,6 +43,16 @@ def some_drafts(
 def a_cut(rate: FrameRate, song: str = "a song", audio: Path = Path("a song.wav")) -> Timeline:
     """The best draft of the made-up song, beginning at one o'clock."""
     return some_drafts(rate, song=song, audio=audio, start=rate.parse(HOUR))[0]
+
+
+def a_long_cut(rate: FrameRate, seconds: float = 1260.7) -> Timeline:
+    """Twenty-one minutes in shots of 3 to 11 seconds, beginning at one o'clock."""
+    frames = frames_of(seconds, rate)
+    edges = [0, *(rate.nearest(time) for time in np.arange(3.0, seconds - 11, 7) + 4 * np.sin(np.arange(179))), frames]
+    clips = tuple(
+        Clip(start, end, SHOTS[number % 8], (0.125,) * 8) for number, (start, end) in enumerate(pairwise(edges))
+    )
+    return Timeline("a song", Path("a song.wav"), seconds, rate, rate.parse(HOUR), frames, 0, clips)
 
 
 def spans(cut: Timeline) -> list[tuple[int, int, str]]:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from seqkd.errors import ConfigError, DataError
 from seqkd.shots.data import shots_of
 from seqkd.shots.editing.drafts import CutSettings, choose, make_drafts
+from seqkd.shots.editing.pace import plan_pace
 from seqkd.shots.editing.timecode import FrameRate, parse_rate
 from seqkd.shots.editing.timeline import BEAT, DOWNBEAT, SECTION, Clip, Timeline, frames_of
 from seqkd.shots.listening.features import Track
@@ -31,14 +32,49 @@ def test_a_long_least_length_of_a_long_song_is_soon_found() -> None:
         assert min(runs) >= 600
 
 
-@pytest.mark.parametrize("pace", [1.5, 3.5, 8.0])
+@pytest.mark.parametrize("pace", [1.0, 1.5, 2.3, 3.5, 8.0, 15.0, 40.0])
 @pytest.mark.parametrize("snap", ["beat", "frame"])
 def test_a_pace_is_kept(pace: float, snap: str) -> None:
-    """Of every draft, to the nearest whole number of shots, whatever the model expects."""
+    """Of every draft, whatever the model expects, in songs of two to thirty shots and more."""
+    misses = {}
+    for shots in (2.6, 3.4, 4.45, 5.49, 5.55, 7.5, 9.6, 13.4, 30.45):
+        track, posteriors = a_track(round(shots * pace, 2))
+        chosen = CutSettings(pace=pace, snap=snap, drafts=2, min_shot=min(0.5, pace / 2))
+        for cut in make_drafts("a", Path("a"), track, posteriors, LANGUAGE, chosen):
+            spans = np.diff([0, *(float(cut.seconds(clip.end)) for clip in cut.clips)])
+            before = spans[:-1].mean()
+            mean = min(spans.mean(), before, key=lambda found: abs(found - pace))
+            misses[shots, cut.draft] = abs(mean / pace - 1)
+            assert len(cut.clips) in (int(shots), int(shots) + 1), shots
+            assert spans.min() >= chosen.min_shot - 1e-9
+            if plan_pace(track.duration, pace, chosen.min_shot).first is not None:
+                assert spans[-1] < 1.6 * pace
+                says = f"({before:.1f} s on average); the song ends the last one after {spans[-1]:.1f} s."
+                assert cut.note.endswith(says)
+    assert max(misses.values()) <= 0.05, misses
+
+
+def test_a_pace_near_the_least_length_is_kept() -> None:
+    """A second is no least length that must be rounded up to two."""
     track, posteriors = a_track(200.4)
-    for cut in make_drafts("a", Path("a"), track, posteriors, LANGUAGE, CutSettings(pace=pace, snap=snap, drafts=3)):
-        assert len(cut.clips) == round(200.4 / pace)
-        assert 200.4 / len(cut.clips) == pytest.approx(pace, rel=0.05)
+    (cut,) = make_drafts("a", Path("a"), track, posteriors, LANGUAGE, CutSettings(pace=2.3, min_shot=2.2))
+    assert 200.4 / len(cut.clips) == pytest.approx(2.3, rel=0.05)
+    assert min(clip.frames for clip in cut.clips) >= 55
+
+
+@settings(max_examples=60, deadline=None)
+@given(duration=st.floats(1, 900), pace=st.floats(1, 60), share=st.floats(0, 1))
+def test_a_plan_of_any_song(duration: float, pace: float, share: float) -> None:
+    """As many shots as come nearest, and a last cut that leaves every shot its least length."""
+    least = min(share * pace, duration)
+    plan = plan_pace(duration, pace, least)
+    if plan.first is None:
+        assert abs(duration / plan.shots / pace - 1) <= 0.05 or plan.shots == 1
+        assert plan.shots > 1 or duration < 1.5 * pace or duration <= 0.96 * pace + least
+    else:
+        assert 0.94 * pace <= plan.first / (plan.shots - 1) < plan.latest / (plan.shots - 1) <= 1.05 * pace
+        assert plan.latest <= duration - least
+        assert plan.shots in (int(duration / pace), int(duration / pace) + 1)
 
 
 def test_drawn_drafts_differ_but_not_in_pace() -> None:

@@ -7,12 +7,16 @@ import io
 import itertools
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
+from seqkd.corpora.songs.imports import find_songs
 from seqkd.corpora.songs.shot_lists import read_shot_list
 from seqkd.errors import ConfigError, DataError
 from seqkd.shots.classes import LONG_NAMES, SHOTS
@@ -20,8 +24,8 @@ from seqkd.shots.editing.export_files import FORMATS, file_names, format_of, wri
 from seqkd.shots.editing.export_otio import to_fcpxml, to_otio
 from seqkd.shots.editing.export_text import to_csv, to_edl, to_json, to_srt
 from seqkd.shots.editing.timecode import RATES, FrameRate
-from seqkd.shots.editing.timeline import Marker
-from tests.shots.editing.cuts import HOUR, a_cut, some_drafts, spans
+from seqkd.shots.editing.timeline import Marker, Timeline
+from tests.shots.editing.cuts import HOUR, a_cut, a_long_cut, some_drafts, spans
 
 by_rate = pytest.mark.parametrize("rate", RATES, ids=lambda rate: rate.name)
 
@@ -146,14 +150,24 @@ def test_edl_is_plain_ascii() -> None:
 
 
 @pytest.mark.parametrize("name", ["csv", "edl", "otio", "fcpxml", "srt", "json"])
+@pytest.mark.parametrize("length", [a_cut, a_long_cut])
 @by_rate
-def test_a_corpus_can_be_made_of_it(rate: FrameRate, name: str, tmp_path: Path) -> None:
-    """The reader of people's shot lists, with what an editor changed, takes them back."""
-    cut = a_cut(rate)
+def test_a_corpus_can_be_made_of_it(
+    rate: FrameRate, length: Callable[[FrameRate], Timeline], name: str, tmp_path: Path
+) -> None:
+    """What is written is read as it was, at every rate, in songs long enough for drop-frame to matter."""
+    cut = length(rate)
     (path,) = write_drafts([tmp_path / f"cut.{name}"], [cut])
     shots = read_shot_list(path, cut.duration, rate)
     assert [(rate.nearest(shot.start), shot.kind) for shot in shots] == [(clip.start, clip.kind) for clip in cut.clips]
     assert shots[-1].end == cut.duration
+    assert find_songs_list(path, cut.duration) == [(path.with_suffix(".wav"), path)]
+
+
+def find_songs_list(path: Path, duration: float) -> list[tuple[Path, Path | None]]:
+    """What the importers find beside a song of the list's name."""
+    soundfile.write(path.with_suffix(".wav"), np.zeros(int(8000 * min(duration, 1))), 8000)
+    return find_songs(path.parent)
 
 
 # ---- files

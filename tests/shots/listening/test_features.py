@@ -13,7 +13,14 @@ import soundfile
 from seqkd.errors import DataError
 from seqkd.shots.data import Song, write_songs
 from seqkd.shots.listening import beats as beats_module
-from seqkd.shots.listening.beats import beat_columns, find_downbeats, tempo_of, track_beats
+from seqkd.shots.listening.beats import (
+    BELIEVED,
+    beat_columns,
+    beat_confidence,
+    find_downbeats,
+    tempo_of,
+    track_beats,
+)
 from seqkd.shots.listening.compiled import load_librosa
 from seqkd.shots.listening.features import (
     SongFeatureSettings,
@@ -90,7 +97,7 @@ def test_blocks_leave_no_seam(song: Path, monkeypatch: pytest.MonkeyPatch) -> No
     whole = measure(song, 40)
     monkeypatch.setattr("seqkd.shots.listening.spectrum._BLOCK", 7)
     parts = measure(song, 40)
-    for name in ("mel", "contrast", "chroma", "loudness", "onsets", "low_onsets"):
+    for name in ("mel", "contrast", "chroma", "loudness", "onsets", "low_onsets", "rises"):
         np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), atol=2e-3, err_msg=name)
     assert len(whole.onsets) == 40 * HOPS
 
@@ -145,6 +152,89 @@ def test_silence_speech_and_a_snippet(tmp_path: Path) -> None:
     track = analyse(tmp_path / "snippet.wav")
     assert track.frames.shape[0] == 2 and np.isfinite(track.frames).all()
     assert track.sections[-1].end == pytest.approx(2)
+
+
+def sound_of(kind: str, seconds: int = 40) -> np.ndarray:
+    """Sounds with a beat and without."""
+    rng, times = np.random.default_rng(0), np.arange(seconds * RATE) / RATE
+    noise = 0.1 * rng.standard_normal(len(times))
+    if kind == "chords of an organ":
+        chords = [220 * 2 ** (rng.integers(0, 12) / 12) for _ in range(2 * seconds)]
+        fade = np.minimum(1, np.minimum(times % 0.5, 0.5 - times % 0.5) / 0.02)
+        pitches = np.repeat(chords, RATE // 2)
+        return 0.1 * fade * sum(np.sin(2 * np.pi * pitches * part * times) for part in (1, 1.25, 1.5, 2, 3))
+    if kind == "two tempos":
+        return np.concatenate([clicks(seconds / 2, 118), clicks(seconds / 2, 150)])
+    if kind == "clicks in noise":
+        return clicks(seconds, 118) + 3 * noise
+    if kind == "clicks at random":
+        track = np.zeros(len(times))
+        track[rng.integers(0, len(times), 2 * seconds)] = 1
+        return np.convolve(track, np.exp(-np.arange(RATE // 5) / 400))[: len(times)] * 10 * noise
+    tones = {
+        "tone": (440.0,), "chord": (220.0, 277.2, 329.6), "noise": (), "faint noise": (440.0,), "fade": (441.37,),
+    }  # fmt: skip
+    sound = 0.1 * sum((np.sin(2 * np.pi * pitch * times) for pitch in tones[kind]), start=0 * times)
+    if "noise" in kind:
+        sound += noise * (1 if kind == "noise" else 0.001)
+    return sound * np.minimum(1, (seconds - times) / 5) if kind == "fade" else sound
+
+
+@pytest.mark.parametrize(
+    ("kind", "low", "high"),
+    [
+        ("tone", 0.0, 0.05), ("chord", 0.0, 0.05), ("fade", 0.0, 0.05), ("faint noise", 0.0, 0.05),
+        ("noise", 0.0, 0.1), ("clicks at random", 0.0, 0.1),
+        ("clicks in noise", 0.2, 0.6), ("chords of an organ", 0.6, 1.0), ("two tempos", 0.5, 1.0),
+    ],
+)  # fmt: skip
+def test_there_is_a_beat_where_sound_repeats(kind: str, low: float, high: float, tmp_path: Path) -> None:
+    """The tracker finds beats in all of them."""
+    soundfile.write(tmp_path / "a.wav", sound_of(kind), RATE)
+    track = analyse(tmp_path / "a.wav")
+    assert low <= track.confidence <= high
+    assert (len(track.beats) > 50) == (track.tempo > 0) == (low > BELIEVED)
+    assert any(columns(track)["beats"]) == (low > BELIEVED)
+    if not len(track.beats):
+        assert len(track_beats(measure(tmp_path / "a.wav", 40).onsets)) > 50
+
+
+def test_a_confidence_in_closed_form() -> None:
+    """Ones on every beat of 25 hops repeat to the full, and half as much where only every second beat sounds."""
+    beats = np.arange(0, 30, 0.5)
+    rises = np.zeros(30 * HOPS)
+    rises[:: HOPS // 2] = 5.0
+    assert beat_confidence(beats, rises) == pytest.approx(1, abs=0.01)
+    assert beat_confidence(beats, rises / 10) == pytest.approx(0.5, abs=0.01)  # of half a dB
+    rises[HOPS // 2 :: HOPS] = 0
+    assert beat_confidence(beats, rises) == pytest.approx(0.5, abs=0.03)
+    assert beat_confidence(beats[:3], rises) == beat_confidence(beats, 0 * rises) == 0
+
+
+@pytest.mark.parametrize(
+    ("gains", "level"), [((1, -1), 1), ((1, 1), 1), ((-1, 0.9), 0.95), ((1, -1, 1, -1), 1), ((-1, 0.5), 0.25)]
+)
+def test_channels_do_not_cancel(gains: tuple[float, ...], level: float, tmp_path: Path) -> None:
+    """Channels of opposite phase are turned round before they are added; the last pair does not cancel."""
+    sound = clicks(25, 118)
+    soundfile.write(tmp_path / "mono.wav", sound, RATE, subtype="FLOAT")
+    soundfile.write(tmp_path / "a.wav", sound[:, None] * np.array(gains), RATE, subtype="FLOAT")
+    mono, found = (measure(tmp_path / name, 40).loudness for name in ("mono.wav", "a.wav"))
+    loud = mono > -60
+    np.testing.assert_allclose(found[loud], mono[loud] + 20 * np.log10(level), atol=0.01)
+
+
+def test_channels_are_turned_without_a_step(tmp_path: Path) -> None:
+    """Opposite phase in the middle of a song, and silence in between."""
+    tone = 0.3 * np.sin(2 * np.pi * 441 * np.arange(60 * RATE) / RATE)
+    pair = np.stack([tone, tone], axis=1)
+    pair[20 * RATE : 40 * RATE, 1] *= -1
+    pair[30 * RATE : 32 * RATE] = 0
+    soundfile.write(tmp_path / "a.wav", pair, RATE, subtype="FLOAT")
+    found = measure(tmp_path / "a.wav", 40)
+    level = found.loudness.reshape(60, HOPS)[:, 5:-5]
+    assert level[31].max() < -90
+    assert np.delete(level, (30, 31), axis=0).min() > -15
 
 
 def test_silent_stretches_have_no_beats(tmp_path: Path) -> None:
