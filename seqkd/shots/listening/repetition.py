@@ -8,6 +8,11 @@ search for what repeats: Goto, ICASSP 2003, 10.1109/ICASSP.2003.1199990). Sectio
 
 Chosen: all lengths below, and which summaries of a row are columns.
 
+Measured on made-up concerts (80 songs to train on, 40 to test, four seeds, one small network; chroma of seconds, not of
+beats): it names the section right in 90.1 % of the seconds without these columns and in 90.5 % with them, no more than
+chance. Two thirds of the errors lie within 2 s of where a section begins, which these columns do not place; of the
+others, a quarter went (these shares of one seed). Hence a variant and not the default.
+
 Legend: T one-second frames, N hops of 1/50 s, K beats, D numbers that describe a frame.
 """
 
