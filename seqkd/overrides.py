@@ -59,13 +59,13 @@ def as_meant(override: str, defaults: Mapping[str, Any], *, sweep: bool = False)
         return f"{key}=[{value}]"
     if default is not None and not isinstance(default, str):
         return override  # a number, a list or a mapping: what it is not is said by others
-    if kind == "text" and found == value:
+    refers = re.search(r"\$\{[^{}]+\}", value) is not None and not os.path.lexists(value)
+    if kind == "text" and found == value and (refers or "${" not in value):
         return override
     if kind in ("nothing", "choice") or (kind in ("number", "container") and not os.path.lexists(value)):
         named = isinstance(default, str) and kind == "number"  # such as a title that is a year
         if not named:
             return override
-    refers = re.search(r"\$\{[^{}]+\}", value) is not None and not os.path.lexists(value)
     return f"{key}={_between_quotes(value) if refers else quoted(value)}"
 
 

@@ -126,7 +126,8 @@ def id_in_text_but_not_in_wav_scp(place: Place) -> None:
 @fault(
     "prepare",
     says="{data}/train/wav.scp, line 3: 's0-train006' is a command ('sox mine.mp3 -t wav - |'), expected an audio "
-    "file; commands in data files are never executed, write the audio to files first and name those.",
+    "file; commands in data files are not executed. To see which there are, and have them write files once, run: seqkd "
+    "prepare --unpipe {data}/train",
 )
 def command_in_wav_scp(place: Place) -> None:
     place.lines("wav.scp", lambda lines: [*lines[:2], "s0-train006 sox mine.mp3 -t wav - |", *lines[3:]])

@@ -80,10 +80,15 @@ def unpipe(directory: Path, yes: bool) -> int:
 def corpus(cfg: DictConfig) -> None:
     """Call the recipe's corpus maker (``corpus._target_``)."""
     from hydra.errors import InstantiationException
-    from hydra.utils import instantiate
+    from hydra.utils import get_method, instantiate
+    from omegaconf import OmegaConf
 
     if "_target_" not in cfg.corpus:
         raise ConfigError("this recipe has no corpus._target_; put finished sets into the data directory")
+    given = OmegaConf.to_container(cfg.corpus, resolve=True)
+    if any(isinstance(value, str) and "${" in value for value in given.values()):  # Hydra would look up what is a name
+        get_method(given.pop("_target_"))(data_dir=Path(cfg.data), nj=cfg.nj, **given)
+        return
     try:
         instantiate(cfg.corpus, data_dir=Path(cfg.data), nj=cfg.nj, _convert_="all")
     except InstantiationException as error:

@@ -26,7 +26,7 @@ CANCEL = "has channels that cancel each other when they are averaged"
 
 
 @dataclass(frozen=True)
-class Sound:
+class WholeSound:
     """A file that is whole.
 
     Attributes:
@@ -136,7 +136,7 @@ def read_sound(path: Path) -> Iterator[tuple[np.ndarray, int, float]]:
             raise DamagedSound(path, f"breaks off after {seen / rate:.2f} s of {promised / rate:.2f} s")
 
 
-def look_at(path: Path) -> Sound:
+def look_at(path: Path) -> WholeSound:
     """Decode all of a file and say what it is; its length is that of the samples it has. Raises as `read_sound`."""
     mono, samples, rate, channels = Mono(), 0, 1, 1
     digest = hashlib.blake2b(digest_size=16)
@@ -144,7 +144,7 @@ def look_at(path: Path) -> Sound:
         samples, channels = samples + len(block), block.shape[1]
         mono(block)
         digest.update(np.ascontiguousarray(block))
-    return Sound(samples / rate, rate, channels, mono.cancels, digest.hexdigest())
+    return WholeSound(samples / rate, rate, channels, mono.cancels, digest.hexdigest())
 
 
 def is_video(path: Path) -> bool:

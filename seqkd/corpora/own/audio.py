@@ -22,7 +22,7 @@ from seqkd.corpora.own.splits import describe_characters, split_by_hash, strange
 from seqkd.corpora.own.tables import COLUMNS, Item
 from seqkd.corpora.speech.audio_sets import update_data_dir
 from seqkd.data.kaldi import FORM, SLACK, Utterance, check_names
-from seqkd.data.sound import Sound
+from seqkd.data.sound import WholeSound
 from seqkd.errors import ConfigError, DataError
 from seqkd.files import write_json
 from seqkd.scoring.normalize import Normalizer
@@ -124,7 +124,7 @@ def _without(sets: Mapping[str, list[Found]], faults: Mapping[Path, str]) -> dic
     return kept
 
 
-def _timed(name: str, found: list[Found], headers: Mapping[Path, Sound]) -> list[Found]:
+def _timed(name: str, found: list[Found], headers: Mapping[Path, WholeSound]) -> list[Found]:
     """Hold times against files: the whole of one needs no copy, and a little past its end is the end, with a count.
 
     Raises:
@@ -153,7 +153,7 @@ def _timed(name: str, found: list[Found], headers: Mapping[Path, Sound]) -> list
     return timed
 
 
-def _check_rates(sets: Mapping[str, list[Found]], headers: Mapping[Path, Sound], sample_rate: int) -> None:
+def _check_rates(sets: Mapping[str, list[Found]], headers: Mapping[Path, WholeSound], sample_rate: int) -> None:
     """Raise DataError if audio is not all mono and of the features' sample rate."""
     convert = "or set corpus.convert=true to have copies made"
     rates = Counter(header.sample_rate for header in headers.values())
@@ -175,7 +175,7 @@ def _check_rates(sets: Mapping[str, list[Found]], headers: Mapping[Path, Sound],
         )
 
 
-def _describe(name: str, found: Sequence[Found], headers: Mapping[Path, Sound]) -> str:
+def _describe(name: str, found: Sequence[Found], headers: Mapping[Path, WholeSound]) -> str:
     utterances = [one.utterance for one in found]
     seconds = [
         (headers[u.audio].seconds if u.end is None else min(u.end, headers[u.audio].seconds)) - u.start
@@ -282,7 +282,7 @@ def make_corpus(
     faults = faults_of(seen, mixed=convert, channel=channel)
     settle(faults, skip_damaged)
     sets = _without(sets, faults)
-    headers = {file: look for file, look in seen.items() if isinstance(look, Sound)}
+    headers = {file: look for file, look in seen.items() if isinstance(look, WholeSound)}
     sets = {name: _timed(name, found, headers) for name, found in sets.items()}
     check_files(sets)
     overlap = check_overlap(sets, headers, allow=allow_overlap)

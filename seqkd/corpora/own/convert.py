@@ -12,7 +12,7 @@ import numpy as np
 
 from seqkd.corpora.speech.audio_sets import Header
 from seqkd.data.kaldi import Utterance
-from seqkd.data.sound import CANCEL, Mono, Sound
+from seqkd.data.sound import CANCEL, Mono, WholeSound
 from seqkd.data.whole import torn
 from seqkd.errors import DataError
 from seqkd.files import atomic_path
@@ -24,7 +24,7 @@ _LONGEST = 160  # bytes of an id that is used as a name
 
 def convert_audio(
     sets: Mapping[str, Sequence[Utterance]],
-    headers: Mapping[Path, Header | Sound],
+    headers: Mapping[Path, Header | WholeSound],
     folder: Path,
     sample_rate: int,
     nj: int,

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from seqkd.data.sound import CANCEL, DamagedSound, Sound, converted_by_ffmpeg, is_video, look_at
+from seqkd.data.sound import CANCEL, DamagedSound, WholeSound, converted_by_ffmpeg, is_video, look_at
 from seqkd.errors import DataError
 from seqkd.files import write_json, write_text
 from seqkd.parallel import bar_interval
@@ -31,16 +31,16 @@ class Looks:
             self._known = {}
         self._fresh = False
 
-    def at(self, files: Sequence[Path], nj: int) -> dict[Path, Sound | str]:
+    def at(self, files: Sequence[Path], nj: int) -> dict[Path, WholeSound | str]:
         """Decode files that are not known, ``nj`` at the same time: what each is, or what is wrong with it."""
         from tqdm import tqdm
 
-        found: dict[Path, Sound | str] = {}
+        found: dict[Path, WholeSound | str] = {}
         todo = []
         for file in files:
             entry = self._known.get(str(file.absolute()))
             if entry is not None and len(entry) == 9 and entry[:4] == file_state(file):
-                found[file] = Sound(*entry[4:])
+                found[file] = WholeSound(*entry[4:])
             else:
                 todo.append(file)
         with ThreadPoolExecutor(max(nj, 1)) as pool:
@@ -48,7 +48,7 @@ class Looks:
                 bar = tqdm(pool.map(_look, todo), "audio", len(todo), unit="file", mininterval=bar_interval())
                 for file, (look, state) in zip(todo, bar, strict=True):
                     found[file] = look
-                    if state is not None and isinstance(look, Sound):
+                    if state is not None and isinstance(look, WholeSound):
                         self._known[str(file.absolute())] = [*state, *vars(look).values()]
                         self._fresh = True
             except BaseException:
@@ -63,11 +63,11 @@ class Looks:
             self._fresh = False
 
 
-def _look(file: Path) -> tuple[Sound | str, list[int] | None]:
+def _look(file: Path) -> tuple[WholeSound | str, list[int] | None]:
     """What a file is, and its state; no state if it changed meanwhile."""
     try:
         before = file_state(file)
-        look: Sound | str = look_at(file)
+        look: WholeSound | str = look_at(file)
         return look, before if file_state(file) == before else None
     except DamagedSound as fault:
         return fault.reason, None
@@ -75,7 +75,7 @@ def _look(file: Path) -> tuple[Sound | str, list[int] | None]:
         return str(fault).removeprefix(f"{file} "), None
 
 
-def faults_of(looks: Mapping[Path, Sound | str], *, mixed: bool, channel: int | None) -> dict[Path, str]:
+def faults_of(looks: Mapping[Path, WholeSound | str], *, mixed: bool, channel: int | None) -> dict[Path, str]:
     """What is wrong with files, as predicates.
 
     Args:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seqkd.data.kaldi import Utterance
-from seqkd.data.sound import Sound
+from seqkd.data.sound import WholeSound
 from seqkd.errors import DataError
 
 _NAMED = 3  # of what is shared, as examples
@@ -38,7 +38,7 @@ def check_files(sets: Mapping[str, Sequence[Found]]) -> None:
 
 
 def check_overlap(
-    sets: Mapping[str, Sequence[Found]], sounds: Mapping[Path, Sound], *, allow: bool = False
+    sets: Mapping[str, Sequence[Found]], sounds: Mapping[Path, WholeSound], *, allow: bool = False
 ) -> dict[str, dict[str, int]]:
     """Count what sets share with dev and test: samples (of copies in other formats too), speakers, and texts.
 
@@ -76,7 +76,7 @@ def check_overlap(
     return counts
 
 
-def _shared(left: Sequence[Found], right: Sequence[Found], sounds: Mapping[Path, Sound]) -> dict[str, list[str]]:
+def _shared(left: Sequence[Found], right: Sequence[Found], sounds: Mapping[Path, WholeSound]) -> dict[str, list[str]]:
     """What two sets share, by kind, in words."""
     parts: dict[str, list[Utterance]] = {}
     for one in left:
