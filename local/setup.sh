@@ -33,7 +33,8 @@ seqkd_setup() {
       echo "setup: $python cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2
       return 1
     fi
-    if ! "$venv/bin/pip" install --quiet --disable-pip-version-check -c "$root/local/constraints.txt" \
+    # What is never imported need not be compiled: that is most of it, and half a minute.
+    if ! "$venv/bin/pip" install --quiet --disable-pip-version-check --no-compile -c "$root/local/constraints.txt" \
       -e "${root}[recipes,synth,dev]"; then
       echo "setup: pip could not install the packages; run it again when the reason above is mended" >&2
       return 1

@@ -6,11 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+from seqkd.cli.main import COMMANDS
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "seqkd"
 FILES = 20  # Python files of one folder, its __init__.py apart
 LINES = 400  # of one module
-MORE_FILES = {"cli": 23, "losses": 60}  # a command is a file; a published idea is a file
+MORE_FILES = {"cli": len(COMMANDS) + 7, "losses": 60}  # a command is a file; a published idea is a file
 
 
 def folders() -> dict[str, list[Path]]:

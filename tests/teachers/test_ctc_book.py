@@ -161,7 +161,7 @@ def test_stage_5_and_6(exp: Path, tones: Path, capsys: pytest.CaptureFixture[str
     # Another form: the book is made anew, and what was trained on the other no longer counts.
     assert main(["book", "make", *options, "book=dense"]) == 0
     assert info(exp / "book" / "masked").manifest.form.name == "dense"
-    assert info(exp / "book" / "masked.1").manifest.form.name == "top_k"  # it may have taken long
+    assert info(exp / "book" / "masked.1").manifest.form.name == "top-k"  # it may have taken long
 
 
 def test_live_there_is_no_book(exp: Path, tones: Path, capsys: pytest.CaptureFixture[str]) -> None:
