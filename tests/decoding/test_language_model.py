@@ -126,6 +126,7 @@ BINARY = (
 
 
 def test_kenlms_binaries_are_read(tmp_path):
+    pytest.importorskip("flashlight.lib.text.decoder.kenlm")
     model = train_ngram(["ab ba", "abb a", "a ab", "ab ba a"], 2)
     path = tmp_path / "lm.bin"
     path.write_bytes(gzip.decompress(base64.b64decode(BINARY)))
@@ -241,6 +242,7 @@ def test_a_last_unit_that_lasts_derails_flashlights_search_and_not_this_one(tmp_
     ((best, *_),) = word_beam_search(logits, torch.tensor([logits.shape[1]]), search)
     assert tokenizer.decode(best.tokens) == text
     if kind == "bpe":
+        pytest.importorskip("flashlight.lib.text.decoder.kenlm")
         assert flashlight(tmp_path, tokenizer, words, logits) != text
 
 
@@ -387,6 +389,7 @@ def test_without_flashlight_only_a_binary_is_refused(tmp_path, monkeypatch):
 
 
 def test_bad_files(tmp_path):
+    pytest.importorskip("flashlight.lib.text.decoder.kenlm")  # without it, test_arpa.py has these
     no = tmp_path / "no.arpa"
     assert message(DataError, LanguageModel, no, ["a"]) == f"The language model {no} does not exist; mend decode.lm."
     text = tmp_path / "text.arpa"
