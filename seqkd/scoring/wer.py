@@ -123,7 +123,7 @@ class Utterances:
 class Rate:
     """An error rate of words (or of characters or tokens: then ``words`` counts those of the references).
 
-    ``rate`` and ``ci95``, its 95 % bootstrap interval over utterances, are fractions and may exceed 1. Fewer than 10
+    ``rate`` and ``ci95``, its 95 % interval over utterances, are fractions and may exceed 1. Fewer than 10
     utterances are too few for an interval: then ``ci95`` is None.
     """
 
@@ -138,7 +138,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class SentenceRate:
-    """Share of utterances with at least one wrong word, as a fraction, with its 95 % bootstrap interval."""
+    """Share of utterances with at least one wrong word, as a fraction, with its 95 % interval."""
 
     rate: float
     errors: int
