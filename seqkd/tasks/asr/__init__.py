@@ -12,7 +12,7 @@ from seqkd.errors import DataError
 from seqkd.layout import plain, run_directory, teacher_runs, trained_teacher
 from seqkd.stages import again
 from seqkd.tasks.asr.scores import AsrScores
-from seqkd.tasks.asr.settings import VIEWS
+from seqkd.tasks.asr.settings import VIEWS, training_of
 from seqkd.training.order import teachers_by_name
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class AsrTask(AsrScores):
         return {
             "views": {key: system[key] for key in VIEWS},
             "model": plain(role.model),
-            "training": plain(role.training),
+            "training": training_of(cfg, system.role),
             "augment": plain(role.augment),
             "features": plain(cfg.features),
             "tokenizer": Tokenizer.load(Path(cfg.tokens.directory)).hash,

@@ -46,6 +46,19 @@ class ViewSettings:
         at_least(1, attention_layers=self.attention_layers)
 
 
+def training_of(cfg: DictConfig, role: str) -> dict[str, Any]:
+    """A role's training settings, those of the system's own role with ``system.updates_factor`` times the updates.
+
+    Dev is looked at as often as without, so that there are as many weights to choose from. The schedules of
+    weights, which are shares of the updates, stretch with them.
+    """
+    training, factor = plain(cfg[role].training), cfg.system.updates_factor
+    if role != cfg.system.role or factor == 1:
+        return training
+    longer = {name: max(1, round(factor * training[name])) for name in ("updates", "validate_every")}
+    return training | longer
+
+
 VIEWS = ("masks", "time_mask_factor", "teacher_view", "attention_layers")
 
 
@@ -64,12 +77,13 @@ def check(cfg: DictConfig) -> None:
     """Raise ConfigError about the first setting that cannot be used."""
     check_common(cfg)
     check_system(cfg)
+    more_than(0, **{"setting system.updates_factor": cfg.system.updates_factor})
     build(ViewSettings, {name: cfg.system[name] for name in VIEWS}, "system")
     features = build(FeatureSettings, plain(cfg.features), "features")
     build(TokenSettings, plain(cfg.tokens), "tokens")
     build(TeacherSettings, plain(cfg.teacher), "teacher")
     for role in ("teacher", "student"):
-        build(SpeechTraining, plain(cfg[role].training), f"{role}.training")
+        build(SpeechTraining, training_of(cfg, role), f"{role}.training")
         build(SpecAugment, plain(cfg[role].augment), f"{role}.augment")
         model = plain(cfg[role].model)
         one_of(ENCODERS, **{f"setting {role}.model.encoder": model.pop("encoder", None)})

@@ -31,7 +31,7 @@ from seqkd.layout import plain, trained_teacher
 from seqkd.losses import BestPath, FrameKd, Hypotheses, Labels, NBest, Objective, Outputs
 from seqkd.models.ctc import CtcModel, save_model
 from seqkd.settings import build
-from seqkd.tasks.asr.settings import MONITOR, SpeechTraining
+from seqkd.tasks.asr.settings import MONITOR, SpeechTraining, training_of
 from seqkd.teachers import CheckpointTeacher, Teacher, align_frames, check_compatible
 from seqkd.teachers.ctc_book import open_book, pages_of, reads, temperature_of
 from seqkd.teachers.own import live_teacher
@@ -63,7 +63,7 @@ class SpeechWork:
         role = cfg[study.role]
         self.cfg, self.directory = cfg, study.directory
         self.tokenizer = Tokenizer.load(Path(cfg.tokens.directory))
-        self.settings = build(SpeechTraining, plain(role.training), f"{study.role}.training")
+        self.settings = build(SpeechTraining, training_of(cfg, study.role), f"{study.role}.training")
         unlabelled = list(cfg.unlabelled) if cfg.system.use_unlabelled else []
         self.corpus = load_corpus(Path(cfg.data), [role.train_set], self.tokenizer, unlabelled)
         self.dev_corpus = load_corpus(Path(cfg.data), [cfg.sets.dev], self.tokenizer)
