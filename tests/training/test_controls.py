@@ -26,8 +26,9 @@ def passes(cfg: DictConfig) -> int:
     return cfg.system.passes * training_of(cfg, cfg.system.role)["updates"]
 
 
-EQUAL = """kd student_two_pass student_two_pass_specaugment consistency cr_ctc kd_long kd_two_pass kd_two_pass_specaugment
-cons_kd cons_kd_specaugment kd_long_unlabelled kd_two_pass_unlabelled cons_kd_unlabelled""".split()  # noqa: SIM905
+EQUAL = """kd student_two_pass student_two_pass_specaugment consistency cr_ctc kd_long kd_two_pass
+kd_two_pass_specaugment cons_kd cons_kd_specaugment kd_long_unlabelled kd_two_pass_unlabelled
+cons_kd_unlabelled""".split()  # noqa: SIM905
 
 
 @pytest.mark.parametrize("system", EQUAL)
