@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +34,12 @@ def main(argv: list[str]) -> int:
         "--beam", type=int, default=1, metavar="N", help="prefixes of the beam search (default 1: greedy)"
     )
     made.add_argument(
+        "--blank-penalty",
+        type=float,
+        metavar="X",
+        help="subtracted from the blank's logit: more makes for more words (default: what the export states, or 0)",
+    )
+    made.add_argument(
         "--format", choices=KINDS, default="text", help="json is one object a line, a file (default: text)"
     )
     made.add_argument("--out", type=Path, metavar="FILE", help="where to write it (default: the terminal)")
@@ -39,6 +47,8 @@ def main(argv: list[str]) -> int:
     args = made.parse_args(argv)
     if args.beam < 1 or args.threads < 1:
         made.error("--beam and --threads must be at least 1")
+    if args.blank_penalty is not None and not math.isfinite(args.blank_penalty):
+        made.error(f"--blank-penalty is {args.blank_penalty}; expected a finite number")
 
     import torch
 
@@ -48,6 +58,8 @@ def main(argv: list[str]) -> int:
     check_files(args.format, args.files)
     torch.set_num_threads(args.threads)
     bundle = open_bundle(args.model, int8=args.int8, threads=args.threads)
+    if args.blank_penalty is not None:
+        bundle = replace(bundle, blank_penalty=args.blank_penalty)
     faults: list[DataError] = []
     done = transcripts(bundle, args.files, args.beam, faults)
     several, show = len(args.files) > 1, FORMATS[args.format]

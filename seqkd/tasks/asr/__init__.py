@@ -107,6 +107,7 @@ class AsrTask(AsrScores):
 def export_run(cfg: DictConfig) -> None:
     """``export/`` in the run of the settings' system and seed."""
     from seqkd.data.tokens import Tokenizer
+    from seqkd.decoding.blank_penalty import penalty_of
     from seqkd.deploy.export import TestSets, export_model
     from seqkd.deploy.origin import recipe_origin
 
@@ -117,7 +118,8 @@ def export_run(cfg: DictConfig) -> None:
         raise DataError(f"{run} has no finished model; {again(stage)}")
     origin = recipe_origin(cfg, Tokenizer.load(model).hash)
     tests = TestSets(Path(cfg.data), list(cfg.sets.test), cfg.decode.max_duration)
-    fresh = export_model(model, out, origin=origin, tests=tests)
+    penalty = penalty_of(cfg, run)  # without a language model, as transcribing is
+    fresh = export_model(model, out, origin=origin, tests=tests, blank_penalty=penalty)
     print(f"{out}: {'written' if fresh else 'is up to date'}")
 
 
