@@ -17,6 +17,7 @@ import torch
 from omegaconf import DictConfig
 from rapidfuzz.distance import Levenshtein
 from torch import Tensor
+from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from seqkd.data.batches import Batch, Corpus, Knowledge, evaluation_batches, load_corpus, training_batches
@@ -122,7 +123,8 @@ class SpeechWork:
             attended = model.attend(output, inputs.repeat(passes, 1)).unflatten(0, (passes, -1))
             positions = torch.where(seen.batch.labelled, seen.batch.target_lengths + 1, 0)
             found["attention"] = Outputs(attended, positions, labels=Labels(targets, positions))
-        return Outputs(output.logits.unflatten(0, (passes, -1)), lengths, found)
+        logits = output.logits.unflatten(0, (passes, -1))
+        return Outputs(logits, lengths, found, hidden=masked_share(seen.hidden, logits.shape[2], passes))
 
     def labels(self, seen: Seen) -> Labels:
         """Transcripts."""
@@ -216,6 +218,17 @@ class SpeechTeacher:
         views = len(values)
         values, off = align_frames(values.flatten(0, 1), lengths.repeat(views), frames, own.repeat(views))
         return values.unflatten(0, (views, -1)), off
+
+
+def masked_share(hidden: Tensor, frames: int, passes: int) -> Tensor | None:
+    """(P, B, T') of ``hidden`` (V, B, T, F): how much is masked of the features of an encoder frame.
+
+    None unless each pass has masks of its own: passes that are masked alike do not differ.
+    """
+    if passes < 2 or len(hidden) != passes:
+        return None
+    share = hidden.float().mean(-1)  # (V, B, T)
+    return functional.avg_pool1d(share, -(-share.shape[-1] // frames), ceil_mode=True)
 
 
 def new_model(cfg: DictConfig, role: str, objective: Objective, tokenizer: Tokenizer, corpus: Corpus) -> CtcModel:
