@@ -8,13 +8,14 @@ Letters: B utterances, T frames, F mel bins, M masks.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from seqkd.settings import at_least, one_of, share
+from seqkd.settings import at_least, less_than, one_of, share
 
 RULES = ("lhotse", "even")
 
@@ -23,12 +24,13 @@ RULES = ("lhotse", "even")
 class Draws:
     """The numbers in [0, 1) that decide what happens to each utterance of a batch.
 
-    ``warp`` (B, 2), ``freq`` and ``time`` (B, M, 2): where a point or span is, and how far or wide.
+    ``warp`` (B, 2), ``freq`` and ``time`` (B, M, 2): where a point or span is, and how far or wide; ``voice`` (B,).
     """
 
     warp: Tensor
     freq: Tensor
     time: Tensor
+    voice: Tensor
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class SpecAugment:
         time_width: of a time mask at most, in frames.
         time_fraction: share of its utterance that time masks hide together, at most.
         warp: the greatest distance in frames that time warping moves an utterance's inner point.
+        mel_warp: the greatest share by which the mel axis is stretched or shrunk, as a shorter or longer vocal tract
+            does; 0.05, say. A teacher that hears it, too, still knows the words; at 0.1 ours did not.
         rule: how ``time_fraction`` bounds the masks of an utterance of T frames. "lhotse" (default), that of lhotse and
             so of icefall, from where published settings come: there are n = min(time_masks, ⌈time_fraction · T /
             time_width⌉) masks, each below min(time_width, ⌊time_fraction · T / n⌋) frames wide. Few long masks: with
@@ -58,6 +62,7 @@ class SpecAugment:
     time_width: int = 20
     time_fraction: float = 0.2
     warp: int = 0
+    mel_warp: float = 0.0
     rule: str = "lhotse"
 
     def __post_init__(self) -> None:
@@ -65,6 +70,7 @@ class SpecAugment:
         at_least(0, freq_masks=self.freq_masks, freq_width=self.freq_width, warp=self.warp)
         at_least(0, time_masks=self.time_masks, time_width=self.time_width)
         share(time_fraction=self.time_fraction)
+        less_than(0, 1, mel_warp=self.mel_warp)
 
     def stronger_time_masks(self, factor: float) -> SpecAugment:
         """More time masking, as consistency training between differently masked views wants (arXiv:2410.05101)."""
@@ -76,14 +82,17 @@ class SpecAugment:
         """What torch's generator of the device says."""
         uniform = lambda *shape: torch.stack([torch.rand(shape, device=device) for _ in range(2)], -1)  # noqa: E731
         warp = uniform(batch) if self.warp else torch.zeros(batch, 2, device=device)
-        return Draws(warp, uniform(batch, self.freq_masks), uniform(batch, self.time_masks))
+        freq, time = uniform(batch, self.freq_masks), uniform(batch, self.time_masks)
+        voice = torch.rand(batch, device=device) if self.mel_warp else torch.zeros(batch, device=device)
+        return Draws(warp, freq, time, voice)
 
     def replay(self, ids: Sequence[str], seeds: Sequence[int], device: torch.device | str) -> Draws:
         """The draws of augmentation seeds: those of an utterance's seed are the same in every batch and process."""
-        count = 2 * (1 + self.freq_masks + self.time_masks)
+        count = 2 * (1 + self.freq_masks + self.time_masks) + 1
         rows = torch.stack([_uniform(f"{u}\0{seed}", count) for u, seed in zip(ids, seeds, strict=True)]).to(device)
-        pairs = rows.unflatten(1, (-1, 2))  # (B, 1 + M + M, 2)
-        return Draws(pairs[:, 0], pairs[:, 1 : 1 + self.freq_masks], pairs[:, 1 + self.freq_masks :])
+        pairs = rows[:, :-1].unflatten(1, (-1, 2))  # (B, 1 + M + M, 2)
+        freq, time = pairs[:, 1 : 1 + self.freq_masks], pairs[:, 1 + self.freq_masks :]
+        return Draws(pairs[:, 0], freq, time, rows[:, -1])
 
     def hidden(self, features: Tensor, lengths: Tensor, draws: Draws) -> Tensor:
         """What of the features (B, T, F), lengths (B,), is masked: bool, (B, T, F)."""
@@ -128,6 +137,28 @@ class SpecAugment:
         share = (position - low)[..., None]
         take = lambda index: features.gather(1, index[..., None].expand(-1, -1, bins))  # noqa: E731
         return take(low) * (1 - share) + take(high) * share
+
+    def warp_voice(self, features: Tensor, draws: Draws) -> Tensor:
+        """The features (B, T, F) in another voice each: bin f takes what stands at f · (1 ± ``mel_warp``), linearly.
+
+        Beyond the last bin that one goes on. Frames stay where they are, so that stored targets stay valid.
+        """
+        if not self.mel_warp:
+            return features
+        bins = features.shape[-1]
+        scale = 1 + self.mel_warp * (2 * draws.voice - 1)  # (B,)
+        position = (torch.arange(bins, device=features.device) * scale[:, None]).clamp(max=bins - 1)  # (B, F)
+        low = position.floor().long()
+        high = (low + 1).clamp(max=bins - 1)
+        share = (position - low)[:, None]
+        take = lambda index: features.gather(2, index[:, None].expand_as(features))  # noqa: E731
+        return take(low) * (1 - share) + take(high) * share
+
+
+def augment_of(settings: Mapping[str, Any], system: Mapping[str, Any]) -> SpecAugment:
+    """A role's augmentation (``student.augment``) as a system changes it: ``time_mask_factor``, ``mel_warp``."""
+    augment = SpecAugment(**settings).stronger_time_masks(system["time_mask_factor"])
+    return replace(augment, mel_warp=system["mel_warp"]) if system["mel_warp"] else augment
 
 
 def inclusive_spans(draws: Tensor, widest: Tensor, total: Tensor, size: int) -> Tensor:

@@ -36,6 +36,8 @@ def pages_to_make(cfg: DictConfig, systems: Sequence[DictConfig]) -> int:
     if isinstance(teaching, SequenceTeacher):
         for kind in (("student", False), ("student", True), ("clean", False)):
             shutil.rmtree(book_directory(cfg, *kind), ignore_errors=True)
+        for plan in wanted:
+            shutil.rmtree(plan.directory(cfg), ignore_errors=True)
         return _fresh(lambda: missing_transcripts(cfg, widest(wanted), tokenizer, teaching), transcripts_directory(cfg))
     shutil.rmtree(transcripts_directory(cfg), ignore_errors=True)
     return sum(

@@ -266,3 +266,29 @@ def test_replayed_draws_are_uniform() -> None:
     for numbers in (draws.warp, draws.freq, draws.time):
         assert ((numbers >= 0) & (numbers < 1)).all()
         assert abs(float(numbers.mean()) - 0.5) < 0.02
+
+
+def test_a_voice_stretches_the_mel_axis() -> None:
+    augment = SpecAugment(mel_warp=0.1)
+    bins = torch.arange(16.0).expand(2, 3, 16)  # each value is its bin's number: what is taken from where
+    draws = augment.draw(2, "cpu")
+    draws.voice[:] = torch.tensor([1.0, 0.25])  # 1.1 and 0.95 times
+    warped = augment.warp_voice(bins, draws)
+    expected = torch.stack([(torch.arange(16.0) * scale).clamp(max=15.0) for scale in (1.1, 0.95)])
+    torch.testing.assert_close(warped, expected[:, None].expand(2, 3, 16))
+    draws.voice[:] = 0.5
+    torch.testing.assert_close(augment.warp_voice(bins, draws), bins)
+    assert SpecAugment().warp_voice(bins, draws) is bins
+
+
+def test_voices_are_drawn_within_their_share_and_replayed_by_seed() -> None:
+    augment = SpecAugment(mel_warp=0.05)
+    ids = [str(number) for number in range(500)]
+    voices = augment.replay(ids, [3] * 500, "cpu").voice
+    assert voices.equal(augment.replay(ids, [3] * 500, "cpu").voice)
+    assert not voices.equal(augment.replay(ids, [4] * 500, "cpu").voice)
+    assert voices.min() < 0.05 and voices.max() > 0.95 and abs(float(voices.mean()) - 0.5) < 0.05
+    plain = SpecAugment().replay(ids, [3] * 500, "cpu")
+    assert plain.time.equal(augment.replay(ids, [3] * 500, "cpu").time)  # masks do not depend on it
+    with pytest.raises(ConfigError, match="mel_warp is 1"):
+        SpecAugment(mel_warp=1.0)

@@ -8,13 +8,14 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from seqkd.config import check_system_name
 from seqkd.data.features import FeatureSettings
 from seqkd.data.specaugment import SpecAugment
 from seqkd.data.tokens import TokenSettings
 from seqkd.decoding.settings import DecodeSettings
 from seqkd.layout import plain
 from seqkd.models.ctc import ENCODERS
-from seqkd.settings import at_least, build, more_than, one_of
+from seqkd.settings import at_least, build, less_than, more_than, one_of
 from seqkd.task import Monitor
 from seqkd.tasks.settings import built_on_nothing, check_common, check_system
 from seqkd.teachers.settings import SpeechBookSettings, TeacherSettings
@@ -30,18 +31,21 @@ class ViewSettings:
     Attributes:
         masks: "same" SpecAugment masks for all passes, or "independent" ones.
         time_mask_factor: more time masking.
+        mel_warp: of the student's augmentation, if not 0.
         teacher_view: the teacher's input: "student", masked as the student's, or "clean".
         attention_layers: of an attention decoder, for terms on the layer "attention".
     """
 
     masks: str = "same"
     time_mask_factor: float = 1.0
+    mel_warp: float = 0.0
     teacher_view: str = "student"
     attention_layers: int = 1
 
     def __post_init__(self) -> None:
         one_of(("same", "independent"), masks=self.masks)
         at_least(0, time_mask_factor=self.time_mask_factor)
+        less_than(0, 1, mel_warp=self.mel_warp)
         one_of(("student", "clean"), teacher_view=self.teacher_view)
         at_least(1, attention_layers=self.attention_layers)
 
@@ -59,7 +63,7 @@ def training_of(cfg: DictConfig, role: str) -> dict[str, Any]:
     return training | longer
 
 
-VIEWS = ("masks", "time_mask_factor", "teacher_view", "attention_layers")
+VIEWS = ("masks", "time_mask_factor", "mel_warp", "teacher_view", "attention_layers")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +81,8 @@ def check(cfg: DictConfig) -> None:
     """Raise ConfigError about the first setting that cannot be used."""
     check_common(cfg)
     check_system(cfg)
+    if cfg.system.start is not None:
+        check_system_name(cfg, cfg.system.start, where="setting system.start: ")
     more_than(0, **{"setting system.updates_factor": cfg.system.updates_factor})
     build(ViewSettings, {name: cfg.system[name] for name in VIEWS}, "system")
     features = build(FeatureSettings, plain(cfg.features), "features")

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 from seqkd.data.batches import Batch, Corpus, Knowledge, evaluation_batches, load_corpus, training_batches
 from seqkd.data.features import FeatureSettings
 from seqkd.data.sampling import StepSampler
-from seqkd.data.specaugment import SpecAugment
+from seqkd.data.specaugment import augment_of
 from seqkd.data.tokens import Tokenizer
 from seqkd.decoding.greedy import greedy_decode
 from seqkd.errors import ConfigError
@@ -31,6 +31,7 @@ from seqkd.files import write_text
 from seqkd.layout import plain, trained_teacher
 from seqkd.losses import BestPath, FrameKd, Hypotheses, Labels, NBest, Objective, Outputs
 from seqkd.models.ctc import CtcModel, save_model
+from seqkd.models.storage import read_weights
 from seqkd.settings import build
 from seqkd.tasks.asr.settings import MONITOR, SpeechTraining, training_of
 from seqkd.teachers import CheckpointTeacher, Teacher, align_frames, check_compatible
@@ -45,8 +46,8 @@ log = logging.getLogger("seqkd")
 
 @dataclass
 class Seen:
-    """A batch with its masks: ``features`` (B, T, F), warped in time, and what each view of them hides, (V, B, T,
-    F).
+    """A batch with its masks: ``features`` (1 or V, B, T, F), warped in time and maybe of another voice in each view,
+    and what each view of them hides, (V, B, T, F).
     """
 
     batch: Batch
@@ -59,7 +60,8 @@ class SpeechWork:
 
     monitor = MONITOR
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: Study, start: Path | None = None) -> None:
+        """``start`` is the model directory whose weights the model begins with; None for new ones."""
         cfg, objective = study.cfg, study.objective
         role = cfg[study.role]
         self.cfg, self.directory = cfg, study.directory
@@ -68,12 +70,13 @@ class SpeechWork:
         unlabelled = list(cfg.unlabelled) if cfg.system.use_unlabelled else []
         self.corpus = load_corpus(Path(cfg.data), [role.train_set], self.tokenizer, unlabelled)
         self.dev_corpus = load_corpus(Path(cfg.data), [cfg.sets.dev], self.tokenizer)
-        augment = build(SpecAugment, plain(role.augment), f"{study.role}.augment")
-        self.augment = augment.stronger_time_masks(cfg.system.time_mask_factor)
+        self.augment = augment_of(plain(role.augment), cfg.system)
         self.own_masks = cfg.system.passes if cfg.system.masks == "independent" else 1  # V
         torch.set_num_threads(self.settings.threads)
         torch.manual_seed(cfg.seed)
         self.model = new_model(cfg, study.role, objective, self.tokenizer, self.corpus)
+        if start is not None:
+            read_weights(start, self.model)
         self.knowledge = stored_outputs(cfg, objective, self.model, self.corpus, self.tokenizer)
         self.sources = {}
         if "teacher" in objective.sources():
@@ -108,11 +111,13 @@ class SpeechWork:
         else:
             draws = [self.augment.draw(len(batch.ids), features.device) for _ in range(self.own_masks)]
         features = self.augment.warp_time(features, lengths, draws[0])
-        return Seen(batch, features, torch.stack([self.augment.hidden(features, lengths, drawn) for drawn in draws]))
+        voices = draws if self.augment.mel_warp else draws[:1]  # else all are this one
+        features = torch.stack([self.augment.warp_voice(features, drawn) for drawn in voices])
+        return Seen(batch, features, torch.stack([self.augment.hidden(features[0], lengths, drawn) for drawn in draws]))
 
     def outputs(self, model: CtcModel, seen: Seen, layers: Collection[str] = (), passes: int = 1) -> Outputs:
         """One pass a view; a mask hides with the mean of the features."""
-        views = torch.where(seen.hidden[:passes], model.feature_mean, seen.features).expand(passes, -1, -1, -1)
+        views = torch.where(seen.hidden[:passes], model.feature_mean, seen.features[:passes]).expand(passes, -1, -1, -1)
         lengths = seen.batch.feature_lengths.repeat(passes)
         output = model(views.flatten(0, 1), lengths, [name for name in layers if name != "attention"])
         lengths = output.lengths[: len(seen.batch.ids)]
@@ -196,7 +201,7 @@ class SpeechTeacher:
         if batch.pages is not None:
             logits, lengths = batch.pages.logits, batch.pages.lengths  # (V, B, T', C), (B,)
         else:
-            given = seen.features[None] if self.clean else torch.where(seen.hidden, self.teacher.fill, seen.features)
+            given = seen.features if self.clean else torch.where(seen.hidden, self.teacher.fill, seen.features)
             input_lengths = batch.feature_lengths.repeat(len(given))  # given: (V, B, T, F)
             if self.layers:
                 output = self.teacher.outputs(given.flatten(0, 1), input_lengths, self.layers)
