@@ -78,7 +78,7 @@ def test_a_system_may_begin_with_anothers_weights(tones: Path, tone_exp: Path, t
     shutil.copytree(tone_exp, tmp_path / "exp")
     cfg = runs.settings(tmp_path / "exp", tones, "system=student_two_pass", "system.start=student")
     assert TASK.teachers_of(cfg, cfg.system, 3) == [("student", 3)]
-    with pytest.raises(ConfigError, match="system student_two_pass begins with .*, which is not there"):
+    with pytest.raises(ConfigError, match=r"system student_two_pass begins with .*, which is not there"):
         _ = Study(TASK, cfg).description
     run = runs.train_here(tmp_path / "exp", tones, "student")
     study = Study(TASK, cfg)
