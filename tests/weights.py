@@ -33,8 +33,9 @@ OUT = Path(__file__).with_suffix(".json")
 ROLES = ("teacher", "student")
 UPDATES = [f"{role}.training.{s}" for role in ROLES for s in ("updates=50", "validate_every=10")]
 
-ASR = """student student_two_pass kd kd_two_pass consistency cons_kd cr_ctc cons_kd_specaugment kd_unlabelled
-kd_two_pass_unlabelled cons_kd_unlabelled guided delayed_kd best_path inter_kd aligned_smoothing joint
+ASR = """student student_two_pass student_long student_two_pass_specaugment kd kd_two_pass kd_long
+kd_two_pass_specaugment consistency cons_kd cr_ctc cons_kd_specaugment kd_unlabelled kd_two_pass_unlabelled
+cons_kd_unlabelled guided delayed_kd best_path inter_kd aligned_smoothing joint
 joint_adaptive""".split()  # noqa: SIM905
 TRANSLATION = """none uniform confidence_penalty adaptive adaptive_uniform adaptive_ema tf_kd_reg tf_kd_self r_drop
 word_kd book_kd sequence_kd""".split()  # noqa: SIM905

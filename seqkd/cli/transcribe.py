@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import shutil
 import sys
 import tempfile
@@ -42,6 +43,12 @@ def main(argv: list[str]) -> int:
         "--beam", type=int, default=1, metavar="N", help="prefixes of the beam search (default 1: greedy)"
     )
     made.add_argument(
+        "--blank-penalty",
+        type=float,
+        metavar="X",
+        help="subtracted from the blank's logit: more makes for more words (default: what the export states, or 0)",
+    )
+    made.add_argument(
         "--format", choices=KINDS, default="text", help="json is one object a line, a file (default: text)"
     )
     made.add_argument("--out", type=Path, metavar="FILE", help="where to write it (default: the terminal)")
@@ -51,6 +58,8 @@ def main(argv: list[str]) -> int:
         made.error("--beam and --threads must be at least 1")
     if args.channel is not None and args.channel < 1:
         made.error("--channel must be at least 1")
+    if args.blank_penalty is not None and not math.isfinite(args.blank_penalty):
+        made.error(f"--blank-penalty is {args.blank_penalty}; expected a finite number")
 
     import torch
 
@@ -62,6 +71,8 @@ def main(argv: list[str]) -> int:
     check_files(args.format, args.files)
     torch.set_num_threads(args.threads)
     bundle = open_bundle(args.model, int8=args.int8, threads=args.threads)
+    if args.blank_penalty is not None:
+        bundle = replace(bundle, blank_penalty=args.blank_penalty)
     faults: list[DataError] = []
     with from_stdin() if STDIN in args.files else contextlib.nullcontext(STDIN) as spooled:
         files = [spooled if one == STDIN else one for one in args.files]

@@ -9,8 +9,9 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from seqkd.data.kaldi import read_data_dir
+from seqkd.decoding.blank_penalty import penalty_of
 from seqkd.decoding.fusion import fusion_of
-from seqkd.decoding.run import outputs
+from seqkd.decoding.outputs import outputs
 from seqkd.decoding.word_beam import WordSearch, word_beam_search
 from seqkd.errors import ConfigError, DataError
 from seqkd.layout import run_directory
@@ -83,9 +84,11 @@ def tune_lm(
     references = {utterance.id: utterance.text for utterance in read_data_dir(data / name)}
     if None in references.values():
         raise DataError(f"{data / name} has no transcripts to choose weights by; name a labelled set in sets.dev")
-    model, tokenizer = load_model(run_directory(cfg, system, seed) / "model")
+    run = run_directory(cfg, system, seed)
+    model, tokenizer = load_model(run / "model")
     batches = list(outputs(model, tokenizer, data, name, cfg.decode.max_duration, bool(cfg.ngpu)))
     search = fusion.word_search(tokenizer, cfg.decode.beam)
+    penalty = penalty_of(cfg, run, fusion)
     tried: dict[tuple[float, float], Trial] = {}
 
     def attempt(lm_weight: float, word_score: float) -> Trial:
@@ -93,7 +96,7 @@ def tune_lm(
             one: WordSearch = replace(search, lm_weight=lm_weight, word_score=word_score)
             hypotheses = {}
             for batch in tqdm(batches, desc=f"lm_weight {lm_weight:g}, word_score {word_score:g}"):
-                found = word_beam_search(batch.logits, batch.lengths, one)
+                found = word_beam_search(batch.logits, batch.lengths, one, blank_penalty=penalty)
                 hypotheses |= {
                     u: tokenizer.decode(best[0].tokens) if best else ""
                     for u, best in zip(batch.ids, found, strict=True)

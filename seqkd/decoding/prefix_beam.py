@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqkd.decoding.inputs import check_logits
+from seqkd.decoding.inputs import check_logits, penalised
 from seqkd.errors import ConfigError
 
 
@@ -36,6 +36,7 @@ def prefix_beam_search(
     input_lengths: Tensor,
     *,
     blank: int = 0,
+    blank_penalty: float = 0.0,
     beam_size: int = 8,
     token_min_logp: float = -10.0,
 ) -> list[list[CtcHypothesis]]:
@@ -47,6 +48,7 @@ def prefix_beam_search(
         logits: (B, T, C), unnormalised scores or log-probabilities (softmax is taken in float64); any device.
         input_lengths: (B,), valid frames; what lies beyond them is ignored.
         blank: index of the blank.
+        blank_penalty: subtracted from the blank's logit; 0 (default) for none.
         beam_size: prefixes kept after each frame, and the most hypotheses returned for an utterance.
         token_min_logp: in each frame, only classes whose natural log-probability reaches this extend a prefix
             (the best class always does). ``-math.inf`` switches it off: with a large beam, scores are exact.
@@ -55,13 +57,13 @@ def prefix_beam_search(
         For each of B utterances its hypotheses, best first, at least one; only ``[]`` for one without frames.
 
     Raises:
-        ConfigError: shapes, lengths, blank or ``beam_size`` make no sense.
+        ConfigError: shapes, lengths, blank, its penalty or ``beam_size`` make no sense.
         DataError: a valid frame holds NaN or no finite best class.
     """
     if beam_size < 1:
         raise ConfigError(f"beam_size must be at least 1, but is {beam_size}.")
     lengths = check_logits(logits, input_lengths, blank)
-    probs = logits.double().softmax(dim=-1).cpu().numpy()  # (B, T, C)
+    probs = penalised(logits.double(), blank, blank_penalty).softmax(dim=-1).cpu().numpy()  # (B, T, C)
     threshold = math.exp(token_min_logp)
     return [
         _search(frames[:length], blank, beam_size, threshold) for frames, length in zip(probs, lengths, strict=True)

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig
-from torch import Tensor
 
-from seqkd.data.batches import evaluation_batches, load_corpus
 from seqkd.data.features import finished_features
-from seqkd.data.tokens import Tokenizer
+from seqkd.decoding.blank_penalty import penalty_of
 from seqkd.decoding.confidence import token_confidences, word_confidences
 from seqkd.decoding.fusion import Fusion, fusion_of
-from seqkd.decoding.greedy import greedy_decode
-from seqkd.decoding.prefix_beam import prefix_beam_search
-from seqkd.decoding.word_beam import word_beam_search
+from seqkd.decoding.inputs import penalised
+from seqkd.decoding.outputs import best_tokens, outputs
 from seqkd.errors import DataError
 from seqkd.files import write_text
-from seqkd.models.ctc import CtcModel, load_model
+from seqkd.models.ctc import load_model
 from seqkd.models.storage import model_hash
 from seqkd.stages import again
 from seqkd.uptodate import is_current, write_stamp
@@ -41,12 +37,14 @@ def decode_run(cfg: DictConfig, run: Path, name: str) -> None:
     fusion = fusion_of(cfg)
     made_by = {"model": model_hash(run / "model"), "beam": cfg.decode.beam, "features": features}
     made_by |= {"words": fusion.fingerprint()} if fusion else {}
+    penalty = penalty_of(cfg, run, fusion)
+    made_by |= {"blank_penalty": penalty} if penalty else {}
     stamp = output / "decode.json"
     # hyp.jsonl: what an earlier version decoded lacks it.
     if is_current(stamp, made_by, output / "hyp.jsonl"):
         return
     hypotheses = recognize(
-        run / "model", Path(cfg.data), name, cfg.decode.beam, cfg.decode.max_duration, bool(cfg.ngpu), fusion
+        run / "model", Path(cfg.data), name, cfg.decode.beam, cfg.decode.max_duration, bool(cfg.ngpu), fusion, penalty
     )
     write_decoded(output, hypotheses, made_by)
 
@@ -90,6 +88,7 @@ def recognize(
     max_duration: float,
     gpu: bool,
     fusion: Fusion | None = None,
+    blank_penalty: float = 0.0,
 ) -> dict[str, DecodedSpeech]:
     """Hypotheses by utterance id; ``beam`` 1 is greedy; with ``fusion`` they are made of a lexicon's words.
 
@@ -99,39 +98,11 @@ def recognize(
     search = fusion.word_search(tokenizer, beam) if fusion else None
     hypotheses = {}
     for batch in outputs(model, tokenizer, data, name, max_duration, gpu):
-        if search is not None:
-            best = [found[0].tokens for found in word_beam_search(batch.logits, batch.lengths, search)]
-        elif beam == 1:
-            best = greedy_decode(batch.logits, batch.lengths)
-        else:
-            best = [found[0].tokens for found in prefix_beam_search(batch.logits, batch.lengths, beam_size=beam)]
-        for utterance, logits, length, tokens in zip(batch.ids, batch.logits, batch.lengths, best, strict=True):
+        best = best_tokens(batch, beam, search, blank_penalty)
+        seen = penalised(batch.logits, tokenizer.blank, blank_penalty)
+        for utterance, logits, length, tokens in zip(batch.ids, seen, batch.lengths, best, strict=True):
             sure = token_confidences(logits[:length], tokens, blank=tokenizer.blank)
             hypotheses[utterance] = DecodedSpeech(
                 tokenizer.decode(tokens), word_confidences(tokens, sure, tokenizer.decode)
             )
     return hypotheses
-
-
-@dataclass(frozen=True)
-class BatchOutputs:
-    """What a model says of a batch, on the CPU: ``logits`` (B, T, C), ``lengths`` (B,)."""
-
-    ids: list[str]
-    logits: Tensor
-    lengths: Tensor
-
-
-@torch.no_grad()
-def outputs(
-    model: CtcModel, tokenizer: Tokenizer, data: Path, name: str, max_duration: float, gpu: bool
-) -> Iterator[BatchOutputs]:
-    """Run a model over a set, batch by batch. Raises DataError when the set's features are not the model's."""
-    device = torch.device("cuda" if gpu else "cpu")
-    model.to(device)
-    corpus = load_corpus(data, [], tokenizer, unlabelled=[name])
-    if corpus.store.settings != model.features:
-        raise DataError(f"{data / name} has features {corpus.store.settings}, the model {model.features}")
-    for batch in evaluation_batches(corpus, max_duration):
-        output = model(batch.features.to(device), batch.feature_lengths.to(device))
-        yield BatchOutputs(batch.ids, output.logits.float().cpu(), output.lengths.cpu())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from seqkd.settings import at_least, between, finite, more_than
+from seqkd.settings import at_least, between, finite, more_than, one_of
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,8 @@ class DecodeSettings:
         lm_weight: of the natural logarithm of its probability.
         word_score: for each word; a negative one makes words rarer.
         lexicon: a file with one word a line.
+        blank_penalty: subtracted from the blank's logit: a number, "auto" for that with the least WER on dev (see
+            `seqkd.decoding.blank_penalty`), or None for none.
     """
 
     beam: int = 1
@@ -28,6 +30,7 @@ class DecodeSettings:
     lm_weight: float = 0.5
     word_score: float = 0.0
     lexicon: str | None = None
+    blank_penalty: float | str | None = None
 
     def __post_init__(self) -> None:
         at_least(1, beam=self.beam)
@@ -35,6 +38,10 @@ class DecodeSettings:
         between(2, 6, lm_order=self.lm_order)
         at_least(0, lm_weight=self.lm_weight)
         finite(word_score=self.word_score)
+        if isinstance(self.blank_penalty, str):
+            one_of(("auto",), blank_penalty=self.blank_penalty)
+        elif self.blank_penalty is not None:
+            finite(blank_penalty=self.blank_penalty)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqkd.decoding.inputs import check_logits
+from seqkd.decoding.inputs import check_logits, penalised
 from seqkd.decoding.language_model import History, LanguageModel
 from seqkd.decoding.lexicon import Lexicon, Node
 from seqkd.decoding.prefix_beam import CtcHypothesis, _extensions
@@ -80,7 +80,7 @@ class _Prefix:
 
 @torch.no_grad()
 def word_beam_search(
-    logits: Tensor, input_lengths: Tensor, search: WordSearch, *, blank: int = 0
+    logits: Tensor, input_lengths: Tensor, search: WordSearch, *, blank: int = 0, blank_penalty: float = 0.0
 ) -> list[list[CtcHypothesis]]:
     """Search for word sequences W of high log P_CTC(W) + lm_weight · log P_LM(W) + word_score · |W|.
 
@@ -93,17 +93,18 @@ def word_beam_search(
         input_lengths: (B,), valid frames; what lies beyond them is ignored.
         search: Lexicon, language model and settings.
         blank: Index of the blank.
+        blank_penalty: Subtracted from the blank's logit; 0 (default) for none.
 
     Returns:
         For each of B utterances its hypotheses, best first, at least one; only ``[]`` for one without frames. They end
         with a word; only if none in the beam does is an unfinished word cut off the best.
 
     Raises:
-        ConfigError: Shapes, lengths or blank make no sense.
+        ConfigError: Shapes, lengths, blank or its penalty make no sense.
         DataError: A valid frame holds NaN or no finite best class.
     """
     lengths = check_logits(logits, input_lengths, blank)
-    probs = logits.double().softmax(dim=-1).cpu().numpy()  # (B, T, C)
+    probs = penalised(logits.double(), blank, blank_penalty).softmax(dim=-1).cpu().numpy()  # (B, T, C)
     return [_search(frames[:length], search, blank) for frames, length in zip(probs, lengths, strict=True)]
 
 

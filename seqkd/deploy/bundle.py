@@ -39,12 +39,16 @@ FBANK = {  # how `seqkd.data.features.fbank` computes features, but for its sett
 
 @dataclass(frozen=True)
 class Bundle:
-    """What transcribing needs: ``network``, ``tokenizer``, ``features`` and where output frames lie in time."""
+    """What transcribing needs: ``network``, ``tokenizer``, ``features`` and where output frames lie in time.
+
+    ``blank_penalty`` was chosen for this model on dev: it is subtracted from the blank's logit.
+    """
 
     network: OnnxNetwork
     tokenizer: Tokenizer
     features: FeatureSettings
     times: FrameTimes
+    blank_penalty: float = 0.0
 
 
 @contextlib.contextmanager
@@ -142,7 +146,8 @@ def open_bundle(directory: Path, *, int8: bool = False, threads: int = 1) -> Bun
     described = json.loads((directory / "features.json").read_text(encoding="utf-8"))
     settings = FeatureSettings(**described["settings"])
     times = FrameTimes(described["output_frame_shift_ms"] / 1000, settings.frame_shift_ms / 2000)
-    return Bundle(OnnxNetwork(directory / name, threads), Tokenizer.load(directory), settings, times)
+    penalty = float(export.get("decoding", {}).get("blank_penalty", 0.0))
+    return Bundle(OnnxNetwork(directory / name, threads), Tokenizer.load(directory), settings, times, penalty)
 
 
 def _describe(path: Path) -> dict[str, Any]:

@@ -49,11 +49,20 @@ class TestSets:
     max_duration: float = 400.0
 
 
-def export_model(model_dir: Path, out: Path, *, origin: Origin | None = None, tests: TestSets | None = None) -> bool:
+def export_model(
+    model_dir: Path,
+    out: Path,
+    *,
+    origin: Origin | None = None,
+    tests: TestSets | None = None,
+    blank_penalty: float = 0.0,
+) -> bool:
     """Write the export directory ``out`` of a model directory; return False when it was there, whole and up to date.
 
     The ONNX network and model.pt2 are compared with PyTorch on every utterance of the test sets, or on noise without
-    them; the one with 8-bit weights is measured. The directory appears when everything is done, or not at all.
+    them; the one with 8-bit weights is measured. ``blank_penalty`` is what transcribing is to subtract from the blank's
+    logit; export.json states it, and the networks are left as they are. The directory appears when everything is done,
+    or not at all.
 
     Raises:
         ConfigError: the extra ``[export]`` is not installed, or ``out`` cannot be written or holds something else.
@@ -63,7 +72,8 @@ def export_model(model_dir: Path, out: Path, *, origin: Origin | None = None, te
     need("onnx", "onnxscript", "onnxruntime")
     model, tokenizer = load_model(model_dir)
     origin = origin or Origin()
-    made_by = _made_by(model_dir, tokenizer, origin, tests)
+    decoding = {"decoding": {"blank_penalty": blank_penalty}} if blank_penalty else {}
+    made_by = _made_by(model_dir, tokenizer, origin, tests) | decoding
     if is_whole(out, made_by):
         return False
     with export_directory(out) as directory:
@@ -83,6 +93,7 @@ def export_model(model_dir: Path, out: Path, *, origin: Origin | None = None, te
             "made_by": made_by,
             "parameters": sum(p.numel() for p in program.parameters()),
             "classes": model.classes,
+            **decoding,
             "checks": {"limit": check.LIMIT, "sets": checks},
             "speed": asdict(speed.measure(networks.onnx, networks.int8, model.features, recordings)),
         }

@@ -10,6 +10,7 @@ import torch
 
 from seqkd.data.features import fbank
 from seqkd.decoding.greedy import greedy_decode
+from seqkd.decoding.inputs import penalised
 from seqkd.decoding.prefix_beam import prefix_beam_search
 from seqkd.deploy.audio import Piece, read_pieces
 from seqkd.deploy.boundaries import Sound, widen
@@ -73,12 +74,13 @@ def recognise(bundle: Bundle, piece: Piece, beam: int = 1) -> list[Word]:
         return []
     features = fbank(torch.from_numpy(piece.samples), settings)  # (T, F)
     output = bundle.network(features[None], torch.tensor([len(features)]))
+    logits = penalised(output.logits, bundle.tokenizer.blank, bundle.blank_penalty)  # (1, T', C)
     if beam == 1:
-        (tokens,) = greedy_decode(output.logits, output.lengths)
+        (tokens,) = greedy_decode(logits, output.lengths)
     else:
-        (hypotheses,) = prefix_beam_search(output.logits, output.lengths, beam_size=beam)
+        (hypotheses,) = prefix_beam_search(logits, output.lengths, beam_size=beam)
         tokens = hypotheses[0].tokens
-    logits = output.logits[0, : int(output.lengths)]
+    logits = logits[0, : int(output.lengths)]
     words = timed_words(logits, tokens, bundle.tokenizer.decode, bundle.times)
     return [
         replace(word, start=piece.start + word.start, end=piece.start + word.end)

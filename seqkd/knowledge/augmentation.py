@@ -58,6 +58,11 @@ def noise(**settings: Any) -> Transform:
     return Transform("noise", True, settings)
 
 
+def voice(**settings: Any) -> Transform:
+    """The mel axis stretched: another speaker."""
+    return Transform("voice", True, settings)
+
+
 def time_warp(**settings: Any) -> Transform:
     """Frames moved inside an utterance."""
     return Transform("time-warp", False, settings)
@@ -69,10 +74,11 @@ def speed(**settings: Any) -> Transform:
 
 
 def of_specaugment(augment: SpecAugment) -> tuple[Transform, ...]:
-    """What a :class:`seqkd.data.specaugment.SpecAugment` does: its masks, and its time-warp if there is one."""
+    """What a :class:`seqkd.data.specaugment.SpecAugment` does: masks, other voices and a time-warp, if any."""
     settings = asdict(augment)
-    warp = settings.pop("warp")
+    warp, mel_warp = settings.pop("warp"), settings.pop("mel_warp")
     found = (masks(**settings),) if augment.freq_masks or augment.time_masks else ()
+    found = (*found, voice(mel_warp=mel_warp)) if mel_warp else found
     return (*found, time_warp(frames=warp)) if warp else found
 
 

@@ -36,6 +36,8 @@ And, each in a module of its own:
 | `grafting.GraftMatch`                   | unit logits of a network with grafted blocks               | either    |
 | `ccskd.SelectiveKd`                     | the teacher, more where it is right (CCSKD)                | either    |
 | `subset.SubsetKd`                       | some of the teacher's classes (CSKD)                       | either    |
+| `one_sided.OneSidedConsistency`         | passes of which more was masked, from those of less        | either    |
+| `pooled_consistency.PooledConsistency`  | agreement between passes, give or take a few frames        | either    |
 | `ccskd.ChannelDescriptors`              | means of the channels of a layer (CCSKD)                   | a layer   |
 | `relations.RelationKd`                  | distances and angles between items (CCSKD)                 | a layer   |
 | `csc.ChannelSpatial`                    | how frames, and channels, resemble each other (CSC)        | a layer   |

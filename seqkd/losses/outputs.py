@@ -61,6 +61,7 @@ class Outputs:
         layers: other layers that an objective asked for, by name: outputs too, or features (P, B, T, D) of as many
             frames as there are logits, or `Features` of their own number of frames.
         labels: of a layer whose labels are not the objective's, as those of an attention decoder beside CTC.
+        hidden: (P, B, T) of a student's passes, the share of each frame's input that was masked; None for unknown.
         facts: what a teacher's whole training set has on average, by name, such as its aleatoric uncertainty: scalars.
     """
 
@@ -69,6 +70,7 @@ class Outputs:
     layers: Mapping[str, Outputs | Features | Tensor] = field(default_factory=dict)
     labels: Labels | None = None
     facts: Mapping[str, float] = field(default_factory=dict)
+    hidden: Tensor | None = None
     # Not functools.cached_property, whose lock torch.compile does not know.
     _mask: Tensor | None = field(default=None, init=False, repr=False, compare=False)
     _log_probs: Tensor | None = field(default=None, init=False, repr=False, compare=False)
@@ -112,7 +114,7 @@ class Outputs:
         layers = {
             name: one.detach() if isinstance(one, Tensor) else one.detached() for name, one in self.layers.items()
         }
-        return Outputs(self.logits.detach(), self.lengths, layers, self.labels, self.facts)
+        return Outputs(self.logits.detach(), self.lengths, layers, self.labels, self.facts, self.hidden)
 
 
 @dataclass

@@ -10,6 +10,7 @@ from collections.abc import Collection
 from torch import Tensor, nn
 
 from seqkd.errors import ConfigError
+from seqkd.models.dropout import BitDropout
 from seqkd.models.layers import DepthwiseConv, RotaryAttention, Subsampling, check_heads, feed_forward, valid_frames
 from seqkd.settings import at_least, less_than
 
@@ -23,16 +24,16 @@ class ConformerBlock(nn.Module):
 
     def __init__(self, width: int, heads: int, hidden: int, kernel: int, dropout: float) -> None:
         super().__init__()
-        self.ff1 = feed_forward(width, hidden, dropout)
+        self.ff1 = feed_forward(width, hidden, dropout, BitDropout)
         self.attention_norm = nn.LayerNorm(width)
-        self.attention = RotaryAttention(width, heads, dropout)
+        self.attention = RotaryAttention(width, heads, dropout, BitDropout)
         self.conv_norm = nn.LayerNorm(width)
         self.conv_in = nn.Sequential(nn.Linear(width, 2 * width), nn.GLU(dim=-1))
         self.depthwise = DepthwiseConv(width, kernel)
-        self.conv_out = nn.Sequential(nn.LayerNorm(width), nn.SiLU(), nn.Linear(width, width), nn.Dropout(dropout))
-        self.ff2 = feed_forward(width, hidden, dropout)
+        self.conv_out = nn.Sequential(nn.LayerNorm(width), nn.SiLU(), nn.Linear(width, width), BitDropout(dropout))
+        self.ff2 = feed_forward(width, hidden, dropout, BitDropout)
         self.norm = nn.LayerNorm(width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = BitDropout(dropout)
 
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
         """``x`` (B, T, D), ``valid`` (B, T) bool -> (B, T, D)."""
@@ -50,8 +51,8 @@ class ConvBlock(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.depthwise = DepthwiseConv(width, kernel)
-        self.dropout = nn.Dropout(dropout)
-        self.ff = feed_forward(width, hidden, dropout)
+        self.dropout = BitDropout(dropout)
+        self.ff = feed_forward(width, hidden, dropout, BitDropout)
 
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
         """``x`` (B, T, D), ``valid`` (B, T) bool -> (B, T, D)."""
@@ -65,7 +66,7 @@ class Encoder(nn.Module):
     def __init__(self, features: int, width: int, channels: int, dropout: float, blocks: list[nn.Module]) -> None:
         super().__init__()
         self.subsampling = Subsampling(features, width, channels)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = BitDropout(dropout)
         self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(width)
 

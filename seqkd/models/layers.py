@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seqkd.errors import ConfigError
+from seqkd.models.dropout import attend
 from seqkd.settings import at_least
 
 
@@ -75,12 +76,15 @@ def check_heads(width: int, heads: int) -> None:
 
 
 class RotaryAttention(nn.Module):
-    """Multi-head self-attention with rotary positions (Su et al., arXiv:2104.09864)."""
+    """Multi-head self-attention with rotary positions (Su et al., arXiv:2104.09864).
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
+    ``kind`` of dropout of the weights: torch's own, or `BitDropout`.
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float, kind: type[nn.Dropout] = nn.Dropout) -> None:
         super().__init__()
         check_heads(width, heads)
-        self.heads, self.dropout = heads, dropout
+        self.heads, self.dropout = heads, kind(dropout)
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
@@ -88,13 +92,7 @@ class RotaryAttention(nn.Module):
         """``x`` (B, T, D), ``valid`` (B, T) bool -> (B, T, D)."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # 3 × (B, H, T, D/H)
         angles = rotary_angles(x.shape[1], q.shape[-1], x.device)
-        attended = functional.scaled_dot_product_attention(
-            rotate(q, angles),
-            rotate(k, angles),
-            v,
-            attn_mask=valid[:, None, None, :],
-            dropout_p=self.dropout if self.training else 0.0,
-        )
+        attended = attend(rotate(q, angles), rotate(k, angles), v, valid[:, None, None, :], self.dropout)
         return self.out(attended.transpose(1, 2).flatten(2))
 
 
@@ -118,13 +116,13 @@ def rotate(x: Tensor, angles: Tensor) -> Tensor:
     return torch.cat([even * cos - odd * sin, even * sin + odd * cos], dim=-1).type_as(x)
 
 
-def feed_forward(width: int, hidden: int, dropout: float) -> nn.Sequential:
-    """Pre-norm feed-forward block, (B, T, D) -> (B, T, D)."""
+def feed_forward(width: int, hidden: int, dropout: float, kind: type[nn.Dropout] = nn.Dropout) -> nn.Sequential:
+    """Pre-norm feed-forward block, (B, T, D) -> (B, T, D); ``kind`` is its layer of dropout."""
     return nn.Sequential(
         nn.LayerNorm(width),
         nn.Linear(width, hidden),
         nn.SiLU(),
-        nn.Dropout(dropout),
+        kind(dropout),
         nn.Linear(hidden, width),
-        nn.Dropout(dropout),
+        kind(dropout),
     )

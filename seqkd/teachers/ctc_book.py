@@ -18,7 +18,7 @@ from torch import Tensor
 
 from seqkd.ctc.alignment import forced_alignment
 from seqkd.data.batches import Pages
-from seqkd.data.specaugment import SpecAugment
+from seqkd.data.specaugment import SpecAugment, augment_of
 from seqkd.data.tokens import Tokenizer
 from seqkd.errors import ConfigError
 from seqkd.knowledge import Answer, Book, Dense, Manifest, Sampled, TopK, mix, write_book
@@ -65,11 +65,20 @@ def temperature_of(objective: Objective) -> float:
     return found.pop() if found else 1.0
 
 
-def book_directory(cfg: DictConfig, view: str, unlabelled: bool) -> Path:
-    """Where the book of a view is. Sets with and without transcripts are heard in more and fewer masked versions."""
+def book_directory(cfg: DictConfig, view: str, unlabelled: bool, mel_warp: float = 0.0) -> Path:
+    """Where the book of a view is. Sets with and without transcripts are heard in more and fewer masked versions.
+
+    Systems whose students hear other voices (``mel_warp``) have a book of their own.
+    """
     if view == "clean":
         return Path(cfg.book.directory) / "clean"
-    return Path(cfg.book.directory) / ("masked_unlabelled" if unlabelled else "masked")
+    voice = f"_voice{mel_warp:g}" if mel_warp else ""
+    return Path(cfg.book.directory) / f"masked{voice}{'_unlabelled' if unlabelled else ''}"
+
+
+def mel_warp_of(cfg: DictConfig) -> float:
+    """Of the students of a system."""
+    return cfg.system.mel_warp or cfg.student.augment.mel_warp
 
 
 @dataclass(frozen=True)
@@ -114,26 +123,26 @@ class Plan:
 
     def directory(self, cfg: DictConfig) -> Path:
         """Where the book is."""
-        return book_directory(cfg, self.view, self.unlabelled)
+        return book_directory(cfg, self.view, self.unlabelled, self.augment.mel_warp if self.augment else 0.0)
 
 
 def plans(systems: Sequence[DictConfig]) -> list[Plan]:
     """The books that the students of ``systems`` (settings, one for each) learn from."""
     found: dict[Path, Plan] = {}
-    masked = None
+    masked: dict[tuple[str, float], SpecAugment | None] = {}  # of a view and voices, one kind of masks
     for cfg in systems:
         if not taught(cfg) or cfg.system.role != "student":
             continue
         view, augment = view_of(cfg), None
         if view == "student":
-            augment = SpecAugment(**cfg.student.augment).stronger_time_masks(cfg.system.time_mask_factor)
-            masked = masked or augment
-        if augment != (masked if view == "student" else None):
+            augment = augment_of(plain(cfg.student.augment), cfg.system)
+        voice = augment.mel_warp if augment else 0.0
+        if augment != masked.setdefault((view, voice), augment):
             raise ConfigError(
                 f"system {cfg.system.name} masks its features otherwise than the systems before it, and the teacher's "
                 "answers to masked features hold for one kind of masks; use book=live"
             )
-        place = book_directory(cfg, view, cfg.system.use_unlabelled)
+        place = book_directory(cfg, view, cfg.system.use_unlabelled, voice)
         before = found.get(place, Plan(view, augment, False))
         found[place] = Plan(view, augment, before.unlabelled or cfg.system.use_unlabelled)
     return list(found.values())
@@ -203,6 +212,7 @@ class AskedMasked:
         lengths = torch.full((count,), features.shape[1], device=device)
         draws = self.augment.replay([utterance] * count, seeds, device)
         features = self.augment.warp_time(features, lengths, draws)
+        features = self.augment.warp_voice(features, draws)
         features = torch.where(self.augment.hidden(features, lengths, draws), self.teacher.fill, features)
         logits, lengths = self.teacher.logits(features, lengths)
         return (logits[:, : int(lengths[0])].float() / self.manifest.temperature).log_softmax(-1).cpu()
@@ -274,7 +284,7 @@ class BookPages:
 
 def book_id(cfg: DictConfig) -> dict[str, Any]:
     """What decides, of a book, what a student learns: for the description of its run."""
-    directory = book_directory(cfg, view_of(cfg), cfg.system.use_unlabelled)
+    directory = book_directory(cfg, view_of(cfg), cfg.system.use_unlabelled, mel_warp_of(cfg))
     if not (directory / "manifest.json").is_file():
         raise ConfigError(f"{directory}: no book here; let the teacher run by book=live, or {again('book')}")
     manifest = read_manifest(directory)
@@ -288,8 +298,8 @@ def open_book(
 ) -> Book:
     """The book that a student of these settings reads; one that does not fit is an error that names both sides."""
     view = view_of(cfg)
-    masked, directory = view == "student", book_directory(cfg, view, cfg.system.use_unlabelled)
-    augment = SpecAugment(**cfg.student.augment).stronger_time_masks(cfg.system.time_mask_factor)
+    masked, directory = view == "student", book_directory(cfg, view, cfg.system.use_unlabelled, mel_warp_of(cfg))
+    augment = augment_of(plain(cfg.student.augment), cfg.system)
     heard = of_specaugment(augment)
     book = Book.open(directory)
     # Teachers from elsewhere are known by name: to hash them would mean to load them.

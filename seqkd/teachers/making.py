@@ -36,6 +36,8 @@ def pages_to_make(cfg: DictConfig, systems: Sequence[DictConfig]) -> int:
     if isinstance(teaching, SequenceTeacher):
         for kind in (("student", False), ("student", True), ("clean", False)):
             _aside(book_directory(cfg, *kind))
+        for plan in wanted:
+            _aside(plan.directory(cfg))
         return _fresh(lambda: missing_transcripts(cfg, widest(wanted), tokenizer, teaching), transcripts_directory(cfg))
     _aside(transcripts_directory(cfg))
     return sum(

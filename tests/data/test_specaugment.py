@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
-from seqkd.data.specaugment import SpecAugment, spans
+from seqkd.data.specaugment import SpecAugment, exclusive_spans, inclusive_spans
+from seqkd.errors import ConfigError
 
 LENGTHS = torch.tensor([80, 53, 20, 3, 1])
 FILL = torch.linspace(-1, 1, 16)
@@ -49,7 +52,7 @@ def time_hidden(augment: SpecAugment, x: torch.Tensor) -> torch.Tensor:
 
 
 def test_time_masks_lie_inside_and_keep_to_the_fraction() -> None:
-    augment = SpecAugment(freq_masks=0, time_masks=3, time_width=100, time_fraction=0.3)
+    augment = SpecAugment(freq_masks=0, time_masks=3, time_width=100, time_fraction=0.3, rule="even")
     torch.manual_seed(0)
     shares = []
     for _ in range(300):
@@ -62,15 +65,79 @@ def test_time_masks_lie_inside_and_keep_to_the_fraction() -> None:
     assert share[:, 0].min() < 0.05
 
 
-def test_time_masks_keep_to_the_width() -> None:
-    augment = SpecAugment(freq_masks=0, time_masks=1, time_width=4, time_fraction=1.0)
+LHOTSE = {"time_masks": 10, "time_width": 100, "time_fraction": 0.15}  # icefall's settings, too
+
+
+@pytest.mark.parametrize("factor, number", [(1.0, 2), (2.5, 5)])  # 2.5: CR-CTC's
+def test_few_long_masks_are_lhotses(factor: float, number: int) -> None:
+    augment = SpecAugment(**LHOTSE).stronger_time_masks(factor)
+    assert [one.tolist() for one in augment.time_limits(torch.tensor([1230]))] == [[number], [92]]
+
+
+def test_many_short_masks_are_the_even_rules() -> None:
+    augment = SpecAugment(**LHOTSE, rule="even")
+    assert [one.tolist() for one in augment.time_limits(torch.tensor([1230]))] == [[10], [18]]
+    stronger = augment.stronger_time_masks(2.5)
+    assert [one.tolist() for one in stronger.time_limits(torch.tensor([1230]))] == [[25], [18]]
+
+
+@pytest.mark.parametrize("masks, width, share", [(10, 100, 0.15), (2, 20, 0.2), (25, 100, 0.375), (3, 7, 0.0)])
+def test_number_and_width_are_lhotses_at_every_length(masks: int, width: int, share: float) -> None:
+    augment = SpecAugment(time_masks=masks, time_width=width, time_fraction=share)
+    lengths = torch.arange(1, 3000)
+    limits = torch.stack([lengths, *augment.time_limits(lengths)], 1)
+    for length, number, widest in limits.tolist():
+        hidden = share * length  # as in lhotse's SpecAugment._forward_single
+        expected = min(masks, math.ceil(hidden / width))
+        assert (number, widest) == (expected, min(width, hidden // expected) if expected else 0), length
+
+
+def test_masks_are_distributed_as_lhotses() -> None:
+    """Of lhotse's own transform and of ours: how often each frame is hidden, and how many are, over many draws."""
+    from lhotse.dataset import SpecAugment as Lhotse
+
+    length, count = 130, 4000
+    theirs = Lhotse(time_warp_factor=None, num_feature_masks=0, num_frame_masks=4, frames_mask_size=30, p=1.0,
+                    max_frames_mask_fraction=0.4)  # fmt: skip
     torch.manual_seed(0)
-    widths = {int(w) for _ in range(200) for w in time_hidden(augment, features())[:3].sum(1)}
-    assert widths == {0, 1, 2, 3, 4}
+    x = torch.ones(count, length, 1)
+    x[:, ::2] = -1.0  # whose mean is 0
+    lhotse = theirs(x) == 0
+    augment = SpecAugment(freq_masks=0, time_masks=4, time_width=30, time_fraction=0.4)
+    ours = augment.hidden(x, torch.full((count,), length), augment.draw(count, "cpu"))
+    torch.testing.assert_close(ours[..., 0].float().mean(0), lhotse[..., 0].float().mean(0), rtol=0, atol=0.04)
+    shares = [one[..., 0].sum(1).float() for one in (ours, lhotse)]
+    assert abs(float(shares[0].mean() - shares[1].mean())) < 0.5
+    assert abs(float(shares[0].std() - shares[1].std())) < 0.5
+    assert shares[0].max() <= 2 * 25 and not ours[:, -1].any() and not lhotse[:, -1].any()  # 52 // 2 = 26 is excluded
+
+
+def test_masks_that_are_not_taken_hide_nothing() -> None:
+    augment = SpecAugment(freq_masks=0, time_masks=10, time_width=100, time_fraction=0.15)
+    torch.manual_seed(0)
+    lengths = torch.tensor([1230, 60, 3])
+    x = torch.zeros(3, 1230, 1)
+    for _ in range(50):
+        hidden = augment.hidden(x, lengths, augment.draw(3, "cpu"))[..., 0].int()
+        begun = (hidden.diff(dim=1) == 1).sum(1) + hidden[:, 0]
+        assert begun[0] <= 2 and begun[1] <= 1 and begun[2] == 0
+        assert (hidden.sum(1) <= torch.tensor([2 * 91, 8, 0])).all()
+
+
+def test_an_unknown_rule_is_an_error() -> None:
+    with pytest.raises(ConfigError, match="rule is 'icefall'; expected one of lhotse, even"):
+        SpecAugment(rule="icefall")
+
+
+@pytest.mark.parametrize("rule, widths", [("lhotse", {0, 1, 2, 3}), ("even", {0, 1, 2, 3, 4})])
+def test_time_masks_keep_to_the_width(rule: str, widths: set[int]) -> None:
+    augment = SpecAugment(freq_masks=0, time_masks=1, time_width=4, time_fraction=1.0, rule=rule)
+    torch.manual_seed(0)
+    assert {int(w) for _ in range(200) for w in time_hidden(augment, features())[:3].sum(1)} == widths
 
 
 def test_every_frame_is_hidden_about_equally_often() -> None:
-    augment = SpecAugment(freq_masks=0, time_masks=1, time_width=6, time_fraction=1.0)
+    augment = SpecAugment(freq_masks=0, time_masks=1, time_width=6, time_fraction=1.0, rule="even")
     torch.manual_seed(0)
     counts = torch.stack([time_hidden(augment, features())[1, :53] for _ in range(1000)]).float().mean(0)
     assert counts[6:-6].min() > 0.5 * counts[6:-6].max()
@@ -78,15 +145,16 @@ def test_every_frame_is_hidden_about_equally_often() -> None:
     assert counts[-1] > 0  # the last valid frame too
 
 
-def test_frequency_masks_span_the_utterance() -> None:
-    augment = SpecAugment(freq_masks=1, freq_width=5, time_masks=0)
+@pytest.mark.parametrize("rule, widest", [("lhotse", 4), ("even", 5)])
+def test_frequency_masks_span_the_utterance(rule: str, widest: int) -> None:
+    augment = SpecAugment(freq_masks=1, freq_width=5, time_masks=0, rule=rule)
     torch.manual_seed(0)
     widths = set()
     for _ in range(200):
         hidden = mask(augment, features()) == FILL
         assert hidden.equal(hidden[:, :1].expand_as(hidden))
         widths |= set(hidden[:, 0].sum(1).tolist())
-    assert widths == {0, 1, 2, 3, 4, 5}
+    assert widths == set(range(widest + 1))
 
 
 @pytest.mark.parametrize("augment", [SpecAugment(), SpecAugment(warp=10), SpecAugment(warp=1000)])
@@ -163,9 +231,14 @@ def test_stronger_time_masks() -> None:
 
 def test_spans_by_hand() -> None:
     draws = torch.tensor([[[0.99, 0.0], [0.3, 0.99]], [[0.99, 0.5], [0.0, 0.0]]])  # (B, M, 2): how wide, and where
-    hidden = spans(draws, torch.tensor([3, 0]), torch.tensor([5, 5]), 6)
+    hidden = inclusive_spans(draws, torch.tensor([3, 0]), torch.tensor([5, 5]), 6)
     # Row 0: 3 of [0, 5) at 0, and 1 at the last place.
     assert hidden.tolist() == [[True, True, True, False, True, False], [False] * 6]
+    hidden = exclusive_spans(draws, torch.tensor([4, 1]), torch.tensor([5, 5]), 6)
+    # Row 0: 3 at 0, and 1 at the last place but one. Row 1: none is shorter than 1.
+    assert hidden.tolist() == [[True, True, True, True, False, False], [False] * 6]
+    each = exclusive_spans(draws[:1], torch.tensor([[4, 0]]), torch.tensor([5]), 6)  # widths of each mask
+    assert each.tolist() == [[True, True, True, False, False, False]]
 
 
 def test_a_seed_is_replayed_in_any_batch() -> None:
@@ -193,3 +266,29 @@ def test_replayed_draws_are_uniform() -> None:
     for numbers in (draws.warp, draws.freq, draws.time):
         assert ((numbers >= 0) & (numbers < 1)).all()
         assert abs(float(numbers.mean()) - 0.5) < 0.02
+
+
+def test_a_voice_stretches_the_mel_axis() -> None:
+    augment = SpecAugment(mel_warp=0.1)
+    bins = torch.arange(16.0).expand(2, 3, 16)  # each value is its bin's number: what is taken from where
+    draws = augment.draw(2, "cpu")
+    draws.voice[:] = torch.tensor([1.0, 0.25])  # 1.1 and 0.95 times
+    warped = augment.warp_voice(bins, draws)
+    expected = torch.stack([(torch.arange(16.0) * scale).clamp(max=15.0) for scale in (1.1, 0.95)])
+    torch.testing.assert_close(warped, expected[:, None].expand(2, 3, 16))
+    draws.voice[:] = 0.5
+    torch.testing.assert_close(augment.warp_voice(bins, draws), bins)
+    assert SpecAugment().warp_voice(bins, draws) is bins
+
+
+def test_voices_are_drawn_within_their_share_and_replayed_by_seed() -> None:
+    augment = SpecAugment(mel_warp=0.05)
+    ids = [str(number) for number in range(500)]
+    voices = augment.replay(ids, [3] * 500, "cpu").voice
+    assert voices.equal(augment.replay(ids, [3] * 500, "cpu").voice)
+    assert not voices.equal(augment.replay(ids, [4] * 500, "cpu").voice)
+    assert voices.min() < 0.05 and voices.max() > 0.95 and abs(float(voices.mean()) - 0.5) < 0.05
+    plain = SpecAugment().replay(ids, [3] * 500, "cpu")
+    assert plain.time.equal(augment.replay(ids, [3] * 500, "cpu").time)  # masks do not depend on it
+    with pytest.raises(ConfigError, match="mel_warp is 1"):
+        SpecAugment(mel_warp=1.0)

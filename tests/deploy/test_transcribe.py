@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import soxr
 from seqkd.cli.main import main
 from seqkd.data.kaldi import Utterance, read_data_dir
 from seqkd.deploy.bundle import open_bundle
+from seqkd.deploy.export import export_model
 from seqkd.deploy.formats import cues
 from seqkd.deploy.transcribe import transcribe
 from seqkd.deploy.words import Word
@@ -204,3 +206,28 @@ def test_what_a_tool_must_convert_names_the_tool(
         path.write_bytes(b"\0\0\0 ftypM4A " + bytes(100))
         _, err = run(capsys, "--model", exported, path, status=1)
         assert f"is {kind}, which is not read as it is; take its sound out with: ffmpeg -i '{path}' -vn " in err
+
+
+def test_a_penalty_of_the_blank_decides_how_much_is_written(
+    exported: Path, utterances: list[Utterance], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On the command line, or as the export states it."""
+    audio, bundle = utterances[0].audio, open_bundle(exported)
+    assert bundle.blank_penalty == 0.0
+    few, _ = run(capsys, audio, "--model", exported, "--blank-penalty", "-40")
+    many, _ = run(capsys, audio, "--model", exported, "--blank-penalty", "40")
+    assert few.strip() == "" and many.strip() not in ("", utterances[0].text)  # equal words merge without blanks
+    for beam in (1, 4):
+        assert transcribe(replace(bundle, blank_penalty=40.0), audio, beam=beam).text not in ("", utterances[0].text)
+        assert transcribe(replace(bundle, blank_penalty=-40.0), audio, beam=beam).text == ""
+    with pytest.raises(SystemExit):
+        run(capsys, audio, "--model", exported, "--blank-penalty", "nan")
+
+
+def test_an_export_states_its_penalty(learned: Path, tmp_path: Path) -> None:
+    model, out = learned / "student" / "seed0" / "model", tmp_path / "export"
+    assert export_model(model, out, blank_penalty=0.5)
+    assert json.loads((out / "export.json").read_text())["decoding"] == {"blank_penalty": 0.5}
+    assert open_bundle(out).blank_penalty == 0.5
+    assert not export_model(model, out, blank_penalty=0.5)
+    assert export_model(model, out)  # of another penalty, it is another export

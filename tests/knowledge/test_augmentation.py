@@ -54,4 +54,7 @@ def test_what_specaugment_does():
     moved = of_specaugment(SpecAugment(warp=5))
     assert [(t.name, t.keeps_targets) for t in moved] == [("masks", True), ("time-warp", False)]
     assert moved[1].settings == {"frames": 5}
+    voices = of_specaugment(SpecAugment(mel_warp=0.05))
+    assert [(t.name, t.keeps_targets) for t in voices] == [("masks", True), ("voice", True)]
+    assert voices[1].settings == {"mel_warp": 0.05}
     assert of_specaugment(SpecAugment(freq_masks=0, time_masks=0)) == ()

@@ -46,7 +46,10 @@ def test_presets_fit(preset):
         assert named <= set(cfg.corpus.sets)
     for name in cfg.unlabelled:
         assert cfg.corpus.sets[name].transcripts is False
-    systems = {system for system, _ in all_runs(TASK, cfg, lambda name: settings(preset, f"system={name}").system)}
+    systems = {
+        system
+        for system, _ in all_runs(TASK, cfg, lambda name: settings(preset, *system_overrides(cfg, name, 0)).system)
+    }
     for system in systems:
         chosen = settings(preset, *system_overrides(cfg, system, 0))
         objective_of(plain(chosen.system.objective))

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from seqkd.cli.main import main
 from seqkd.data.batches import load_corpus, training_batches
-from seqkd.data.specaugment import SpecAugment
+from seqkd.data.specaugment import SpecAugment, augment_of
 from seqkd.data.tokens import Tokenizer
 from seqkd.errors import ConfigError, DataError
 from seqkd.knowledge import Book, info
@@ -62,6 +62,7 @@ def gradient(module: Any, batch: Any) -> torch.Tensor:
             "+system.objective.kd.temperature=2.0",
         ],
         ["system=cons_kd_specaugment", "system.objective.consistency.weight=0.5"],
+        ["system=cons_kd_voice", "system.objective.consistency.weight=0.5"],
         ["system=guided", "system.objective.kd.weight=0.5"],
         [
             *("system=kd", "system.objective.kd.weight=0.5", "system.objective.kd.distance=kl"),
@@ -79,7 +80,7 @@ def test_the_book_gives_the_gradient_of_the_live_teacher(exp: Path, tones: Path,
     knowledge = pages_of(cfg, opened(cfg, list(corpus.transcripts)), rank=0)
     ids = list(corpus.transcripts)[:5]
     batch = next(iter(training_batches(corpus, [ids], 0, knowledge)))
-    augment, teacher = SpecAugment(**cfg.student.augment), live_teacher(cfg)
+    augment, teacher = augment_of(cfg.student.augment, cfg.system), live_teacher(cfg)
     read = gradient(speech(teacher, tokenizer, objective, augment, **view), batch)
 
     live = speech(teacher, tokenizer, objective, augment, **view)

@@ -255,11 +255,12 @@ def test_views(teacher: CheckpointTeacher, tokenizer: Tokenizer, batch: Batch, m
     original = batch.features.clone()
     seen = module.work.views(batch)
     features, hidden = seen.features, seen.hidden
+    assert features.shape == (1, *original.shape)
     assert hidden.shape == (1 if masks == "same" else 2, *original.shape)
     assert hidden.any(dim=(1, 2, 3)).all()
     assert masks == "same" or not hidden[0].equal(hidden[1])
     assert batch.features.equal(original)
-    assert not features.equal(original)  # one warp that all views, and the teacher's, share
+    assert not features[0].equal(original)  # one warp that all views, and the teacher's, share
 
 
 @pytest.mark.parametrize("view", ["clean", "student"])
@@ -287,11 +288,31 @@ def test_passes_that_hear_differently_have_a_teacher_each(
     theirs = module.work.sources["teacher"](seen, student).logits
     assert theirs.shape == student.logits.shape == (2, *student.logits.shape[1:])
     for view, logits, own in zip(seen.hidden, theirs, student.logits, strict=True):
-        given = torch.where(view, teacher.fill, seen.features)
+        given = torch.where(view, teacher.fill, seen.features[0])
         torch.testing.assert_close(logits, teacher.logits(given, batch.feature_lengths)[0])
-        given = torch.where(view, module.model.feature_mean, seen.features)
+        given = torch.where(view, module.model.feature_mean, seen.features[0])
         torch.testing.assert_close(own, module.model(given, batch.feature_lengths).logits)
     assert not theirs[0].equal(theirs[1])
+
+
+@pytest.mark.parametrize("masks", ["same", "independent"])
+def test_the_teacher_hears_the_voices_of_the_passes(
+    teacher: CheckpointTeacher, tokenizer: Tokenizer, batch: Batch, masks: str
+) -> None:
+    augment = SpecAugment(freq_masks=0, time_masks=0, mel_warp=0.05)
+    module = speech(teacher, tokenizer, Objective(ctc=Ctc(), kd=FrameKd()), augment, passes=2, masks=masks)
+    seen = module.work.views(batch)
+    views = 1 if masks == "same" else 2
+    assert seen.features.shape == (views, *batch.features.shape)
+    assert not any(one.equal(batch.features) for one in seen.features)
+    assert masks == "same" or not seen.features[0].equal(seen.features[1])
+    student = module.work.outputs(module.model, seen, passes=2)
+    theirs = module.work.sources["teacher"](seen, student).logits
+    assert len(theirs) == views
+    for given, logits in zip(seen.features, theirs, strict=True):
+        torch.testing.assert_close(logits, teacher.logits(given, batch.feature_lengths)[0])
+    for given, own in zip(seen.features.expand(2, -1, -1, -1), student.logits, strict=True):
+        torch.testing.assert_close(own, module.model(given, batch.feature_lengths).logits)
 
 
 def test_frames_off_by_one_are_counted(

@@ -15,17 +15,19 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from seqkd.corpora.corpus import Ledger, check_keys, check_sets, derive, interval, plain
 from seqkd.corpora.speech.acoustics import NOISES
+from seqkd.corpora.speech.espeak_phonemes import phonemes_of
 from seqkd.corpora.speech.espeak_voice_list import ACCENTS, DEFAULT_ACCENTS, DEFAULT_VOICES, check_voices
 from seqkd.corpora.speech.phrases import grammar_digest, make_phrase, phrase_lengths
 from seqkd.data.kaldi import Utterance
 from seqkd.errors import ConfigError, DataError
 from seqkd.parallel import bar_interval
-from seqkd.settings import number
+from seqkd.settings import number, one_of
 from seqkd.uptodate import fingerprint
 
 _VERSION = 2  # raise it when the same settings give other audio
@@ -122,6 +124,17 @@ class _Planner:
         return utterance, job
 
 
+def as_phonemes(made: Mapping[str, list[Utterance]], accents: list[str]) -> dict[str, list[Utterance]]:
+    """The same utterances with espeak-ng's phonemes in the speaker's accent as their transcripts."""
+    accent_of = {u.speaker: next(a for a in accents if u.speaker.startswith(a)) for us in made.values() for u in us}
+    texts: dict[str, set[str]] = {}
+    for utterance in (one for utterances in made.values() for one in utterances):
+        texts.setdefault(f"gmw/{ACCENTS[accent_of[utterance.speaker]]}", set()).add(utterance.text)
+    found = phonemes_of(texts)
+    spelled = lambda u: found[f"gmw/{ACCENTS[accent_of[u.speaker]]}"][u.text]  # noqa: E731
+    return {name: [replace(one, text=spelled(one)) for one in utterances] for name, utterances in made.items()}
+
+
 def _start_worker(module: str) -> subprocess.Popen[str]:
     root = str(Path(__file__).resolve().parents[3])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
@@ -202,6 +215,7 @@ def make_corpus(
     voices: Mapping[str, Any] | None = None,
     accents: Any = DEFAULT_ACCENTS,
     rate: Any = (130, 230),
+    spelling: str = "words",
 ) -> None:
     """Make the corpus: audio in ``<data_dir>/audio/<set>/``, data directories in ``<data_dir>/<set>/``.
 
@@ -222,6 +236,8 @@ def make_corpus(
         voices: espeak-ng variants by split; ``DEFAULT_VOICES`` if None.
         accents: Some of ``ACCENTS``.
         rate: Slowest and fastest speech, in words a minute.
+        spelling: of transcripts: "words"; or "phonemes", espeak-ng's names of those it speaks, as if they were words.
+            The audio is the same.
 
     Raises:
         ConfigError: A setting is wrong; the message names it and what was expected.
@@ -233,6 +249,7 @@ def make_corpus(
     voices, accents = plain(voices or DEFAULT_VOICES), plain(accents)
     order = check_sets(sets, _SET_KEYS)
     espeak = check_voices(voices, accents)
+    one_of(("words", "phonemes"), spelling=spelling)
     number("sample_rate", sample_rate, 8000, 48000)
     slowest, fastest = interval("rate", plain(rate), 80, 450)
     planner = _Planner(seed, sample_rate, voices, accents, (int(slowest), int(fastest)))
@@ -259,6 +276,8 @@ def make_corpus(
         total = sum(len(utterances) for utterances in made.values())
         with tqdm(total=total, initial=total - len(jobs), desc="speech", unit="utt", mininterval=bar_interval()) as bar:
             run_jobs(jobs, nj, bar.update)
+    if spelling == "phonemes":
+        made = as_phonemes(made, accents)
     for name in order:
         if name not in base:
             made[name] = derive(name, sets[name], made, seed)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from seqkd.errors import DataError
+from seqkd.errors import ConfigError, DataError
 from seqkd.layout import plain, run_directory, teacher_runs, trained_teacher
 from seqkd.stages import again
 from seqkd.tasks.asr.scores import AsrScores
-from seqkd.tasks.asr.settings import VIEWS
+from seqkd.tasks.asr.settings import VIEWS, training_of
 from seqkd.training.order import teachers_by_name
 
 if TYPE_CHECKING:
@@ -31,7 +31,15 @@ class AsrTask(AsrScores):
         make_tokens(cfg)
 
     def teachers_of(self, cfg: DictConfig, system: DictConfig, seed: int) -> list[RunName]:
-        """All trained teachers of the settings, or the imported one; none here if another experiment's teach."""
+        """All trained teachers of the settings, or the imported one; none here if another experiment's teach.
+
+        And the run whose weights this one begins with.
+        """
+        start = [(system.start, seed)] if system.start else []
+        return start + self.teaching(cfg, system, seed)
+
+    def teaching(self, cfg: DictConfig, system: DictConfig, seed: int) -> list[RunName]:
+        """Those whose outputs a run is trained on."""
         if system.teacher != "teacher" or system.role == "teacher":
             return teachers_by_name(system, 0 if system.role == "teacher" else seed)
         if cfg.teacher.exp != cfg.exp:
@@ -73,11 +81,12 @@ class AsrTask(AsrScores):
         return {
             "views": {key: system[key] for key in VIEWS},
             "model": plain(role.model),
-            "training": plain(role.training),
+            "training": training_of(cfg, system.role),
             "augment": plain(role.augment),
             "features": plain(cfg.features),
             "tokenizer": Tokenizer.load(Path(cfg.tokens.directory)).hash,
             **learned_from(cfg, objective),
+            **begun_with(cfg),
             "data": {name: made["data"] for name, made in features.items()},
         }
 
@@ -85,7 +94,7 @@ class AsrTask(AsrScores):
         """Utterances, the model and its teachers."""
         from seqkd.tasks.asr.work import SpeechWork
 
-        return SpeechWork(study)
+        return SpeechWork(study, start_of(study.cfg) if study.cfg.system.start else None)
 
     def decode(self, cfg: DictConfig, run: Path, name: str) -> None:
         """``decode_<set>/{text,hyp.trn,hyp.jsonl}``."""
@@ -107,6 +116,7 @@ class AsrTask(AsrScores):
 def export_run(cfg: DictConfig) -> None:
     """``export/`` in the run of the settings' system and seed."""
     from seqkd.data.tokens import Tokenizer
+    from seqkd.decoding.blank_penalty import penalty_of
     from seqkd.deploy.export import TestSets, export_model
     from seqkd.deploy.origin import recipe_origin
 
@@ -117,7 +127,8 @@ def export_run(cfg: DictConfig) -> None:
         raise DataError(f"{run} has no finished model; {again(stage)}")
     origin = recipe_origin(cfg, Tokenizer.load(model).hash)
     tests = TestSets(Path(cfg.data), list(cfg.sets.test), cfg.decode.max_duration)
-    fresh = export_model(model, out, origin=origin, tests=tests)
+    penalty = penalty_of(cfg, run)  # without a language model, as transcribing is
+    fresh = export_model(model, out, origin=origin, tests=tests, blank_penalty=penalty)
     print(f"{out}: {'written' if fresh else 'is up to date'}")
 
 
@@ -164,6 +175,21 @@ def teacher(study: Study) -> None:
 def is_imported(cfg: DictConfig, system: str) -> bool:
     """Whether a system is a teacher that was not trained here."""
     return system == "teacher" and bool(cfg.teacher.import_from)
+
+
+def begun_with(cfg: DictConfig) -> dict[str, Any]:
+    """Of a run's description: the weights it begins with, if another run's."""
+    from seqkd.models.storage import model_hash
+
+    return {"start": model_hash(start_of(cfg))} if cfg.system.start else {}
+
+
+def start_of(cfg: DictConfig) -> Path:
+    """The model directory that a run begins with. Raises ConfigError where it is not trained yet."""
+    directory = run_directory(cfg, cfg.system.start, cfg.seed) / "model"
+    if not (directory / "model.safetensors").is_file():
+        raise ConfigError(f"system {cfg.system.name} begins with {directory}, which is not there; {again('teachers')}")
+    return directory
 
 
 def learned_from(cfg: DictConfig, objective: Objective) -> dict[str, Any]:

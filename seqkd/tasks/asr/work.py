@@ -17,12 +17,13 @@ import torch
 from omegaconf import DictConfig
 from rapidfuzz.distance import Levenshtein
 from torch import Tensor
+from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from seqkd.data.batches import Batch, Corpus, Knowledge, evaluation_batches, load_corpus, training_batches
 from seqkd.data.features import FeatureSettings
 from seqkd.data.sampling import StepSampler
-from seqkd.data.specaugment import SpecAugment
+from seqkd.data.specaugment import augment_of
 from seqkd.data.tokens import Tokenizer
 from seqkd.decoding.greedy import greedy_decode
 from seqkd.errors import ConfigError
@@ -30,8 +31,9 @@ from seqkd.files import write_text
 from seqkd.layout import plain, trained_teacher
 from seqkd.losses import BestPath, FrameKd, Hypotheses, Labels, NBest, Objective, Outputs
 from seqkd.models.ctc import CtcModel, save_model
+from seqkd.models.storage import read_weights
 from seqkd.settings import build
-from seqkd.tasks.asr.settings import MONITOR, SpeechTraining
+from seqkd.tasks.asr.settings import MONITOR, SpeechTraining, training_of
 from seqkd.teachers import CheckpointTeacher, Teacher, align_frames, check_compatible
 from seqkd.teachers.ctc_book import open_book, pages_of, reads, temperature_of
 from seqkd.teachers.own import live_teacher
@@ -44,8 +46,8 @@ log = logging.getLogger("seqkd")
 
 @dataclass
 class Seen:
-    """A batch with its masks: ``features`` (B, T, F), warped in time, and what each view of them hides, (V, B, T,
-    F).
+    """A batch with its masks: ``features`` (1 or V, B, T, F), warped in time and maybe of another voice in each view,
+    and what each view of them hides, (V, B, T, F).
     """
 
     batch: Batch
@@ -58,21 +60,23 @@ class SpeechWork:
 
     monitor = MONITOR
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: Study, start: Path | None = None) -> None:
+        """``start`` is the model directory whose weights the model begins with; None for new ones."""
         cfg, objective = study.cfg, study.objective
         role = cfg[study.role]
         self.cfg, self.directory = cfg, study.directory
         self.tokenizer = Tokenizer.load(Path(cfg.tokens.directory))
-        self.settings = build(SpeechTraining, plain(role.training), f"{study.role}.training")
+        self.settings = build(SpeechTraining, training_of(cfg, study.role), f"{study.role}.training")
         unlabelled = list(cfg.unlabelled) if cfg.system.use_unlabelled else []
         self.corpus = load_corpus(Path(cfg.data), [role.train_set], self.tokenizer, unlabelled)
         self.dev_corpus = load_corpus(Path(cfg.data), [cfg.sets.dev], self.tokenizer)
-        augment = build(SpecAugment, plain(role.augment), f"{study.role}.augment")
-        self.augment = augment.stronger_time_masks(cfg.system.time_mask_factor)
+        self.augment = augment_of(plain(role.augment), cfg.system)
         self.own_masks = cfg.system.passes if cfg.system.masks == "independent" else 1  # V
         torch.set_num_threads(self.settings.threads)
         torch.manual_seed(cfg.seed)
         self.model = new_model(cfg, study.role, objective, self.tokenizer, self.corpus)
+        if start is not None:
+            read_weights(start, self.model)
         self.knowledge = stored_outputs(cfg, objective, self.model, self.corpus, self.tokenizer)
         self.sources = {}
         if "teacher" in objective.sources():
@@ -107,11 +111,13 @@ class SpeechWork:
         else:
             draws = [self.augment.draw(len(batch.ids), features.device) for _ in range(self.own_masks)]
         features = self.augment.warp_time(features, lengths, draws[0])
-        return Seen(batch, features, torch.stack([self.augment.hidden(features, lengths, drawn) for drawn in draws]))
+        voices = draws if self.augment.mel_warp else draws[:1]  # else all are this one
+        features = torch.stack([self.augment.warp_voice(features, drawn) for drawn in voices])
+        return Seen(batch, features, torch.stack([self.augment.hidden(features[0], lengths, drawn) for drawn in draws]))
 
     def outputs(self, model: CtcModel, seen: Seen, layers: Collection[str] = (), passes: int = 1) -> Outputs:
         """One pass a view; a mask hides with the mean of the features."""
-        views = torch.where(seen.hidden[:passes], model.feature_mean, seen.features).expand(passes, -1, -1, -1)
+        views = torch.where(seen.hidden[:passes], model.feature_mean, seen.features[:passes]).expand(passes, -1, -1, -1)
         lengths = seen.batch.feature_lengths.repeat(passes)
         output = model(views.flatten(0, 1), lengths, [name for name in layers if name != "attention"])
         lengths = output.lengths[: len(seen.batch.ids)]
@@ -122,7 +128,8 @@ class SpeechWork:
             attended = model.attend(output, inputs.repeat(passes, 1)).unflatten(0, (passes, -1))
             positions = torch.where(seen.batch.labelled, seen.batch.target_lengths + 1, 0)
             found["attention"] = Outputs(attended, positions, labels=Labels(targets, positions))
-        return Outputs(output.logits.unflatten(0, (passes, -1)), lengths, found)
+        logits = output.logits.unflatten(0, (passes, -1))
+        return Outputs(logits, lengths, found, hidden=masked_share(seen.hidden, logits.shape[2], passes))
 
     def labels(self, seen: Seen) -> Labels:
         """Transcripts."""
@@ -194,7 +201,7 @@ class SpeechTeacher:
         if batch.pages is not None:
             logits, lengths = batch.pages.logits, batch.pages.lengths  # (V, B, T', C), (B,)
         else:
-            given = seen.features[None] if self.clean else torch.where(seen.hidden, self.teacher.fill, seen.features)
+            given = seen.features if self.clean else torch.where(seen.hidden, self.teacher.fill, seen.features)
             input_lengths = batch.feature_lengths.repeat(len(given))  # given: (V, B, T, F)
             if self.layers:
                 output = self.teacher.outputs(given.flatten(0, 1), input_lengths, self.layers)
@@ -216,6 +223,17 @@ class SpeechTeacher:
         views = len(values)
         values, off = align_frames(values.flatten(0, 1), lengths.repeat(views), frames, own.repeat(views))
         return values.unflatten(0, (views, -1)), off
+
+
+def masked_share(hidden: Tensor, frames: int, passes: int) -> Tensor | None:
+    """(P, B, T') of ``hidden`` (V, B, T, F): how much is masked of the features of an encoder frame.
+
+    None unless each pass has masks of its own: passes that are masked alike do not differ.
+    """
+    if passes < 2 or len(hidden) != passes:
+        return None
+    share = hidden.float().mean(-1)  # (V, B, T)
+    return functional.avg_pool1d(share, -(-share.shape[-1] // frames), ceil_mode=True)
 
 
 def new_model(cfg: DictConfig, role: str, objective: Objective, tokenizer: Tokenizer, corpus: Corpus) -> CtcModel:
