@@ -8,7 +8,6 @@ import torch
 from seqkd.data.features import FeatureSettings, fbank
 from seqkd.data.incremental import IncrementalFbank
 
-
 SETTINGS = [
     FeatureSettings(num_mel_bins=40),
     FeatureSettings(sample_rate=8000, num_mel_bins=20, frame_length_ms=32.0, frame_shift_ms=12.5),
