@@ -182,10 +182,14 @@ class StreamingEncoder(Encoder):
     Attributes:
         delay: encoder frames by which `step` is late: output i of a step that begins at frame p is of frame
             p + i − delay. What is of no frame of the utterance is to be dropped.
+        chunk: encoder frames of a step.
+        chunked: whether outputs depend on ``chunk``.
     """
 
     subsampling_kind = StreamingSubsampling
     delay = 0
+    chunk: int
+    chunked = False
 
     def state(self, batch: int, features: int) -> State:
         """Tensors, by name, with which the first step of ``batch`` utterances begins; ``features`` is F.
@@ -237,6 +241,8 @@ class ChunkConformer(StreamingEncoder):
     Attributes:
         chunk: encoder frames of a chunk outside of training; 0 is the whole utterance, which `step` cannot do.
     """
+
+    chunked = True
 
     def __init__(
         self, features: int, width: int, channels: int, dropout: float, blocks: list[nn.Module],
