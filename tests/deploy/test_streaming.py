@@ -83,6 +83,8 @@ def test_the_export_says_what_a_step_takes(exported: Path) -> None:
     assert (described["chunk"], described["delay"]) == (1, 1)
     assert described["state"]["convolution"] == [1, 1, 2, 24]
     assert described["check"]["largest"] < 1e-5
+    card = (exported / "README.md").read_text()
+    assert f"| `stream.onnx` | {(exported / 'stream.onnx').stat().st_size:,} |" in card and "--stream --model ." in card
     assert open_stream(exported).latency == pytest.approx(0.08)
 
 
@@ -101,7 +103,7 @@ def test_whole_utterances_are_no_steps(tmp_path: Path, model: Path) -> None:
     other.head = torch.nn.Linear(16, len(tokenizer))
     other.classes = len(tokenizer)
     save_model(tmp_path / "model", other, tokenizer)
-    with pytest.raises(ConfigError, match=r"train it with student\.model\.chunk=16"):
+    with pytest.raises(ConfigError, match=r"another student\.model\.chunk, such as 16"):
         export_model(tmp_path / "model", tmp_path / "export")
     assert not (tmp_path / "export").exists()
 

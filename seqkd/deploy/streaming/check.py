@@ -25,8 +25,8 @@ def check_chunk(model: CtcModel) -> None:
     """Raise ConfigError when a model's chunk is a whole utterance, which no step can be."""
     if model.streams and not model.encoder.chunk:
         raise ConfigError(
-            "the model's chunk is 0, a whole utterance, which cannot come in steps; "
-            "train it with student.model.chunk=16"
+            "the model's chunk is 0, a whole utterance, which cannot come in steps; train it with another "
+            "student.model.chunk, such as 16"
         )
 
 
