@@ -17,6 +17,7 @@ from seqkd.scoring.wer import count
 from seqkd.statistics.bootstrap import holm
 from seqkd.statistics.mapsswe import Errors, matched_pairs
 from seqkd.tasks.asr.latency import latency_sections
+from seqkd.tasks.asr.posteriors import posterior_sections
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -38,6 +39,7 @@ def sections(cfg: DictConfig, experiment: Experiment) -> list[str]:
         ),
         *latency_sections(cfg, experiment),
         *_matched_pairs(cfg, experiment),
+        *posterior_sections(cfg, experiment),
         "## Audio",
         _audio(experiment),
     ]
