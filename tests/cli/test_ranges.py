@@ -25,7 +25,7 @@ NEGATIVE = {
 ELSEWHERE = re.compile(r"system\.objective\.\w+\.layer|system\.options\..*")
 # null by default, and a number where it is set.
 OPTIONAL = {
-    "asr": ["book.seeds", "teacher.weights"],
+    "asr": ["book.seeds", "teacher.weights", "system.start_within"],
     "translation": ["system.teacher_seed"],
     "shots": [],
     "classification": [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -189,11 +190,17 @@ def begun_with(cfg: DictConfig) -> dict[str, Any]:
 
 
 def start_of(cfg: DictConfig) -> Path:
-    """The model directory that a run begins with. Raises ConfigError where it is not trained yet."""
-    directory = run_directory(cfg, cfg.system.start, cfg.seed) / "model"
-    if not (directory / "model.safetensors").is_file():
-        raise ConfigError(f"system {cfg.system.name} begins with {directory}, which is not there; {again('teachers')}")
-    return directory
+    """The model directory that a run begins with. ConfigError where it is not trained yet, or not well enough."""
+    run, most = run_directory(cfg, cfg.system.start, cfg.seed), cfg.system.start_within
+    if not (run / "model" / "model.safetensors").is_file():
+        missing = run / "model"
+        raise ConfigError(f"system {cfg.system.name} begins with {missing}, which is not there; {again('teachers')}")
+    if most is not None and (reached := json.loads((run / "summary.json").read_text())["best_dev_wer"]) > most:
+        raise ConfigError(
+            f"system {cfg.system.name} is to begin with {run}, which has {reached:.1%} WER on dev; start_within is "
+            f"{most:.1%}: train it longer, or choose another seed"
+        )
+    return run / "model"
 
 
 def learned_from(cfg: DictConfig, objective: Objective) -> dict[str, Any]:

@@ -83,6 +83,8 @@ def check(cfg: DictConfig) -> None:
     check_system(cfg)
     if cfg.system.start is not None:
         check_system_name(cfg, cfg.system.start, where="setting system.start: ")
+    if cfg.system.start_within is not None:
+        more_than(0, **{"setting system.start_within": cfg.system.start_within})
     more_than(0, **{"setting system.updates_factor": cfg.system.updates_factor})
     build(ViewSettings, {name: cfg.system[name] for name in VIEWS}, "system")
     features = build(FeatureSettings, plain(cfg.features), "features")
