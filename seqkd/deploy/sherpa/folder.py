@@ -38,7 +38,7 @@ DROPPED = ("SIL", "</s>")  # units that sherpa-onnx leaves out of a transcript
 
 
 @dataclass(frozen=True)
-class Agreement:
+class Differences:
     """On how many of ``utterances`` the networks of the folder find other units than those of the export."""
 
     utterances: int
@@ -73,7 +73,7 @@ def write_sherpa(export_dir: Path, out: Path, tests: Sequence[Path] = ()) -> boo
     }
     if is_whole(out, made_by, SHERPA_FILES, SHERPA):
         return False
-    with export_directory(out) as directory:
+    with export_directory(out, SHERPA) as directory:
         settings, tokenizer = bundle.features, bundle.tokenizer
         metadata = {
             "model_type": "zipformer2_ctc",
@@ -121,7 +121,7 @@ def tokens(tokenizer: Tokenizer) -> str:
     return "".join(f"{unit} {index}\n" for index, unit in enumerate(tokenizer.units))
 
 
-def compare(bundle: Bundle, int8: Bundle, directory: Path, data: Path) -> Agreement:
+def compare(bundle: Bundle, int8: Bundle, directory: Path, data: Path) -> Differences:
     """Run the utterances of a data directory, one by one, through an export's networks and a folder's."""
     import onnxruntime
     from tqdm import tqdm
@@ -143,10 +143,10 @@ def compare(bundle: Bundle, int8: Bundle, directory: Path, data: Path) -> Agreem
             found = [torch.from_numpy(value) for value in session.run(SHERPA_OUTPUTS, inputs)]
             units = greedy_decode(expected.logits, expected.lengths, blank_penalty=bundle.blank_penalty)
             changed[place] += greedy_decode(*found) != units
-    return Agreement(len(utterances), *changed)
+    return Differences(len(utterances), *changed)
 
 
-def readme(settings: FeatureSettings, agreements: dict[str, Agreement]) -> str:
+def readme(settings: FeatureSettings, agreements: dict[str, Differences]) -> str:
     """The page that says how to run it, and how well it agrees."""
     rate, count = settings.sample_rate, fine_count(settings)
     measured = "No test set was at hand to compare on."
@@ -188,8 +188,6 @@ ends {EDGE:g} Hz lower. The graph adds its {count} narrow filters up to those {s
 - A recording is recognised in one piece: cut long ones at pauses, for instance with sherpa-onnx's voice activity
   detection.
 """
-
-
 
 
 def _fingerprint(data: Path) -> Any:

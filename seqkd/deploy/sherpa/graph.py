@@ -31,7 +31,7 @@ SILENT = math.log(FLOOR) + 1e-3  # a frame with nothing above it has only zeros
 
 
 def filters(settings: FeatureSettings, count: int, edge: float) -> Tensor:
-    """Kaldi's triangular mel filters (count, bins of the Fourier transform), from `LOW` to ``edge`` Hz below Nyquist."""
+    """Kaldi's mel filters (count, bins of the Fourier transform), from `LOW` to ``edge`` Hz below Nyquist."""
     from torchaudio.compliance.kaldi import get_mel_banks
 
     window = int(settings.sample_rate * settings.frame_length_ms * 0.001)

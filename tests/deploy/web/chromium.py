@@ -97,6 +97,7 @@ class Page:
         """Choose a file, and wait until it is done."""
         root = self.send("DOM.getDocument")["root"]["nodeId"]
         node = self.send("DOM.querySelector", nodeId=root, selector="#file")["nodeId"]
+        self.run("document.documentElement.dataset.state = 'ready'")
         self.send("DOM.setFileInputFiles", files=[str(file.resolve())], nodeId=node)
         self.wait("['done', 'error'].includes(document.documentElement?.dataset.state)")
 
