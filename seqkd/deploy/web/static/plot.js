@@ -66,7 +66,7 @@
       this.row = this.rows.length > 20 ? 13 : 18;
       this.gutter = Math.max(34, ...this.rows.map((id) => context.measureText(label(this.model.units[id])).width + 16));
       const fit = (width - this.gutter - 30) / Math.max(this.seconds, 0.5);
-      this.scale = Math.max(SLOWEST, this.whole ? Math.min(fit, 800) : 0);
+      this.scale = Math.max(SLOWEST, Math.min(fit, this.whole ? 800 : 240));
       this.height = WAVE + BAND + 2 * GAP + Math.max(3, this.rows.length) * this.row + AXIS;
       this.track.style.width = `${Math.max(width, Math.ceil(this.gutter + this.seconds * this.scale + 30))}px`;
       const ratio = devicePixelRatio || 1;
