@@ -103,9 +103,13 @@ class AsrTask(AsrScores):
 
             decode_imported(cfg, name)
             return
+        from seqkd.decoding.latency import align_references, decode_latencies
         from seqkd.decoding.run import decode_run
 
         decode_run(cfg, run, name)
+        if run.parent.name == self.teacher:
+            align_references(cfg, run, name)
+        decode_latencies(cfg, run, name)
 
     def export(self, cfg: DictConfig, systems: Sequence[DictConfig]) -> None:
         """``export/`` in the first seed's run of every system: files to deploy, checked on the test sets."""
