@@ -25,9 +25,11 @@ from seqkd.deploy.streaming.graph import write_step
 from seqkd.deploy.streaming.network import OnnxStep, open_stream
 from seqkd.deploy.streaming.recogniser import LONGEST, StreamRecogniser
 from seqkd.deploy.streaming.sources import of_pipe
+from seqkd.deploy.web.page import write_page
 from seqkd.errors import ConfigError, DataError
 from seqkd.models.ctc import load_model, save_model
 from tests.deploy.conftest import LEARNED, truth
+from tests.deploy.web.chromium import browser, page_of
 from tests.models.tiny_models import BINS, tiny_model
 from tests.runs import train_here
 from tests.tone_corpus import RATE
@@ -294,3 +296,33 @@ def test_options_that_do_not_go_together(options, said, capsys) -> None:
     with pytest.raises(SystemExit):
         main(["transcribe", *options])
     assert said in capsys.readouterr().err
+
+
+def test_a_page_writes_what_transcribe_writes_of_a_stream(
+    exported: Path, talk: tuple[Path, list[list[tuple[str, float, float]]]], tmp_path: Path
+) -> None:
+    path, truths = talk
+    index = page_of(exported, tmp_path / "page")
+    with browser(tmp_path / "profile") as page:
+        page.open(index)
+        page.give(path)
+        found = page.run("seqkd.transcript().words")
+        assert page.run("seqkd.plotted.pieces.length") >= len(truths)  # segments
+        frames = page.run("seqkd.plotted.pieces.reduce((sum, { frames }) => sum + frames, 0)")
+        assert page.problems == []
+    recogniser = StreamRecogniser(open_stream(exported))
+    samples = torch.from_numpy(soundfile.read(path, dtype="float32")[0])
+    results = [*recogniser.push(samples), *recogniser.finish()]
+    expected = [word for result in results if result.final for word in result.words]
+    assert [word["word"] for word in found] == [word.text for word in expected] == [w for t in truths for w, _, _ in t]
+    assert frames == round(recogniser.seconds / 0.04)
+    for one, other in zip(found, expected, strict=True):
+        times = (other.start, other.end, other.confidence)
+        assert (one["start"], one["end"], one["confidence"]) == pytest.approx(times, abs=2e-3)
+
+
+def test_there_is_no_page_of_a_stream_in_8_bits(exported: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"streams, and stream\.onnx has no form with 8-bit weights; leave out --int8$"
+    ):
+        write_page(exported, tmp_path / "page", int8=True)

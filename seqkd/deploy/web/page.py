@@ -15,6 +15,7 @@ from seqkd.deploy.bundle import (
     FLOAT,
     FORMAT,
     INT8,
+    STREAM,
     Bundle,
     check_file,
     describe_files,
@@ -23,11 +24,13 @@ from seqkd.deploy.bundle import (
     open_bundle,
     read_export,
 )
+from seqkd.deploy.streaming.network import OnnxStep
 from seqkd.deploy.web.runtime import SCRIPT, VERSION, read_runtime, script
+from seqkd.errors import ConfigError
 from seqkd.files import write_json, write_text
 
 PAGE = "page for a browser"
-SOURCES = ("style.css", "features.js", "audio.js", "words.js", "recogniser.js", "plot.js", "page.js")
+SOURCES = ("style.css", "features.js", "audio.js", "words.js", "recogniser.js", "streaming.js", "plot.js", "page.js")
 PAGE_FILES = (
     "index.html",
     *(f"page/{name}" for name in SOURCES),
@@ -41,7 +44,8 @@ def write_page(export_dir: Path, out: Path, *, int8: bool = False, runtime: Path
     """Write the folder ``out`` with a page that recognises speech; return False when it was there and up to date.
 
     ``index.html`` is opened by a double click, or served as it is. It computes features, runs the network on one
-    thread, and finds words, times and confidences as `seqkd.deploy.transcribe.transcribe` does with greedy search.
+    thread, and finds words, times and confidences as `seqkd.deploy.transcribe.transcribe` does with greedy search; of a
+    model that streams as `seqkd.deploy.streaming.recogniser.StreamRecogniser` does.
 
     Args:
         export_dir: what `seqkd.deploy.export.export_model` wrote.
@@ -50,15 +54,25 @@ def write_page(export_dir: Path, out: Path, *, int8: bool = False, runtime: Path
         runtime: where the files of ONNX Runtime Web are; None: npm fetches them.
 
     Raises:
-        ConfigError: the runtime cannot be had, or ``out`` cannot be written or holds something else.
+        ConfigError: the runtime cannot be had, there is no 8-bit form of the network, or ``out`` cannot be written or
+            holds something else.
         DataError: the export is not whole.
     """
     export, bundle = read_export(export_dir), open_bundle(export_dir, int8=int8)
-    name = INT8 if int8 else FLOAT
+    streaming = export.get("streaming")
+    if streaming and int8:
+        raise ConfigError(f"{export_dir} streams, and {STREAM} has no form with 8-bit weights; leave out --int8")
+    name = STREAM if streaming else INT8 if int8 else FLOAT
     check_file(export_dir, name, export)
     static = resources.files("seqkd.deploy.web") / "static"
     sources = {source: (static / source).read_text("utf-8") for source in ("index.html", *SOURCES)}
     described = describe(export, bundle, int8)
+    if streaming:
+        described["streaming"] = {
+            "chunk": streaming["chunk"],
+            "delay": streaming["delay"],
+            "state": state_of(OnnxStep(export_dir / STREAM)),
+        }
     made_by = {"model": export["files"][name], "described": described, "runtime": VERSION, "page": _hash(sources)}
     if is_whole(out, made_by, PAGE_FILES, PAGE):
         return False
@@ -76,6 +90,11 @@ def write_page(export_dir: Path, out: Path, *, int8: bool = False, runtime: Path
         written = {"format": FORMAT, "of": PAGE, "made_by": made_by}
         write_json(directory / "export.json", {**written, "files": describe_files(directory, PAGE_FILES)})
     return True
+
+
+def state_of(step: OnnxStep) -> dict[str, dict[str, Any]]:
+    """Type and shape of each tensor of a stream's state."""
+    return {name: {"type": str(value.dtype), "shape": list(value.shape)} for name, value in step.state().items()}
 
 
 def _hash(sources: dict[str, str]) -> str:

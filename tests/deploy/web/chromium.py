@@ -15,6 +15,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from seqkd.deploy.web.page import write_page
+from seqkd.errors import ConfigError
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = [
     "--headless",
@@ -109,6 +114,17 @@ class Page:
         time.sleep(0.3)
         picture = self.send("Page.captureScreenshot", captureBeyondViewport=True)
         path.write_bytes(base64.b64decode(picture["data"]))
+
+
+def page_of(export: Path, out: Path) -> Path:
+    """The page of an export, written to ``out``; skips the test where there is no Chromium, or no runtime for it."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine")
+    try:
+        write_page(export, out)
+    except ConfigError as error:
+        pytest.skip(str(error))
+    return out / "index.html"
 
 
 @contextlib.contextmanager

@@ -70,6 +70,7 @@
       this.bins = bins;
       this.shift = Math.floor(rate * settings.frame_shift_ms * 0.001);
       this.window = Math.floor(rate * settings.frame_length_ms * 0.001);
+      this.offset = Math.floor(this.window / 2) - Math.floor(this.shift / 2); // of the first window, before the signal
       this.length = 2 ** Math.ceil(Math.log2(this.window));
       // Povey's window: like Hann's, but without its flat foot.
       this.taper = Float64Array.from(
@@ -85,17 +86,16 @@
     }
 
     // Samples (N,) in [-1, 1] to log energies (T * F,), frame after frame. The signal is mirrored at its ends.
-    compute(samples) {
+    // `begin` and `end`: only these frames of them.
+    compute(samples, begin = 0, end = this.frames(samples.length)) {
       const count = samples.length;
-      const frames = this.frames(count);
-      const output = new Float32Array(frames * this.bins);
-      const offset = Math.floor(this.window / 2) - Math.floor(this.shift / 2);
+      const output = new Float32Array((end - begin) * this.bins);
       const frame = new Float64Array(this.length);
       const power = new Float64Array(this.length / 2);
-      for (let t = 0; t < frames; t++) {
+      for (let t = begin; t < end; t++) {
         let mean = 0;
         for (let n = 0; n < this.window; n++) {
-          let at = t * this.shift + n - offset;
+          let at = t * this.shift + n - this.offset;
           if (at < 0) at = -1 - at;
           if (at >= count) at = 2 * count - 1 - at;
           frame[n] = SCALE * samples[at];
@@ -110,7 +110,7 @@
         this.filters.forEach(({ first, weights }, bin) => {
           let energy = 0;
           for (let k = 0; k < weights.length; k++) energy += weights[k] * power[first + k];
-          output[t * this.bins + bin] = Math.log(Math.max(energy, FLOOR));
+          output[(t - begin) * this.bins + bin] = Math.log(Math.max(energy, FLOOR));
         });
       }
       return output;

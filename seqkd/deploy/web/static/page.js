@@ -51,7 +51,7 @@
       add(samples);
       say("working", `Recognising ${file.name} …`);
       await breathe();
-      await current.transcription.update(() => show(false));
+      await current.transcription.finish(() => show(false));
       show(true);
       say("done", "");
     } catch (fault) {
@@ -67,7 +67,7 @@
   const breathe = () => new Promise((resolve) => setTimeout(resolve));
 
   function begin(name) {
-    current = { transcription: new seqkd.Transcription(recogniser), name };
+    current = { transcription: recogniser.transcription(), name };
     audio.pause();
     $("name").textContent = name;
     $("result").hidden = false;
@@ -215,7 +215,7 @@
     say("speaking", "Speak; words appear as they are recognised.");
     while (microphone.open) {
       await current.transcription.update(() => show(false));
-      const last = current.transcription.growing.spent;
+      const { last } = current.transcription;
       await new Promise((resolve) => setTimeout(resolve, Math.max(PATIENCE, 1000 * last)));
     }
     await finishSpeaking();
@@ -227,7 +227,7 @@
     await context.close();
     if (resampler) add(resampler.end());
     const { transcription } = current;
-    await transcription.update(() => show(false));
+    await transcription.finish(() => show(false));
     listen(wav(seqkd.joined(transcription.whole), recogniser.rate));
     show(true);
     microphone = null;
@@ -255,7 +255,9 @@
     const input = $("input");
     $("choose").onclick = () => $("file").click();
     $("file").onchange = ({ target }) => {
-      if (target.files.length) recogniseFile(target.files[0]);
+      const [file] = target.files;
+      target.value = ""; // or the same file could not be chosen again
+      if (file) recogniseFile(file);
     };
     $("speak").onclick = toggleSpeaking;
     $("play").onclick = () => (audio.paused ? play(0) : audio.pause());

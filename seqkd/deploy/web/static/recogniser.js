@@ -50,9 +50,16 @@
     }
 
     static async open(model) {
-      const recogniser = new Recogniser(model, await WholeNetwork.open(model));
-      await recogniser.recognise({ start: 0, samples: new Float32Array(recogniser.rate) }); // compiles what is slow at first
+      const kind = model.streaming ? seqkd.StepNetwork : WholeNetwork;
+      const recogniser = new Recogniser(model, await kind.open(model));
+      const first = recogniser.transcription();
+      first.push(new Float32Array(recogniser.rate));
+      await first.finish(); // compiles what is slow at first
       return recogniser;
+    }
+
+    transcription() {
+      return new (this.model.streaming ? seqkd.StreamTranscription : seqkd.WholeTranscription)(this);
     }
 
     get rate() {
@@ -84,24 +91,20 @@
   }
 
   // A recording as it comes in: samples at the model's rate in, what was recognised so far out.
-  class Transcription {
+  class Recording {
     constructor(recogniser) {
       this.recogniser = recogniser;
-      this.cutter = new seqkd.Cutter(recogniser.rate);
       this.whole = []; // samples
+      this.seconds = 0;
       this.finished = []; // pieces
-      this.waiting = [];
       this.growing = null;
-      this.spent = 0; // seconds
+      this.spent = 0; // seconds of work
+      this.last = 0; // seconds that the last update took
     }
 
     push(samples) {
       this.whole.push(samples);
-      this.waiting.push(...this.cutter.push(samples));
-    }
-
-    get seconds() {
-      return this.whole.reduce((sum, part) => sum + part.length, 0) / this.recogniser.rate;
+      this.seconds += samples.length / this.recogniser.rate;
     }
 
     get pieces() {
@@ -112,24 +115,46 @@
       return this.pieces.flatMap((piece) => piece.words);
     }
 
+    // Work by audio time.
+    get factor() {
+      return this.spent / this.seconds;
+    }
+  }
+
+  // By a network that takes whole pieces: the one that grows is recognised again each time.
+  class WholeTranscription extends Recording {
+    constructor(recogniser) {
+      super(recogniser);
+      this.cutter = new seqkd.Cutter(recogniser.rate);
+      this.waiting = [];
+    }
+
+    push(samples) {
+      super.push(samples);
+      this.waiting.push(...this.cutter.push(samples));
+    }
+
     // Recognise what has come in; `changed` is called after each piece.
     async update(changed) {
       while (this.waiting.length) {
-        const piece = await this.recogniser.recognise(this.waiting.shift());
-        this.finished.push(piece);
-        this.spent += piece.spent;
+        this.finished.push(await this.recogniser.recognise(this.waiting.shift()));
         this.growing = null;
         changed?.();
       }
       this.growing = await this.recogniser.recognise(this.cutter.rest);
+      this.last = this.growing.spent;
       changed?.();
     }
 
-    // Work by audio time; a piece that grew is counted as it was recognised last.
+    async finish(changed) {
+      await this.update(changed);
+    }
+
+    // A piece that grew is counted as it was recognised last.
     get factor() {
-      return (this.spent + (this.growing?.spent ?? 0)) / this.seconds;
+      return this.pieces.reduce((sum, piece) => sum + piece.spent, 0) / this.seconds;
     }
   }
 
-  Object.assign(seqkd, { Recogniser, Transcription });
+  Object.assign(seqkd, { openSession, Recogniser, Recording, WholeTranscription });
 })((globalThis.seqkd ??= {}));

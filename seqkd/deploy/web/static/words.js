@@ -150,5 +150,5 @@
     return words.map((word, n) => ({ ...word, start: starts[n], end: ends[n] }));
   }
 
-  Object.assign(seqkd, { best, spans, timedWords, levels, widen });
+  Object.assign(seqkd, { best, spans, timedWords, levels, pauses, widen });
 })((globalThis.seqkd ??= {}));
