@@ -71,6 +71,7 @@ def main() -> None:
                 row(f"browser, WAV at {rate:,} Hz", in_page(page, scratch / "x.wav", rate, rate))
                 if not int8:
                     factors = page.run("window.factors")
+                    row("seqkd transcribe, WAV at 44,100 Hz", by_command(bundle, scratch / "y.wav", rate, 44100))
                     for other in (44100, 48000):
                         row(f"browser, WAV at {other:,} Hz", in_page(page, scratch / "x.wav", rate, other))
                     row("browser, FLAC at 44,100 Hz", in_page(page, scratch / "x.flac", rate, 44100))
@@ -128,6 +129,16 @@ def in_page(page: Page, path: Path, rate: int, other: int) -> Callable[[Utteranc
         page.give(path)
         page.run("factors.push(Number(document.getElementById('factor').textContent))")
         return page.run("seqkd.transcript().text")
+
+    return recognise
+
+
+def by_command(bundle: Bundle, path: Path, rate: int, other: int) -> Callable[[Utterance], str]:
+    """Recognises as `seqkd transcribe` does, of a file at another rate."""
+
+    def recognise(utterance: Utterance) -> str:
+        soundfile.write(path, soxr.resample(read_samples(utterance, rate).numpy(), rate, other), other)
+        return transcribe(bundle, path).text
 
     return recognise
 

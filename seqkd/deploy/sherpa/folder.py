@@ -17,6 +17,7 @@ from seqkd.deploy.bundle import (
     FLOAT,
     FORMAT,
     INT8,
+    STREAM,
     Bundle,
     check_file,
     describe_files,
@@ -27,6 +28,7 @@ from seqkd.deploy.bundle import (
 )
 from seqkd.deploy.extras import need, versions
 from seqkd.deploy.sherpa.graph import EDGE, SHERPA_INPUTS, SHERPA_OUTPUTS, adapt, fine_count, sherpa_fbank
+from seqkd.deploy.sherpa.stream import adapt_stream, chunk_of, tail_seconds
 from seqkd.errors import ConfigError
 from seqkd.files import write_json, write_text
 
@@ -71,7 +73,9 @@ def write_sherpa(export_dir: Path, out: Path, tests: Sequence[Path] = ()) -> boo
         "versions": versions(),
         "tests": [[path.name, _fingerprint(path)] for path in tests],
     }
-    if is_whole(out, made_by, SHERPA_FILES, SHERPA):
+    streaming = export.get("streaming")
+    files = (*SHERPA_FILES, STREAM) if streaming else SHERPA_FILES
+    if is_whole(out, made_by, files, SHERPA):
         return False
     with export_directory(out, SHERPA) as directory:
         settings, tokenizer = bundle.features, bundle.tokenizer
@@ -87,11 +91,18 @@ def write_sherpa(export_dir: Path, out: Path, tests: Sequence[Path] = ()) -> boo
         }
         for name in (FLOAT, INT8):
             adapt(export_dir / name, directory / name, settings, bundle.blank_penalty, metadata)
+        if streaming:
+            check_file(export_dir, STREAM, export)
+            source, penalty = export_dir / STREAM, bundle.blank_penalty
+            adapt_stream(source, directory / STREAM, settings, penalty, streaming, metadata)
         write_text(directory / TOKENS, tokens(tokenizer))
         agreements = {path.name: compare(bundle, int8, directory, path) for path in tests}
-        write_text(directory / "README.md", readme(settings, agreements))
+        write_text(
+            directory / "README.md",
+            readme(settings, agreements) + (stream_readme(settings, streaming) if streaming else ""),
+        )
         written = {"format": FORMAT, "of": SHERPA, "made_by": made_by}
-        write_json(directory / "export.json", {**written, "files": describe_files(directory, SHERPA_FILES)})
+        write_json(directory / "export.json", {**written, "files": describe_files(directory, files)})
     return True
 
 
@@ -187,6 +198,30 @@ ends {EDGE:g} Hz lower. The graph adds its {count} narrow filters up to those {s
 - It is decoded greedily; sherpa-onnx gives the start of each unit, but no ends of words and no confidences.
 - A recording is recognised in one piece: cut long ones at pauses, for instance with sherpa-onnx's voice activity
   detection.
+"""
+
+
+def stream_readme(settings: FeatureSettings, streaming: dict[str, Any]) -> str:
+    """What the page says of ``stream.onnx``."""
+    rate, tail = settings.sample_rate, tail_seconds(streaming, settings)
+    return f"""
+## While someone speaks
+
+Model type: Zipformer2 CTC, online; chunks of {40 * chunk_of(streaming)} ms. The network looks
+{40 * streaming["delay"]} ms ahead: the times of its units are so much late.
+
+```python
+recognizer = sherpa_onnx.OnlineRecognizer.from_zipformer2_ctc(
+    "{TOKENS}", "{STREAM}", sample_rate={rate}, feature_dim={fine_count(settings)}
+)
+stream = recognizer.create_stream()
+stream.accept_waveform(rate, samples)  # as they come
+stream.accept_waveform({rate}, [0.0] * {round(tail * rate)})  # at the end: {tail:g} s, so that the last chunk is full
+stream.input_finished()
+while recognizer.is_ready(stream):
+    recognizer.decode_stream(stream)
+print(recognizer.get_result(stream))
+```
 """
 
 

@@ -15,6 +15,7 @@ import functools
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +29,8 @@ LOW, EDGE = 20.0, 400.0  # Hz: where the filters of sherpa-onnx begin, and how f
 SHERPA_INPUTS, SHERPA_OUTPUTS = ["x", "x_lens"], ["log_probs", "log_probs_lens"]
 FLOOR = float(torch.finfo(torch.float32).eps)  # of a filter's power, before the logarithm, here and there
 SILENT = math.log(FLOOR) + 1e-3  # a frame with nothing above it has only zeros
+
+Operation = tuple[str, list[str], str, dict[str, Any]]  # of ONNX: its kind, inputs, output, attributes
 
 
 def filters(settings: FeatureSettings, count: int, edge: float) -> Tensor:
@@ -104,53 +107,74 @@ def adapt(
         metadata: what sherpa-onnx reads from the file.
     """
     import onnx
-    from onnx import helper, numpy_helper
+    from onnx import helper
 
     proto = onnx.load(source)
     graph = proto.graph
-    weights = summation(settings).numpy()
-    penalty = np.zeros(graph.output[0].type.tensor_type.shape.dim[2].dim_value, np.float32)
-    penalty[0] = blank_penalty
+    constants, before = features_from(SHERPA_INPUTS[0], settings)
+    constants["sherpa_penalty"] = penalty_of(graph.output[0].type.tensor_type.shape.dim[2].dim_value, blank_penalty)
+    after: list[Operation] = [
+        ("Sub", [OUTPUTS[0], "sherpa_penalty"], "sherpa_penalised", {}),
+        ("LogSoftmax", ["sherpa_penalised"], SHERPA_OUTPUTS[0], {}),
+    ]
+    rename(graph, {INPUTS[1]: SHERPA_INPUTS[1], OUTPUTS[1]: SHERPA_OUTPUTS[1]})
+    surround(graph, before, after, constants)
+    for value, name in zip([*graph.input, *graph.output], [*SHERPA_INPUTS, *SHERPA_OUTPUTS], strict=True):
+        value.name = name
+    graph.input[0].type.tensor_type.shape.dim[2].dim_value = len(constants["sherpa_weights"])
+    del proto.metadata_props[:]
+    helper.set_model_props(proto, {key: str(value) for key, value in metadata.items()})
+    onnx.checker.check_model(proto, full_check=True)
+    onnx.save(proto, path)
+
+
+def features_from(name: str, settings: FeatureSettings) -> tuple[dict[str, np.ndarray], list[Operation]]:
+    """Constants, and operations that make the network's features (B, T, F) from sherpa-onnx's ``name`` (B, T, D)."""
     scale = FBANK["sample_scale"]
     constants = {
         "sherpa_silent": np.float32(SILENT),
         "sherpa_zero": np.float32(0),
         "sherpa_bins": np.array([2], np.int64),
-        "sherpa_weights": weights,
+        "sherpa_weights": summation(settings).numpy(),
         "sherpa_floor": np.float32(FLOOR / scale**2),
         "sherpa_scale": np.float32(2 * math.log(scale)),
-        "sherpa_penalty": penalty,
     }
-    before = [
+    operations: list[Operation] = [
         # Digital silence is at the floor in every filter; its power is 0, here and after any scaling.
-        ("ReduceMax", [SHERPA_INPUTS[0], "sherpa_bins"], "sherpa_loudest"),  # (B, T, 1)
-        ("Greater", ["sherpa_loudest", "sherpa_silent"], "sherpa_sounds"),
-        ("Exp", [SHERPA_INPUTS[0]], "sherpa_exp"),
-        ("Where", ["sherpa_sounds", "sherpa_exp", "sherpa_zero"], "sherpa_power"),  # (B, T, D)
-        ("MatMul", ["sherpa_power", "sherpa_weights"], "sherpa_sums"),  # (B, T, F)
-        ("Max", ["sherpa_sums", "sherpa_floor"], "sherpa_floored"),
-        ("Log", ["sherpa_floored"], "sherpa_log"),
-        ("Add", ["sherpa_log", "sherpa_scale"], INPUTS[0]),
+        ("ReduceMax", [name, "sherpa_bins"], "sherpa_loudest", {}),  # (B, T, 1)
+        ("Greater", ["sherpa_loudest", "sherpa_silent"], "sherpa_sounds", {}),
+        ("Exp", [name], "sherpa_exp", {}),
+        ("Where", ["sherpa_sounds", "sherpa_exp", "sherpa_zero"], "sherpa_power", {}),  # (B, T, D)
+        ("MatMul", ["sherpa_power", "sherpa_weights"], "sherpa_sums", {}),  # (B, T, F)
+        ("Max", ["sherpa_sums", "sherpa_floor"], "sherpa_floored", {}),
+        ("Log", ["sherpa_floored"], "sherpa_log", {}),
+        ("Add", ["sherpa_log", "sherpa_scale"], INPUTS[0], {}),
     ]
-    after = [
-        ("Sub", [OUTPUTS[0], "sherpa_penalty"], "sherpa_penalised"),
-        ("LogSoftmax", ["sherpa_penalised"], SHERPA_OUTPUTS[0]),
-    ]
-    renamed = {INPUTS[1]: SHERPA_INPUTS[1], OUTPUTS[1]: SHERPA_OUTPUTS[1]}
-    for node in graph.node:
-        for names in (node.input, node.output):
-            for place, name in enumerate(names):
-                names[place] = renamed.get(name, name)
+    return constants, operations
+
+
+def penalty_of(classes: int, blank_penalty: float) -> np.ndarray:
+    """(C,): what is subtracted from logits."""
+    penalty = np.zeros(classes, np.float32)
+    penalty[0] = blank_penalty
+    return penalty
+
+
+def surround(graph: Any, before: list[Operation], after: list[Operation], constants: Mapping[str, np.ndarray]) -> None:
+    """Put operations, and their constants, before and after those of an ONNX graph."""
+    from onnx import helper, numpy_helper
+
     nodes = list(graph.node)
     del graph.node[:]
-    graph.node.extend(helper.make_node(op, inputs, [output]) for op, inputs, output in before)
+    graph.node.extend(helper.make_node(op, inputs, [output], **options) for op, inputs, output, options in before)
     graph.node.extend(nodes)
-    graph.node.extend(helper.make_node(op, inputs, [output]) for op, inputs, output in after)
+    graph.node.extend(helper.make_node(op, inputs, [output], **options) for op, inputs, output, options in after)
     graph.initializer.extend(numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items())
-    for value, name in zip([*graph.input, *graph.output], [*SHERPA_INPUTS, *SHERPA_OUTPUTS], strict=True):
-        value.name = name
-    graph.input[0].type.tensor_type.shape.dim[2].dim_value = len(weights)
-    del proto.metadata_props[:]
-    helper.set_model_props(proto, {key: str(value) for key, value in metadata.items()})
-    onnx.checker.check_model(proto, full_check=True)
-    onnx.save(proto, path)
+
+
+def rename(graph: Any, names: Mapping[str, str]) -> None:
+    """Give tensors of an ONNX graph other names, wherever its nodes use them."""
+    for node in graph.node:
+        for used in (node.input, node.output):
+            for place, name in enumerate(used):
+                used[place] = names.get(name, name)
