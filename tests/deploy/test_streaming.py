@@ -20,6 +20,9 @@ from seqkd.cli.main import main
 from seqkd.data.kaldi import read_data_dir
 from seqkd.data.subsampling import subsampled_length
 from seqkd.deploy.export import export_model
+from seqkd.deploy.sherpa.folder import write_sherpa
+from seqkd.deploy.sherpa.graph import fine_count
+from seqkd.deploy.sherpa.stream import tail_seconds
 from seqkd.deploy.streaming.check import stream_logits
 from seqkd.deploy.streaming.graph import write_step
 from seqkd.deploy.streaming.network import OnnxStep, open_stream
@@ -326,3 +329,38 @@ def test_there_is_no_page_of_a_stream_in_8_bits(exported: Path, tmp_path: Path) 
         ConfigError, match=r"streams, and stream\.onnx has no form with 8-bit weights; leave out --int8$"
     ):
         write_page(exported, tmp_path / "page", int8=True)
+
+
+def test_sherpa_onnx_writes_the_same_while_someone_speaks(
+    exported: Path, talk: tuple[Path, list[list[tuple[str, float, float]]]], tones: Path, tmp_path: Path
+) -> None:
+    """Of utterances, of a talk with pauses, and after a digital silence."""
+    sherpa_onnx = pytest.importorskip("sherpa_onnx")
+    assert write_sherpa(exported, tmp_path / "sherpa") and not write_sherpa(exported, tmp_path / "sherpa")
+    bundle = open_stream(exported)
+    streaming = json.loads((exported / "export.json").read_text())["streaming"]
+    filters, tail = fine_count(bundle.features), tail_seconds(streaming, bundle.features)
+    assert f"sample_rate={RATE}, feature_dim={filters}" in (tmp_path / "sherpa" / "README.md").read_text()
+    recognizer = sherpa_onnx.OnlineRecognizer.from_zipformer2_ctc(
+        str(tmp_path / "sherpa" / "tokens.txt"),
+        str(tmp_path / "sherpa" / "stream.onnx"),
+        sample_rate=RATE,
+        feature_dim=filters,
+    )
+    utterances = read_data_dir(tones / "dev")[:6]
+    sounds = [soundfile.read(one.audio, dtype="float32")[0] for one in utterances]
+    texts = [one.text for one in utterances]
+    sounds.append(soundfile.read(talk[0], dtype="float32")[0])
+    sounds.append(np.concatenate([sounds[1], np.zeros(RATE, np.float32), sounds[2]]))
+    texts += [" ".join(word for words in talk[1] for word, _, _ in words), f"{texts[1]} {texts[2]}"]
+    streams = [recognizer.create_stream() for _ in sounds]
+    for stream, samples in zip(streams, sounds, strict=True):
+        for piece in np.array_split(samples, 7):
+            stream.accept_waveform(RATE, piece)
+        stream.accept_waveform(RATE, np.zeros(round(tail * RATE), np.float32))
+        stream.input_finished()
+    while ready := [stream for stream in streams if recognizer.is_ready(stream)]:
+        recognizer.decode_streams(ready)  # together, each with its own state
+    *found, silent = [recognizer.get_result(stream).strip() for stream in streams]
+    assert found == texts[:-1]
+    assert silent.startswith(texts[1]) and silent.endswith(texts[2])  # it never learned what digital silence is
