@@ -8,7 +8,7 @@
   const PEAK = 0.01; // seconds of a column of the waveform
   const SEEN = 0.1; // probability from which a unit has a row
   const ROWS = 48; // at most
-  const SLOWEST = 90; // pixels a second at least
+  const SLOWEST = 110; // pixels a second at least
 
   class Plot {
     constructor(scroller, track, canvas, model) {
@@ -45,7 +45,7 @@
       Object.assign(this, { pieces, words, seconds, whole });
       this.rows = this.units();
       this.layout();
-      if (!whole) this.scroller.scrollLeft = this.track.clientWidth;
+      this.scroller.scrollLeft = whole ? 0 : this.track.clientWidth;
     }
 
     // Units that have a row, in the order in which they come.
