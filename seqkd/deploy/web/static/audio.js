@@ -101,7 +101,8 @@
 
     make(samples, most) {
       const input = joined([this.held, samples]);
-      const output = [];
+      const output = new Float32Array(Math.ceil((input.length * this.up) / this.down) + 1);
+      let count = 0;
       let position = 0;
       for (; this.made < most; this.made++) {
         const at = Math.floor((this.made * this.down) / this.up);
@@ -110,12 +111,12 @@
         const weights = this.phases[(this.made * this.down) % this.up];
         let sum = 0;
         for (let k = 0; k < weights.length; k++) sum += weights[k] * input[position + k];
-        output.push(sum);
+        output[count++] = sum;
       }
       const gone = Math.min(Math.max(position, 0), input.length);
       this.held = input.slice(gone);
       this.dropped += gone;
-      return Float32Array.from(output);
+      return output.slice(0, count);
     }
   }
 

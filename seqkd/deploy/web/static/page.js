@@ -83,7 +83,7 @@
   function show(whole) {
     const { transcription } = current;
     const { words, seconds } = transcription;
-    $("words").replaceChildren(...words.map(wordButton));
+    showWords(words);
     $("words").scrollTop = whole ? 0 : $("words").scrollHeight;
     plot.show(transcription.pieces, words, seconds, whole);
     const work = seconds * transcription.factor;
@@ -93,6 +93,21 @@
     $("factor").textContent = seconds ? transcription.factor.toFixed(3) : "–";
     $("sure").textContent = words.length ? `${Math.round(100 * sure)} %` : "–";
     for (const id of ["play", "copy", "save"]) $(id).disabled = !whole;
+  }
+
+  // Words that are as they were keep their place in the page: a long recording has thousands.
+  function showWords(words) {
+    const list = $("words");
+    words.forEach((word, n) => {
+      const key = `${word.text} ${word.start} ${word.end} ${word.confidence}`;
+      const shown = list.children[n];
+      if (shown?.dataset.key === key) return;
+      const item = wordButton(word);
+      item.dataset.key = key;
+      if (shown) shown.replaceWith(item);
+      else list.append(item);
+    });
+    while (list.children.length > words.length) list.lastChild.remove();
   }
 
   function wordButton({ text, start, end, confidence }) {
@@ -166,7 +181,9 @@
     view.setUint16(34, 16, true);
     name(36, "data");
     view.setUint32(40, 2 * samples.length, true);
-    samples.forEach((one, n) => view.setInt16(44 + 2 * n, Math.max(-32768, Math.min(32767, Math.round(32768 * one))), true));
+    samples.forEach((one, n) => {
+      view.setInt16(44 + 2 * n, Math.max(-32768, Math.min(32767, Math.round(32768 * one))), true);
+    });
     return new Blob([view], { type: "audio/wav" });
   }
 
@@ -202,7 +219,8 @@
     // Where the page was opened from a file, Chromium takes no blob here.
     await context.audioWorklet.addModule(`data:text/javascript,${encodeURIComponent(TAP)}`);
     const tap = new AudioWorkletNode(context, "tap", { numberOfOutputs: 0 });
-    const resampler = context.sampleRate === recogniser.rate ? null : new seqkd.Resampler(context.sampleRate, recogniser.rate);
+    const { sampleRate: from } = context;
+    const resampler = from === recogniser.rate ? null : new seqkd.Resampler(from, recogniser.rate);
     microphone = { stream, context, resampler, open: true };
     begin("Microphone");
     tap.port.onmessage = ({ data }) => {
@@ -261,10 +279,13 @@
     };
     $("speak").onclick = toggleSpeaking;
     $("play").onclick = () => (audio.paused ? play(0) : audio.pause());
-    $("copy").onclick = () => navigator.clipboard.writeText(seqkd.transcript().text).then(() => say("done", "Copied."), fail);
+    $("copy").onclick = () => {
+      navigator.clipboard.writeText(seqkd.transcript().text).then(() => say("done", "Copied."), fail);
+    };
     $("save").onclick = () => {
       const link = document.createElement("a");
-      link.href = URL.createObjectURL(new Blob([JSON.stringify(seqkd.transcript(), null, 1)], { type: "application/json" }));
+      const text = JSON.stringify(seqkd.transcript(), null, 1);
+      link.href = URL.createObjectURL(new Blob([text], { type: "application/json" }));
       link.download = `${current.name.replace(/\.[^.]*$/, "")}.json`;
       link.click();
     };
@@ -294,7 +315,8 @@
     $("label").textContent = model.label;
     document.title = `${model.label}: speech recogniser`;
     $("about").textContent = model.about;
-    $("made").textContent = `Written by seqkd ${model.version}; runs on ONNX Runtime Web ${seqkd.runtime.version} (MIT licence).`;
+    const runtime = `ONNX Runtime Web ${seqkd.runtime.version} (MIT licence)`;
+    $("made").textContent = `Written by seqkd ${model.version}; runs on ${runtime}.`;
     plot = seqkd.plotted = new seqkd.Plot($("scroller"), $("track"), $("plot"), model);
     connect();
     recogniser = await seqkd.Recogniser.open(model);

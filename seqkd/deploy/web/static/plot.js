@@ -22,6 +22,7 @@
     clear() {
       this.peaks = [];
       this.rest = [];
+      this.seen = new WeakMap(); // units of a piece
       this.rate = this.model.features.sample_rate;
       this.show([], [], 0, true);
       this.head = null;
@@ -52,8 +53,14 @@
     units() {
       const classes = this.model.units.length;
       const found = new Set();
-      for (const { probs } of this.pieces) {
-        for (let n = 0; n < probs.length; n++) if (n % classes && probs[n] >= SEEN) found.add(n % classes);
+      for (const piece of this.pieces) {
+        if (!this.seen.has(piece)) {
+          const { probs } = piece;
+          const units = new Set();
+          for (let n = 0; n < probs.length; n++) if (n % classes && probs[n] >= SEEN) units.add(n % classes);
+          this.seen.set(piece, units);
+        }
+        this.seen.get(piece).forEach((id) => found.add(id));
       }
       return [...found].slice(0, ROWS);
     }
@@ -148,7 +155,9 @@
       const { shift, centre } = this.model;
       const unit = colour("unit");
       context.fillStyle = colour("line");
-      this.rows.forEach((_, row) => context.fillRect(this.gutter, this.top + (row + 1) * this.row - 0.5, this.width, 0.5));
+      this.rows.forEach((_, row) => {
+        context.fillRect(this.gutter, this.top + (row + 1) * this.row - 0.5, this.width, 0.5);
+      });
       for (const { start, probs, frames } of this.pieces) {
         const from = (t) => start + Math.max(0, centre + (t - 0.5) * shift);
         const first = Math.max(0, Math.floor((this.time(this.gutter) - start) / shift) - 1);
@@ -172,7 +181,8 @@
       context.font = font(11);
       context.textAlign = "left";
       context.fillStyle = colour("soft");
-      for (let n = Math.floor(this.time(this.gutter) / step); n * step <= Math.min(this.seconds, this.time(this.width)); n++) {
+      const last = Math.min(this.seconds, this.time(this.width));
+      for (let n = Math.floor(this.time(this.gutter) / step); n * step <= last; n++) {
         const left = this.x(n * step);
         context.fillRect(left, bottom, 1, 5);
         const digits = step < 1 ? 1 : 0;
@@ -191,7 +201,8 @@
     }
   }
 
-  const font = (size, weight = 400) => `${weight} ${size}px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif`;
+  const FAMILY = 'system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif';
+  const font = (size, weight = 400) => `${weight} ${size}px ${FAMILY}`;
   const label = (unit) => unit.replaceAll("▁", "") || "␣";
 
   seqkd.Plot = Plot;

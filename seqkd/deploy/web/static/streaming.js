@@ -46,7 +46,9 @@
     }
 
     push(samples) {
-      while (this.count + samples.length > this.samples.length) this.samples = seqkd.joined([this.samples, this.samples]);
+      while (this.count + samples.length > this.samples.length) {
+        this.samples = seqkd.joined([this.samples, this.samples]); // twice as much room
+      }
       this.samples.set(samples, this.count);
       this.count += samples.length;
       const { offset, window, shift } = this.fbank;
@@ -188,7 +190,8 @@
     segment(frames) {
       const { model } = this.recogniser;
       const start = this.begin * model.shift;
-      const found = seqkd.best(seqkd.joined(this.rows.slice(0, frames)), frames, model.units.length, model.blank_penalty);
+      const logits = seqkd.joined(this.rows.slice(0, frames));
+      const found = seqkd.best(logits, frames, model.units.length, model.blank_penalty);
       let words = seqkd.timedWords(found, model.units, model.shift, model.centre);
       if (words.length) words = seqkd.widen(words, this.level(frames), model.features.frame_shift_ms / 1000);
       words = words.map((word) => ({ ...word, start: start + word.start, end: start + word.end }));
