@@ -190,6 +190,13 @@ Words with times and confidences, of files of any rate, length and number of cha
 seqkd transcribe --model . --format json speech.wav
 ```
 {stream}
+A page that does it in a browser, and a folder that sherpa-onnx runs on phones and small boards:
+
+```sh
+seqkd export --web --model . --out ../page
+seqkd export --sherpa --model . --out ../sherpa-onnx
+```
+
 Only the logits and their greedy text, from one channel at {f.sample_rate} Hz, in this directory:
 
 ```python

@@ -20,14 +20,19 @@ from seqkd.cli.main import main
 from seqkd.data.kaldi import read_data_dir
 from seqkd.data.subsampling import subsampled_length
 from seqkd.deploy.export import export_model
+from seqkd.deploy.sherpa.folder import write_sherpa
+from seqkd.deploy.sherpa.graph import fine_count
+from seqkd.deploy.sherpa.stream import tail_seconds
 from seqkd.deploy.streaming.check import stream_logits
 from seqkd.deploy.streaming.graph import write_step
 from seqkd.deploy.streaming.network import OnnxStep, open_stream
 from seqkd.deploy.streaming.recogniser import LONGEST, StreamRecogniser
 from seqkd.deploy.streaming.sources import of_pipe
+from seqkd.deploy.web.page import write_page
 from seqkd.errors import ConfigError, DataError
 from seqkd.models.ctc import load_model, save_model
 from tests.deploy.conftest import LEARNED, truth
+from tests.deploy.web.chromium import browser, page_of
 from tests.models.tiny_models import BINS, tiny_model
 from tests.runs import train_here
 from tests.tone_corpus import RATE
@@ -295,3 +300,68 @@ def test_options_that_do_not_go_together(options, said, capsys) -> None:
     with pytest.raises(SystemExit):
         main(["transcribe", *options])
     assert said in capsys.readouterr().err
+
+
+def test_a_page_writes_what_transcribe_writes_of_a_stream(
+    exported: Path, talk: tuple[Path, list[list[tuple[str, float, float]]]], tmp_path: Path
+) -> None:
+    path, truths = talk
+    index = page_of(exported, tmp_path / "page")
+    with browser(tmp_path / "profile") as page:
+        page.open(index)
+        page.give(path)
+        found = page.run("seqkd.transcript().words")
+        assert page.run("seqkd.plotted.pieces.length") >= len(truths)  # segments
+        frames = page.run("seqkd.plotted.pieces.reduce((sum, { frames }) => sum + frames, 0)")
+        assert page.problems == []
+    recogniser = StreamRecogniser(open_stream(exported))
+    samples = torch.from_numpy(soundfile.read(path, dtype="float32")[0])
+    results = [*recogniser.push(samples), *recogniser.finish()]
+    expected = [word for result in results if result.final for word in result.words]
+    assert [word["word"] for word in found] == [word.text for word in expected] == [w for t in truths for w, _, _ in t]
+    assert frames == round(recogniser.seconds / 0.04)
+    for one, other in zip(found, expected, strict=True):
+        times = (other.start, other.end, other.confidence)
+        assert (one["start"], one["end"], one["confidence"]) == pytest.approx(times, abs=2e-3)
+
+
+def test_there_is_no_page_of_a_stream_in_8_bits(exported: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"streams, and stream\.onnx has no form with 8-bit weights; leave out --int8$"
+    ):
+        write_page(exported, tmp_path / "page", int8=True)
+
+
+def test_sherpa_onnx_writes_the_same_while_someone_speaks(
+    exported: Path, talk: tuple[Path, list[list[tuple[str, float, float]]]], tones: Path, tmp_path: Path
+) -> None:
+    """Of utterances, of a talk with pauses, and after a digital silence."""
+    sherpa_onnx = pytest.importorskip("sherpa_onnx")
+    assert write_sherpa(exported, tmp_path / "sherpa") and not write_sherpa(exported, tmp_path / "sherpa")
+    bundle = open_stream(exported)
+    streaming = json.loads((exported / "export.json").read_text())["streaming"]
+    filters, tail = fine_count(bundle.features), tail_seconds(streaming, bundle.features)
+    assert f"sample_rate={RATE}, feature_dim={filters}" in (tmp_path / "sherpa" / "README.md").read_text()
+    recognizer = sherpa_onnx.OnlineRecognizer.from_zipformer2_ctc(
+        str(tmp_path / "sherpa" / "tokens.txt"),
+        str(tmp_path / "sherpa" / "stream.onnx"),
+        sample_rate=RATE,
+        feature_dim=filters,
+    )
+    utterances = read_data_dir(tones / "dev")[:6]
+    sounds = [soundfile.read(one.audio, dtype="float32")[0] for one in utterances]
+    texts = [one.text for one in utterances]
+    sounds.append(soundfile.read(talk[0], dtype="float32")[0])
+    sounds.append(np.concatenate([sounds[1], np.zeros(RATE, np.float32), sounds[2]]))
+    texts += [" ".join(word for words in talk[1] for word, _, _ in words), f"{texts[1]} {texts[2]}"]
+    streams = [recognizer.create_stream() for _ in sounds]
+    for stream, samples in zip(streams, sounds, strict=True):
+        for piece in np.array_split(samples, 7):
+            stream.accept_waveform(RATE, piece)
+        stream.accept_waveform(RATE, np.zeros(round(tail * RATE), np.float32))
+        stream.input_finished()
+    while ready := [stream for stream in streams if recognizer.is_ready(stream)]:
+        recognizer.decode_streams(ready)  # together, each with its own state
+    *found, silent = [recognizer.get_result(stream).strip() for stream in streams]
+    assert found == texts[:-1]
+    assert silent.startswith(texts[1]) and silent.endswith(texts[2])  # it never learned what digital silence is
