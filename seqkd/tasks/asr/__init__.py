@@ -87,6 +87,7 @@ class AsrTask(AsrScores):
             "tokenizer": Tokenizer.load(Path(cfg.tokens.directory)).hash,
             **learned_from(cfg, objective),
             **begun_with(cfg),
+            **({} if system.references else {"references": False}),
             "data": {name: made["data"] for name, made in features.items()},
         }
 

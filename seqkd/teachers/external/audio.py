@@ -37,11 +37,25 @@ class Speech:
 
 
 @dataclass(frozen=True)
+class TeacherWord:
+    """A word of a transcript: when it begins and ends, in seconds, and its probability."""
+
+    text: str
+    start: float
+    end: float
+    confidence: float
+
+
+@dataclass(frozen=True)
 class TeacherTranscript:
-    """A transcript, words between single spaces, and the natural log of what the teacher gives it."""
+    """A transcript, words between single spaces, and the natural log of what the teacher gives it.
+
+    ``words`` has the times of the words; () from a teacher that gives none.
+    """
 
     text: str
     log_prob: float
+    words: tuple[TeacherWord, ...] = ()
 
 
 @runtime_checkable
