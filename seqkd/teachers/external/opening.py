@@ -11,10 +11,9 @@ from seqkd.teachers.external.audio import FrameTeacher, SequenceTeacher
 Kind = Literal["own", "huggingface", "bundle", "torchaudio", "faster-whisper", "files"]
 
 KINDS = (
-    "'hf:NAME' of the Hugging Face hub, 'torchaudio:BUNDLE', 'faster-whisper:DIRECTORY', or a directory: a model saved by "
-    "transformers "
-    "(config.json), a torchaudio model (torchaudio.json), another toolkit's posteriors or transcripts (teacher.json), "
-    "or a model trained here (model.yaml)"
+    "'hf:NAME' of the Hugging Face hub, 'torchaudio:BUNDLE', 'faster-whisper:DIRECTORY', or a directory: a model saved "
+    "by transformers (config.json), a torchaudio model (torchaudio.json), another toolkit's posteriors or transcripts "
+    "(teacher.json), or a model trained here (model.yaml)"
 )
 PREFIXES = ("hf:", "torchaudio:", "faster-whisper:")
 _MARKS: dict[str, Kind] = {
