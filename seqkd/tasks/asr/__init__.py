@@ -88,6 +88,7 @@ class AsrTask(AsrScores):
             **learned_from(cfg, objective),
             **begun_with(cfg),
             **({} if system.references else {"references": False}),
+            **({"whisper": plain(system.whisper)} if "whisper" in system else {}),
             "data": {name: made["data"] for name, made in features.items()},
         }
 
@@ -104,14 +105,24 @@ class AsrTask(AsrScores):
 
             decode_imported(cfg, name)
             return
+        from seqkd.tasks.asr import distil_whisper
+
+        if distil_whisper.is_whisper(run):
+            distil_whisper.decode(cfg, run, name)
+            return
         from seqkd.decoding.run import decode_run
 
         decode_run(cfg, run, name)
 
     def export(self, cfg: DictConfig, systems: Sequence[DictConfig]) -> None:
         """``export/`` in the first seed's run of every system: files to deploy, checked on the test sets."""
+        from seqkd.tasks.asr import distil_whisper
+
         for one in systems:
-            export_run(one)
+            if distil_whisper.is_whisper(run_directory(one)):
+                print(f"{run_directory(one) / 'model'}: a model of transformers, as it is")
+            else:
+                export_run(one)
 
 
 def export_run(cfg: DictConfig) -> None:
@@ -200,6 +211,8 @@ def learned_from(cfg: DictConfig, objective: Objective) -> dict[str, Any]:
     from seqkd.teachers.own import teacher_ids
     from seqkd.teachers.transcript_targets import learns_sequences, transcripts_id
 
+    if "whisper" in cfg.system:
+        return transcripts_id(cfg)
     if "teacher" not in objective.sources():
         return {"teacher": None}
     if cfg.system.role == "teacher":  # one of several, guided by the first

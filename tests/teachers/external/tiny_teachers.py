@@ -172,6 +172,7 @@ def save_tiny_whisper(
     multilingual: bool = False,
     seed: int = 0,
     positions: int = 16,
+    layers: int = 1,
     letters: str = "abcdefghijklmnopqrstuvwxyz",
 ) -> Any:
     """Save a ``WhisperForConditionalGeneration`` that writes small letters, with its processor; return the model."""
@@ -184,8 +185,8 @@ def save_tiny_whisper(
     config = transformers.WhisperConfig(
         vocab_size=len(vocabulary),
         d_model=16,
-        encoder_layers=1,
-        decoder_layers=1,
+        encoder_layers=layers,
+        decoder_layers=layers,
         encoder_attention_heads=2,
         decoder_attention_heads=2,
         encoder_ffn_dim=16,
