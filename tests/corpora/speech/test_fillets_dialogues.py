@@ -7,7 +7,6 @@ import random
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import soundfile
 
@@ -16,9 +15,8 @@ from seqkd.corpora.speech.fillets_dialogues import DEFAULT_SHARES, make_corpus, 
 from seqkd.corpora.speech.fillets_lines import Line, fetch_game, normalise, read_lines, read_script, unusable
 from seqkd.data.kaldi import read_data_dir
 from seqkd.errors import ConfigError, DataError
+from tests.corpora.speech.fillets_game import LEVELS, save_game
 
-RATE = 22050
-LEVELS = 10
 SETS = {
     "train": {"split": "train"},
     "train_cs": {"split": "train", "languages": ["cs"]},
@@ -27,50 +25,11 @@ SETS = {
     "dev": {"split": "dev", "languages": ["cs"]},
     "test": {"split": "test", "languages": ["cs"]},
 }
-SCRIPT = """
--- a level
-dialogId("a-m", "font_small", "Yes \\"indeed\\".")
-dialogStr("Ano{0}, „jistě“, rybo {0}.")
-
-dialogId ("b-v", "font_big", "A longer one.")
-dialogStr(
-"Něco delšího - o úhoři {0}.")
-dialogId("same", "font_big", "Go!")
-dialogStr("Plaveme dál!")
-dialogId("shown", "font_big", "Only shown.")
-dialogStr("Jen titulek.")
-dialogId("cry", "font_big", "Aaa!")
-dialogStr("Ááááá!")
-dialogId("number", "font_big", "F2")
-dialogStr("Stiskni F2.")
-dialogId("mixed", "font_big", "Wait")
-dialogStr("Подожди. Počkej.")
-"""
-
-
-def letters(level: int) -> str:
-    return "bcdfghjklm"[level] + "e"
 
 
 @pytest.fixture
 def game(tmp_path: Path) -> Path:
-    """The folder of the downloads; every level in Czech and Dutch."""
-    root = tmp_path / "downloads" / "usr" / "share" / "games" / "fillets-ng"
-    rng = np.random.default_rng(0)
-    for level in range(LEVELS):
-        for language in ("cs", "nl"):
-            script = root / "script" / f"level{level}" / f"dialogs_{language}.lua"
-            script.parent.mkdir(parents=True, exist_ok=True)
-            text = SCRIPT.replace("{0}", letters(level) + "a")
-            script.write_text(
-                text if language == "cs" else text.replace("ě", "e").replace("šího", "s").replace("úhoř", "uhor")
-            )
-            for name in ("a-m", "b-v", "same", "cry", "number", "mixed"):
-                audio = root / "sound" / f"level{level}" / language / f"{name}.ogg"
-                audio.parent.mkdir(parents=True, exist_ok=True)
-                channels = 1 if language == "cs" else 2
-                soundfile.write(audio, 0.1 * rng.standard_normal((int(1.5 * RATE), channels)), RATE, format="OGG")
-    return tmp_path / "downloads"
+    return save_game(tmp_path / "downloads")
 
 
 def make(game: Path, name: str = "data", **settings: Any) -> Path:

@@ -11,10 +11,17 @@ import torch
 
 from seqkd.data.tokens import train_tokenizer
 from seqkd.errors import ConfigError, DataError
+from seqkd.tasks.asr import TASK, make_tokens
 from seqkd.teachers.external.audio import FrameTeacher, SequenceTeacher, Speech, TeacherTranscript, TeacherWord
 from seqkd.teachers.external.opening import open_teacher
 from seqkd.teachers.external.transcript_lines import line_of, read_lines
+from seqkd.teachers.external.transcripts import TeacherTranscripts
 from seqkd.teachers.importing import in_spelling
+from seqkd.teachers.making import make
+from seqkd.teachers.transcript_targets import open_transcripts
+from seqkd.training.run import train
+from seqkd.training.study import Study
+from tests.runs import settings
 from tests.teachers.external.tiny_teachers import save_tiny_whisper
 
 pytest.importorskip("faster_whisper", reason="faster-whisper is not installed: pip install 'seqkd[whisper-teacher]'")
@@ -38,16 +45,22 @@ def let_it_stop(model: torch.nn.Module) -> None:
     vectors[model.config.eos_token_id] = 3.0 * middle / middle.square().sum()
 
 
-@pytest.fixture(scope="module")
-def converted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, torch.nn.Module]:
-    """A random Whisper in CTranslate2's form, as transformers saved it, and in torch."""
+def convert(folder: Path, letters: str, seed: int) -> torch.nn.Module:
+    """Save a random Whisper as ``torch``, and in CTranslate2's form as ``tiny``; return it."""
     from ctranslate2.converters import TransformersConverter
 
-    folder = tmp_path_factory.mktemp("whispers")
-    model = save_tiny_whisper(folder / "torch", positions=448, letters=WRITTEN, seed=3)
+    model = save_tiny_whisper(folder / "torch", positions=448, letters=letters, seed=seed)
     let_it_stop(model)
     model.save_pretrained(folder / "torch")
     TransformersConverter(str(folder / "torch"), copy_files=["tokenizer.json"]).convert(str(folder / "tiny"))
+    return model
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, torch.nn.Module]:
+    """A random Whisper in CTranslate2's form, as transformers saved it, and in torch."""
+    folder = tmp_path_factory.mktemp("whispers")
+    model = convert(folder, WRITTEN, 3)
     return folder / "tiny", folder / "torch", model
 
 
@@ -164,3 +177,39 @@ def test_word_times_are_kept_and_spelled(tmp_path: Path) -> None:
     found = in_spelling(given[0], train_tokenizer(["check in now"], type="char", vocab_size=0))
     assert (found.text, found.confidences) == ("check in now", [0.9, 0.9, 0.7])
     assert in_spelling(given[1], train_tokenizer(["check in now"], type="char", vocab_size=0)).confidences == []
+
+
+def test_a_student_learns_from_transcripts_alone(tones: Path, tmp_path: Path) -> None:
+    """Transcripts are written and learned from; no reference is in the batches."""
+    convert(tmp_path, "doremifa", 3)
+    options = ["tokens.type=char", "system=transcripts_only", "book=sequence", "book.hypotheses=3", "book.beam=4"]
+    options.append(f"teacher.import_from=faster-whisper:{tmp_path / 'tiny'}")
+    cfg = settings(tmp_path / "exp", tones, *options)
+    make_tokens(cfg)
+    make(cfg, [cfg])
+    transcripts = open_transcripts(cfg)
+    assert len(transcripts.entries) == 24
+    assert all(one.words for entry in transcripts.entries.values() for one in entry.hypotheses if one.text)
+    work = TASK.workload(Study(TASK, cfg))
+    batch = next(iter(work.training(0, 0, 1)))
+    assert not batch.labelled.any() and not batch.target_lengths.any()
+    assert batch.hypotheses.lengths.any()
+    run = train(TASK, cfg)
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["labelled_hours"] == 0 < summary["unlabelled_hours"]
+    assert json.loads((run / "history.json").read_text())["rows"][-1]["train"]["nbest"] > 0
+    taught = settings(tmp_path / "exp", tones, *options, "system=student")
+    assert Study(TASK, taught).description.get("references") is None  # runs of before are as they were
+    with pytest.raises(ConfigError, match=r"setting system\.references is false, but system\.teacher is null"):
+        settings(tmp_path / "exp", tones, "system=student", "system.references=false")
+
+
+def test_agreement_is_that_of_the_students_spelling(tmp_path: Path) -> None:
+    hypotheses = [TeacherTranscript("Stop it.", -1.0), TeacherTranscript("stop, it", -2.0)]
+    (tmp_path / "00000.jsonl").write_text(line_of("u1", hypotheses, "t"))
+    manifest = {"version": 1, "teacher": {"name": "t", "hash": "0"}, "n": 2, "settings": {}}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    transcripts = TeacherTranscripts.open(tmp_path)
+    assert transcripts.agreement("u1") == 0.0
+    assert transcripts.keep(1.0) == []
+    assert transcripts.keep(1.0, train_tokenizer(["stop it"], type="char", vocab_size=0)) == ["u1"]
