@@ -88,6 +88,8 @@ class AsrTask(AsrScores):
             "tokenizer": Tokenizer.load(Path(cfg.tokens.directory)).hash,
             **learned_from(cfg, objective),
             **begun_with(cfg),
+            **({} if system.references else {"references": False}),
+            **({"whisper": plain(system.whisper)} if "whisper" in system else {}),
             "data": {name: made["data"] for name, made in features.items()},
         }
 
@@ -104,6 +106,11 @@ class AsrTask(AsrScores):
 
             decode_imported(cfg, name)
             return
+        from seqkd.tasks.asr import distil_whisper
+
+        if distil_whisper.is_whisper(run):
+            distil_whisper.decode(cfg, run, name)
+            return
         from seqkd.decoding.latency import align_references, decode_latencies
         from seqkd.decoding.run import decode_run
 
@@ -114,8 +121,13 @@ class AsrTask(AsrScores):
 
     def export(self, cfg: DictConfig, systems: Sequence[DictConfig]) -> None:
         """``export/`` in the first seed's run of every system: files to deploy, checked on the test sets."""
+        from seqkd.tasks.asr import distil_whisper
+
         for one in systems:
-            export_run(one)
+            if distil_whisper.is_whisper(run_directory(one)):
+                print(f"{run_directory(one) / 'model'}: a model of transformers, as it is")
+            else:
+                export_run(one)
 
 
 def export_run(cfg: DictConfig) -> None:
@@ -210,6 +222,8 @@ def learned_from(cfg: DictConfig, objective: Objective) -> dict[str, Any]:
     from seqkd.teachers.own import teacher_ids
     from seqkd.teachers.transcript_targets import learns_sequences, transcripts_id
 
+    if "whisper" in cfg.system:
+        return transcripts_id(cfg)
     if "teacher" not in objective.sources():
         return {"teacher": None}
     if cfg.system.role == "teacher":  # one of several, guided by the first
