@@ -131,6 +131,7 @@ def streamed(made: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     rate = bundle.features.sample_rate
     if file is None:
         name, blocks = "microphone", sources.of_microphone(rate)
+        print(f"recording; words come up to {bundle.latency:.2f} s late, Ctrl-C ends it", file=sys.stderr)
     elif file == STDIN:
         name, blocks = "standard input", sources.of_pipe(sys.stdin.buffer, rate, args.raw, args.channel)
     else:

@@ -48,6 +48,7 @@ class EmittedWords:
 def decode_latencies(cfg: DictConfig, run: Path, name: str) -> None:
     """Write ``decode_<name>/latency.json`` of a streaming model, for each chunk of ``decode.chunks``, greedily.
 
+    A chunk of 0 is the whole utterance: the same weights without limits of context.
     Of a model whose outputs depend on no chunk, there is one point. Nothing is done for other models, or where it was
     done with the same weights.
     """
@@ -118,9 +119,9 @@ def word_spans(path: Tensor, tokens: Sequence[int], decode: Callable[[Sequence[i
     return [spans[word] for word in sorted(spans)]
 
 
-def emission(frame: int, chunk: int, delay: int) -> int:
-    """Encoder frames that were read when the output of ``frame`` came."""
-    return ((frame + delay) // chunk + 1) * chunk
+def emission(frame: int, chunk: int, delay: int, frames: int) -> int:
+    """Encoder frames that were read when the output of ``frame`` came; with a chunk of 0, all ``frames``."""
+    return ((frame + delay) // chunk + 1) * chunk if chunk else frames
 
 
 def _emissions(cfg: DictConfig, model: CtcModel, tokenizer: Tokenizer, name: str) -> Mapping[str, EmittedWords]:
@@ -132,7 +133,7 @@ def _emissions(cfg: DictConfig, model: CtcModel, tokenizer: Tokenizer, name: str
             batch.ids, batch.logits, batch.lengths.tolist(), decoded, strict=True
         ):
             spans = word_spans(logits[:length].argmax(-1), tokens, tokenizer.decode)
-            read = [emission(spike, encoder.chunk, encoder.delay) for _, spike, _ in spans]
+            read = [emission(spike, encoder.chunk, encoder.delay, length) for _, spike, _ in spans]
             found[utterance] = EmittedWords(
                 tokenizer.decode(tokens).split(),
                 [round(frames * shift, 3) for frames in read],

@@ -46,8 +46,10 @@ class DecodeSettings:
             one_of(("auto",), blank_penalty=self.blank_penalty)
         elif self.blank_penalty is not None:
             finite(blank_penalty=self.blank_penalty)
-        if not all(type(one) is int and one >= 1 for one in self.chunks):
-            raise ConfigError(f"chunks is {list(self.chunks)}; expected encoder frames, such as [4, 8, 16]")
+        if not all(type(one) is int and one >= 0 for one in self.chunks):
+            raise ConfigError(
+                f"chunks is {list(self.chunks)}; expected encoder frames, such as [4, 8, 16], or 0 for all"
+            )
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ SYSTEMS = {
     "conv_stream": ["model@student.model=lookahead_conv", "student.model.lookahead=1"],
     "student_stream": ["student.model.heads=2", "student.model.kernel=3"],
 }
-COMMON = ["decode.chunks=[2,8]", "report.replicates=20", "teacher.training.updates=100", "teacher.training.lr=1e-2"]
+COMMON = ["decode.chunks=[2,8,0]", "report.replicates=20", "teacher.training.updates=100", "teacher.training.lr=1e-2"]
 
 
 def test_spans_of_words_of_several_units() -> None:
@@ -40,7 +40,7 @@ def test_a_frame_is_out_with_its_chunk(chunk: int, delay: int) -> None:
         read, out = 0, -delay
         while out <= frame:
             read, out = read + chunk, out + chunk
-        assert emission(frame, chunk, delay) == read
+        assert emission(frame, chunk, delay, 23) == read
 
 
 def test_the_report_has_a_row_for_each_chunk(tones: Path, tmp_path: Path) -> None:
@@ -58,13 +58,13 @@ def test_the_report_has_a_row_for_each_chunk(tones: Path, tmp_path: Path) -> Non
         assert (LATENCY in before) == name.endswith("_stream")
         score(TASK, cfg, name, 0, "dev")
     points = json.loads((tmp_path / "student_stream/seed0/decode_dev" / LATENCY).read_text())["points"]
-    assert [(one["chunk"], one["delay"]) for one in points] == [(2, 0), (8, 0)]
+    assert [(one["chunk"], one["delay"]) for one in points] == [(2, 0), (8, 0), (0, 0)]
     cfg = settings(tmp_path, tones, *COMMON)
     write_report(TASK, cfg, {name: {"label": name} for name in SYSTEMS}, "./run.sh")
     section = (tmp_path / "RESULTS.md").read_text().partition("## Latency")[2].partition("\n##")[0]
     rows = [line.split(" | ") for line in section.splitlines() if line.startswith("| ")]
     assert [row[0].removeprefix("| ") for row in rows[2:]] == [
-        *("teacher", "student", "conv_stream", "student_stream", "student_stream")
+        *("teacher", "student", "conv_stream", "student_stream", "student_stream", "student_stream")
     ]
-    assert [row[1:3] for row in rows[4:]] == [["40", "80"], ["80", "0"], ["320", "0"]]
+    assert [row[1:3] for row in rows[4:]] == [["40", "80"], ["80", "0"], ["320", "0"], ["all", "0"]]
     assert (tmp_path / "figures" / "latency.png").is_file()

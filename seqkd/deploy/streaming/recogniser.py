@@ -78,33 +78,34 @@ class StreamRecogniser:
         frames = self._begin + (0 if self._logits is None else len(self._logits))
         return frames * self.bundle.times.shift
 
-    def push(self, samples: Tensor) -> Iterator[StreamResult]:
-        """Take the next samples (N,) in [-1, 1] at the model's rate; give what is new, chunk by chunk."""
-        features = self._fbank.push(samples)
-        self._waiting = torch.cat([self._waiting, features])
-        self._features = torch.cat([self._features, features])
-        size = FACTOR * self.bundle.chunk
-        while len(self._waiting) >= size:
-            chunk, self._waiting = self._waiting[:size], self._waiting[size:]
-            yield from self._step(chunk)
+    def push(self, samples: Tensor) -> list[StreamResult]:
+        """Take the next samples (N,) in [-1, 1] at the model's rate; return what is new, maybe nothing."""
+        self._take(self._fbank.push(samples))
+        results: list[StreamResult] = []
+        while len(self._waiting) >= FACTOR * self.bundle.chunk:
+            results += self._step()
+        return results
 
-    def finish(self) -> Iterator[StreamResult]:
-        """Give what is left when no more samples come."""
-        features = self._fbank.finish()
-        self._waiting = torch.cat([self._waiting, features])
-        self._features = torch.cat([self._features, features])
-        size, left = FACTOR * self.bundle.chunk, len(self._waiting)
-        frames = -(-left // FACTOR) + self.bundle.delay  # outputs that are still to come
+    def finish(self) -> list[StreamResult]:
+        """Return what is left when no more samples come."""
+        self._take(self._fbank.finish())
+        frames = -(-len(self._waiting) // FACTOR) + self.bundle.delay  # outputs that are still to come
+        results: list[StreamResult] = []
         while frames > 0:
-            chunk, self._waiting = self._waiting[:size], self._waiting[size:]
-            yield from self._step(chunk, frames)
+            results += self._step(frames)
             frames -= self.bundle.chunk
         if self._logits is not None and len(self._logits):
-            yield from self._end(len(self._logits))
+            results += self._end(len(self._logits))
+        return results
 
-    def _step(self, features: Tensor, most: int | None = None) -> Iterator[StreamResult]:
-        """Run the network on a chunk, padded at the end of the stream, of whose outputs ``most`` are of a frame."""
+    def _take(self, features: Tensor) -> None:
+        self._waiting = torch.cat([self._waiting, features])
+        self._features = torch.cat([self._features, features])
+
+    def _step(self, most: int | None = None) -> Iterator[StreamResult]:
+        """Run the network on the next chunk, padded at the end of the stream, where ``most`` outputs are of a frame."""
         size = FACTOR * self.bundle.chunk
+        features, self._waiting = self._waiting[:size], self._waiting[size:]
         padded = torch.nn.functional.pad(features, (0, 0, 0, size - len(features)))
         logits, self._state = self.bundle.network(padded[None], torch.tensor([len(features)]), self._state)
         logits = logits[0, :most]

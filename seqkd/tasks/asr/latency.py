@@ -79,8 +79,8 @@ def latency_sections(cfg: DictConfig, experiment: Experiment) -> list[str]:
         bullets(
             [
                 "Chunk: what is read at a time; the frames of a chunk wait for its end. Look-ahead: what is read "
-                "beyond it. Systems that read whole utterances first have neither. Greedy search; intervals are over "
-                "utterances.",
+                "beyond it. Systems that read whole utterances first have neither; of a streaming system, “all” is the "
+                "same weights without limits of context. Greedy search; intervals are over utterances.",
                 "Emission: from a word's end to when its last unit is written, median and 90th percentile of the words "
                 "that are right, in milliseconds of the sound: computing comes on top. A word can be written before it "
                 "ends. The end is that of a forced alignment of the reference by the teacher, widened to the sound "
@@ -117,7 +117,7 @@ def _rows(experiment: Experiment, points: list[LatencyPoint]) -> Iterator[list[s
             else ["–", "–", "–"]
         )
         label = experiment.systems[point.system].label
-        numbers = [f"{point.chunk:.0f}", f"{point.lookahead:.0f}"]
+        numbers = [f"{point.chunk:.0f}" if point.chunk else "all", f"{point.lookahead:.0f}"]
         yield [label, *numbers, f"**{100 * point.wer:.2f}**{ends}", lead(point.wer), *timed]
 
 
@@ -200,7 +200,7 @@ def draw(experiment: Experiment, points: list[LatencyPoint]) -> Figure:
     figure, (axes,) = new_figure(1, 7.5, 4.6)
     timed = all(len(point.delays) for point in points)
     for name in dict.fromkeys(point.system for point in points):
-        own = [point for point in points if point.system == name]
+        own = [point for point in points if point.system == name and point.chunk]
         at = [1000 * float(np.median(point.delays)) if timed else point.chunk + point.lookahead for point in own]
         axes.plot(
             at,
