@@ -59,7 +59,7 @@ SECONDS = {
     "tests/shots/test_recipe.py": 120,
     "tests/training/test_distributed.py": 90,
     "tests/machines/test_torchrun.py": 80,
-    "deploy": 80,
+    "deploy": 110,
     "tests/cli/test_ranges.py": 70,
     "tests/cli/test_pipeline.py": 70,
     "shots": 60,

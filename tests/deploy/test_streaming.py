@@ -12,6 +12,7 @@ import wave
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import soundfile
 import torch
@@ -365,3 +366,14 @@ def test_sherpa_onnx_writes_the_same_while_someone_speaks(
     *found, silent = [recognizer.get_result(stream).strip() for stream in streams]
     assert found == texts[:-1]
     assert silent.startswith(texts[1]) and silent.endswith(texts[2])  # it never learned what digital silence is
+    session = onnxruntime.InferenceSession(tmp_path / "sherpa" / "stream.onnx", providers=["CPUExecutionProvider"])
+    inputs = {
+        one.name: np.zeros([size if isinstance(size, int) else 1 for size in one.shape], np.float32)
+        for one in session.get_inputs()
+    }
+    inputs["processed_lens"] = np.array([8])
+    inputs["x"] -= 16  # digital silence, here the end of 8 encoder frames
+    inputs["cached_val1_0"] += 8
+    (log_probs,) = session.run(["log_probs"], inputs)
+    assert log_probs[0, 0].argmax() in range(6) and log_probs[0, 0, 0] < 0  # of the last frame, by look-ahead
+    assert (log_probs[0, 1:, 0] == 0).all()
