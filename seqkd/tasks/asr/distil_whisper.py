@@ -33,8 +33,8 @@ from seqkd.losses import Labels, Outputs
 from seqkd.losses.cross_entropy import IGNORE
 from seqkd.models.storage import model_hash
 from seqkd.models.whisper import distilled
-from seqkd.settings import at_least, build, share
-from seqkd.tasks.asr.settings import MONITOR, SpeechTraining, training_of
+from seqkd.settings import build
+from seqkd.tasks.asr.settings import MONITOR, SpeechTraining, WhisperSettings, training_of
 from seqkd.teachers.external.audio import Recordings
 from seqkd.teachers.external.huggingface_writing import WritingTeacher
 from seqkd.teachers.external.opening import kind_of, open_teacher
@@ -46,29 +46,6 @@ from seqkd.training.study import Study
 from seqkd.uptodate import is_current
 
 log = logging.getLogger("seqkd")
-
-
-@dataclass(frozen=True)
-class WhisperSettings:
-    """Of a system that distils Whisper.
-
-    Attributes:
-        encoder_layers: of the student; None for all of the teacher's.
-        decoder_layers: of the student.
-        freeze_encoder: whether the encoder stays as the teacher's.
-        max_wer: of a teacher's transcript against the reference, from 0 to 1; worse ones are not learned from.
-    """
-
-    encoder_layers: int | None = None
-    decoder_layers: int = 2
-    freeze_encoder: bool = True
-    max_wer: float = 0.1
-
-    def __post_init__(self) -> None:
-        at_least(1, decoder_layers=self.decoder_layers)
-        if self.encoder_layers is not None:
-            at_least(1, encoder_layers=self.encoder_layers)
-        share(max_wer=self.max_wer)
 
 
 @dataclass

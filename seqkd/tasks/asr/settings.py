@@ -16,7 +16,7 @@ from seqkd.decoding.settings import DecodeSettings
 from seqkd.errors import ConfigError
 from seqkd.layout import plain
 from seqkd.models.ctc import ENCODERS
-from seqkd.settings import at_least, build, less_than, more_than, one_of
+from seqkd.settings import at_least, build, less_than, more_than, one_of, share
 from seqkd.task import Monitor
 from seqkd.tasks.settings import built_on_nothing, check_common, check_system
 from seqkd.teachers.settings import SpeechBookSettings, TeacherSettings
@@ -78,6 +78,29 @@ class SpeechTraining(TrainingSettings):
         more_than(0, max_duration=self.max_duration)
 
 
+@dataclass(frozen=True)
+class WhisperSettings:
+    """Of a system that distils Whisper.
+
+    Attributes:
+        encoder_layers: of the student; None for all of the teacher's.
+        decoder_layers: of the student.
+        freeze_encoder: whether the encoder stays as the teacher's.
+        max_wer: of a teacher's transcript against the reference, from 0 to 1; worse ones are not learned from.
+    """
+
+    encoder_layers: int | None = None
+    decoder_layers: int = 2
+    freeze_encoder: bool = True
+    max_wer: float = 0.1
+
+    def __post_init__(self) -> None:
+        at_least(1, decoder_layers=self.decoder_layers)
+        if self.encoder_layers is not None:
+            at_least(1, encoder_layers=self.encoder_layers)
+        share(max_wer=self.max_wer)
+
+
 def check(cfg: DictConfig) -> None:
     """Raise ConfigError about the first setting that cannot be used."""
     check_common(cfg)
@@ -92,6 +115,8 @@ def check(cfg: DictConfig) -> None:
         )
     more_than(0, **{"setting system.updates_factor": cfg.system.updates_factor})
     build(ViewSettings, {name: cfg.system[name] for name in VIEWS}, "system")
+    if "whisper" in cfg.system:
+        build(WhisperSettings, plain(cfg.system.whisper), "system.whisper")
     features = build(FeatureSettings, plain(cfg.features), "features")
     build(TokenSettings, plain(cfg.tokens), "tokens")
     build(TeacherSettings, plain(cfg.teacher), "teacher")

@@ -13,6 +13,7 @@ from seqkd.data.tokens import train_tokenizer
 from seqkd.errors import ConfigError, DataError
 from seqkd.tasks.asr import TASK, make_tokens
 from seqkd.teachers.external.audio import FrameTeacher, SequenceTeacher, Speech, TeacherTranscript, TeacherWord
+from seqkd.teachers.external.faster_whisper import _Timed
 from seqkd.teachers.external.opening import open_teacher
 from seqkd.teachers.external.transcript_lines import line_of, read_lines
 from seqkd.teachers.external.transcripts import TeacherTranscripts
@@ -112,6 +113,16 @@ def test_word_times_and_the_batch(converted: tuple[Path, Path, torch.nn.Module])
             assert edges == sorted(edges)
             assert edges[0] >= 0 and edges[-1] <= len(heard.samples) / RATE + 0.04
             assert all(0 <= word.confidence <= 1 for word in one.words)
+
+
+def test_punctuation_takes_no_time() -> None:
+    word = _Timed("don", 0.1, 0.3, [0.9])
+    word.extend("'t", 0.4, [0.7])
+    word.extend(".", 1.2, [0.1])
+    assert word.done() == TeacherWord("don't.", 0.1, 0.4, pytest.approx(0.8))
+    word = _Timed("“", 0.0, 0.2, [0.1])
+    word.extend("Yes", 0.5, [0.9])
+    assert word.done() == TeacherWord("“Yes", 0.0, 0.5, pytest.approx(0.5))
 
 
 def test_numbers_as_words_and_hashes(converted: tuple[Path, Path, torch.nn.Module]) -> None:
