@@ -10,13 +10,13 @@ from typing import Any
 
 def in_parallel(function: Callable[[Any], Any], jobs: Sequence[Any], nj: int, label: str) -> Iterator[Any]:
     """Yield ``function(job)`` of every job, in order, from up to ``nj`` processes."""
-    from tqdm import tqdm
+    from seqkd.progress import Bar
 
     if nj <= 1 or len(jobs) <= 1:
-        yield from tqdm(map(function, jobs), total=len(jobs), desc=label, disable=len(jobs) < 2)
+        yield from Bar(map(function, jobs), total=len(jobs), desc=label, disable=len(jobs) < 2)
         return
     with ProcessPoolExecutor(min(nj, len(jobs))) as pool:
-        yield from tqdm(pool.map(function, jobs), total=len(jobs), desc=label)
+        yield from Bar(pool.map(function, jobs), total=len(jobs), desc=label)
 
 
 def bar_interval() -> float:

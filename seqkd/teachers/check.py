@@ -14,7 +14,6 @@ import torch
 from omegaconf import DictConfig
 from rapidfuzz.distance import Levenshtein
 from torch import Tensor
-from tqdm import tqdm
 
 from seqkd.data.tokens import Tokenizer
 from seqkd.decoding.greedy import greedy_decode
@@ -24,6 +23,7 @@ from seqkd.knowledge import mix
 from seqkd.layout import run_directory
 from seqkd.models.ctc import CtcModel, load_model
 from seqkd.models.layers import Subsampling
+from seqkd.progress import Bar
 from seqkd.stages import again
 from seqkd.teachers.external.audio import SequenceTeacher
 from seqkd.teachers.external.sequence import fitted
@@ -105,9 +105,7 @@ def all_answers(teaching: Sequence[Listener], sets: Sets, weights: Sequence[floa
     names = [one.name for one in teaching]
     names = [f"{name} {k}" if names.count(name) > 1 else name for k, name in enumerate(names)]
     spoken = {
-        name: dict(
-            zip(ids, tqdm(one.answers(sets, ids), total=len(ids), desc=f"teacher {name}", disable=None), strict=True)
-        )
+        name: dict(zip(ids, Bar(one.answers(sets, ids), total=len(ids), desc=f"teacher {name}"), strict=True))
         for name, one in zip(names, teaching, strict=True)
     }
     if len(names) > 1:
@@ -119,7 +117,7 @@ def transcripts_wer(teacher: SequenceTeacher, sets: Sets, tokenizer: Tokenizer) 
     """WER of the best hypotheses, in the student's spelling."""
     found = TeacherStatistics()
     ids = list(sets.corpus.transcripts)
-    speech = tqdm(sets.speech(ids, teacher.sample_rate), total=len(ids), desc=f"teacher {teacher.name}", disable=None)
+    speech = Bar(sets.speech(ids, teacher.sample_rate), total=len(ids), desc=f"teacher {teacher.name}")
     for utterance, heard in zip(ids, speech, strict=True):
         best = teacher.transcribe([heard], 1)[0]
         found.count_words(sets.corpus.transcripts[utterance], fitted(best[0].text, tokenizer) if best else "")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,7 @@ from seqkd.errors import DataError
 from seqkd.files import atomic_path, write_text
 from seqkd.models.seq2seq import Seq2SeqModel, load_seq2seq
 from seqkd.models.storage import model_hash
+from seqkd.progress import Bar
 from seqkd.stages import again
 from seqkd.translation.batches import IGNORE, TextCorpus, encode_pairs, evaluation_text
 from seqkd.translation.pairs import pairs_fingerprint, read_pairs
@@ -65,21 +65,16 @@ def translate(
     max_tokens: int,
     what: str = "decoding",
 ) -> dict[str, TextHypothesis]:
-    """The best hypothesis of each sentence, in the corpus' order; says once a minute how far it is."""
+    """The best hypothesis of each sentence, in the corpus' order."""
     device = model.bias.device
     found: dict[str, TextHypothesis] = {}
-    began = said = time.monotonic()
-    # A beam takes as much room as that many sentences.
-    for batch in evaluation_text(corpus, max_tokens // beam):
-        for key, best in zip(
-            batch.ids,
-            beam_search(model, batch.source.to(device), batch.source_lengths, beam=beam, length_penalty=length_penalty),
-            strict=True,
-        ):
-            found[key] = best[0]
-        if (now := time.monotonic()) - said > 60:
-            said, left = now, (now - began) * (len(corpus.sources) / len(found) - 1)
-            log.info("%s: %d of %d sentences, %.1f min left", what, len(found), len(corpus.sources), left / 60)
+    with Bar(total=len(corpus.sources), desc=what, unit="sentence", leave=False) as bar:
+        # A beam takes as much room as that many sentences.
+        for batch in evaluation_text(corpus, max_tokens // beam):
+            source = batch.source.to(device)
+            best = beam_search(model, source, batch.source_lengths, beam=beam, length_penalty=length_penalty)
+            found |= {key: hypotheses[0] for key, hypotheses in zip(batch.ids, best, strict=True)}
+            bar.update(len(batch.ids))
     return {key: found[key] for key in corpus.sources}
 
 

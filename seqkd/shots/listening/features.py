@@ -169,9 +169,7 @@ def make_features(directory: Path | str, settings: SongFeatureSettings | None = 
     Raises:
         DataError: Something is wrong with the set or with a song.
     """
-    from tqdm import tqdm
-
-    from seqkd.parallel import bar_interval
+    from seqkd.progress import Bar
 
     directory, settings = Path(directory), settings or SongFeatureSettings()
     songs = read_songs(directory)
@@ -185,12 +183,11 @@ def make_features(directory: Path | str, settings: SongFeatureSettings | None = 
     todo = [song for song in songs if _mark_of(folder / f"{song.id}.safetensors") != marks[song.id]]
     work = partial(_measure_song, folder=folder, settings=settings, marks=marks)
     bar = partial(
-        tqdm,
+        Bar,
         total=len(songs),
         initial=len(songs) - len(todo),
         desc=f"features of {directory.name}",
         unit="song",
-        mininterval=bar_interval(),
         disable=not todo,
     )
     if nj <= 1 or len(todo) <= 1:
