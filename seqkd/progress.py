@@ -6,14 +6,16 @@ import logging
 import sys
 from collections.abc import Iterable
 from multiprocessing import parent_process
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 LINE_EVERY = 60.0  # seconds between two lines of a log file
+LEFT = "min left"  # what such a line ends with
 
 
-class Bar(tqdm):
+class ProgressBar(tqdm):
     """A bar of tqdm's on a terminal. Elsewhere it prints ``speech: utt 657/900, 0.2 min left`` once a minute.
 
     Takes what tqdm takes. Work of less than a minute prints nothing in a log file.
@@ -23,9 +25,7 @@ class Bar(tqdm):
         self.terminal = draws()
         if not self.terminal:
             options |= {"mininterval": LINE_EVERY, "maxinterval": LINE_EVERY, "delay": LINE_EVERY}
-        unit = options.get("unit", "it")
-        # tqdm writes the rate as "3.2utt/s".
-        super().__init__(iterable, **{"dynamic_ncols": True, **options, "unit": f" {unit}"})
+        super().__init__(iterable, **{"dynamic_ncols": True, **options})
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
         """Draw the bar, or print a line."""
@@ -40,8 +40,8 @@ class Bar(tqdm):
         shown = f", {now['postfix']}" if now["postfix"] else ""
         done, left = now["n"] - now["initial"], ""
         if done and now["total"]:
-            left = f", {now['elapsed'] / done * (now['total'] - now['n']) / 60:.1f} min left"
-        return f"{now['prefix']}: {now['unit'].strip()} {now['n']:g}/{now['total'] or '?'}{shown}{left}"
+            left = f", {now['elapsed'] / done * (now['total'] - now['n']) / 60:.1f} {LEFT}"
+        return f"{now['prefix']}: {now['unit']} {now['n']:g}/{now['total'] or '?'}{shown}{left}"
 
     def clear(self, *arguments: Any, **options: Any) -> None:
         """Wipe the bar off a terminal."""
@@ -53,6 +53,17 @@ class Bar(tqdm):
         if not self.terminal:
             self.delay = float("inf")
         super().close()
+
+
+def last_line(log: Path) -> str:
+    """The newest of a log file's lines on how far its work is; empty if there is none yet."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - 4096))
+            lines = file.read().decode("utf-8", "replace").splitlines()
+    except FileNotFoundError:
+        return ""
+    return next((line for line in reversed(lines) if line.endswith(LEFT)), "")
 
 
 class AboveTheBar(logging.Handler):

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from seqkd import progress
-from seqkd.progress import AboveTheBar, Bar
+from seqkd.progress import AboveTheBar, ProgressBar
 
 
 class Terminal:
@@ -40,7 +40,7 @@ def message():
 
 def test_a_log_file_gets_a_line_a_minute_with_an_estimate(capsys):
     now = [0.0]
-    bar = Bar(total=900, initial=100, desc="speech", unit="utt")
+    bar = ProgressBar(total=900, initial=100, desc="speech", unit="utt")
     bar._time = lambda: now[0]
     bar.start_t = bar.last_print_t = 0.0
     bar.set_postfix_str("dev WER 3.21 %", refresh=False)
@@ -57,14 +57,16 @@ def test_a_log_file_gets_a_line_a_minute_with_an_estimate(capsys):
 
 
 def test_short_work_leaves_nothing_in_a_log_file(capsys):
-    assert list(Bar(range(3), desc="features of train")) == [0, 1, 2]
+    assert list(ProgressBar(range(3), desc="features of train")) == [0, 1, 2]
     assert capsys.readouterr().err == ""
 
 
 def test_a_terminal_gets_a_bar_and_messages_above_it(monkeypatch, message):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    with Bar(total=4, desc="decoding", unit="set", dynamic_ncols=False, ncols=80, miniters=1, mininterval=0) as bar:
+    with ProgressBar(
+        total=4, desc="decoding", unit="set", dynamic_ncols=False, ncols=80, miniters=1, mininterval=0
+    ) as bar:
         bar.update(2)
         before = len(terminal.text)
         AboveTheBar().emit(message)
@@ -80,12 +82,12 @@ def test_a_terminal_gets_a_bar_and_messages_above_it(monkeypatch, message):
 def test_a_forked_process_draws_no_bar_of_its_parents(monkeypatch, message):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    with Bar(total=4, desc="decoding", dynamic_ncols=False, ncols=80):
+    with ProgressBar(total=4, desc="decoding", dynamic_ncols=False, ncols=80):
         before = len(terminal.text)
         monkeypatch.setattr(progress, "parent_process", lambda: "the parent")
         AboveTheBar().emit(message)
         assert terminal.text[before:] == "\r\033[Ktest: 7 utterances\n"
-        assert not Bar(total=1).terminal
+        assert not ProgressBar(total=1).terminal
 
 
 def test_libraries_are_silent_below_a_warning():

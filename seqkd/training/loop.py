@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 
 from seqkd.errors import SeqkdError
 from seqkd.processes import check_place, needs_of, place
-from seqkd.progress import Bar
+from seqkd.progress import ProgressBar
 from seqkd.training.checkpoints import ResumePoint, average_weights, newest_resume_point
 from seqkd.training.module import Distillation, fit_to
 from seqkd.training.settings import TrainingSettings
@@ -64,7 +64,12 @@ def fit(
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
         logger=TensorBoardLogger(directory, name=None, version="tensorboard"),
-        callbacks=[*callbacks, best, ResumePoint(checkpoints), Progress(directory, work.monitor)],
+        callbacks=[
+            *callbacks,
+            best,
+            ResumePoint(checkpoints),
+            UpdatesShown(shown_name(directory, Path(cfg.exp)), work.monitor),
+        ],
         enable_progress_bar=False,
         enable_model_summary=False,
         log_every_n_steps=settings.validate_every,
@@ -147,17 +152,22 @@ def device_name(cfg: DictConfig, settings: TrainingSettings) -> str:
     return threads if needs.world == 1 else f"{needs.world} processes of {threads}"
 
 
-class Progress(Callback):
+def shown_name(directory: Path, exp: Path) -> str:
+    """A run's directory as a progress bar shows it: without the experiment's, if it is below that."""
+    return str(directory.relative_to(exp)) if directory.is_relative_to(exp) else str(directory)
+
+
+class UpdatesShown(Callback):
     """How far a run is, with the estimate of what is left and the last look at dev; Lightning's bar has neither."""
 
-    def __init__(self, directory: Path, monitor: Monitor) -> None:
-        self.name, self.monitor = f"{directory.parent.name}/{directory.name}", monitor
-        self.bar: Bar | None = None
+    def __init__(self, name: str, monitor: Monitor) -> None:
+        self.name, self.monitor = name, monitor
+        self.bar: ProgressBar | None = None
 
     def on_train_start(self, trainer: lightning.Trainer, *_: Any) -> None:
         """Begin at the update at which the run resumes."""
         if trainer.is_global_zero:
-            self.bar = Bar(total=trainer.max_steps, initial=trainer.global_step, desc=self.name, unit="update")
+            self.bar = ProgressBar(total=trainer.max_steps, initial=trainer.global_step, desc=self.name, unit="update")
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         """Show another update."""
@@ -168,7 +178,7 @@ class Progress(Callback):
             self.bar.set_postfix_str(self.monitor.say(float(measured)), refresh=False)
         self.bar.update(trainer.global_step - self.bar.n)
 
-    def teardown(self, *_: Any) -> None:
+    def teardown(self, *_: Any, **__: Any) -> None:
         """End the bar, also after a failure."""
         if self.bar is not None:
             self.bar.close()

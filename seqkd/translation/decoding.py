@@ -23,7 +23,7 @@ from seqkd.errors import DataError
 from seqkd.files import atomic_path, write_text
 from seqkd.models.seq2seq import Seq2SeqModel, load_seq2seq
 from seqkd.models.storage import model_hash
-from seqkd.progress import Bar
+from seqkd.progress import ProgressBar
 from seqkd.stages import again
 from seqkd.translation.batches import IGNORE, TextCorpus, encode_pairs, evaluation_text
 from seqkd.translation.pairs import pairs_fingerprint, read_pairs
@@ -68,7 +68,7 @@ def translate(
     """The best hypothesis of each sentence, in the corpus' order."""
     device = model.bias.device
     found: dict[str, TextHypothesis] = {}
-    with Bar(total=len(corpus.sources), desc=what, unit="sentence", leave=False) as bar:
+    with ProgressBar(total=len(corpus.sources), desc=what, unit="sentence", leave=False) as bar:
         # A beam takes as much room as that many sentences.
         for batch in evaluation_text(corpus, max_tokens // beam):
             source = batch.source.to(device)

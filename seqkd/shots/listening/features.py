@@ -169,7 +169,7 @@ def make_features(directory: Path | str, settings: SongFeatureSettings | None = 
     Raises:
         DataError: Something is wrong with the set or with a song.
     """
-    from seqkd.progress import Bar
+    from seqkd.progress import ProgressBar
 
     directory, settings = Path(directory), settings or SongFeatureSettings()
     songs = read_songs(directory)
@@ -183,7 +183,7 @@ def make_features(directory: Path | str, settings: SongFeatureSettings | None = 
     todo = [song for song in songs if _mark_of(folder / f"{song.id}.safetensors") != marks[song.id]]
     work = partial(_measure_song, folder=folder, settings=settings, marks=marks)
     bar = partial(
-        Bar,
+        ProgressBar,
         total=len(songs),
         initial=len(songs) - len(todo),
         desc=f"features of {directory.name}",
