@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from omegaconf import DictConfig
 
 from seqkd.cli.settings import parse, parser
 from seqkd.config import compose
-from tests.runs import start_training
 
 RATE = 8000
 TONES = {"a": 300.0, "e": 800.0, "i": 1700.0, "o": 2800.0}
@@ -102,8 +100,3 @@ def train_here(exp: Path, data: Path, *systems: str, overrides: Sequence[str] = 
     from seqkd.training.run import train
 
     return [train(TASK, settings(exp, data, f"system={system}", *overrides)) for system in systems]
-
-
-def train_process(exp: Path, data: Path, system: str, *overrides: str) -> subprocess.Popen[str]:
-    """Start training in a process of its own."""
-    return start_training(arguments(exp, data, f"system={system}", *overrides))

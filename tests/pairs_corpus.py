@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import subprocess
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -11,7 +10,6 @@ from omegaconf import DictConfig
 from seqkd.cli.settings import parse, parser
 from seqkd.config import compose
 from seqkd.translation.pairs import SentencePair, write_pairs
-from tests.runs import start_training
 
 WORDS = dict(zip("one two three four five six".split(), "eins zwei drei vier fünf sechs".split(), strict=True))  # noqa: SIM905
 
@@ -60,8 +58,3 @@ def train_here(exp: Path, data: Path, system: str, *overrides: str) -> Path:
     cfg = settings(exp, data, f"system={system}", *overrides)
     make_tokens(cfg)
     return train(TASK, cfg)
-
-
-def train_process(exp: Path, data: Path, system: str, *overrides: str) -> subprocess.Popen[str]:
-    """Start training in a process of its own."""
-    return start_training(arguments(exp, data, f"system={system}", *overrides))

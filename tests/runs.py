@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
-import subprocess
-import sys
+import tempfile
+from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from omegaconf import DictConfig
 
+from seqkd.cli.jobs import run_forked
 from seqkd.cli.settings import parse, parser
 from seqkd.config import compose
 from seqkd.tasks import task_of
@@ -46,18 +50,52 @@ def train_here(exp: Path, data: Path, system: str, *overrides: str) -> Path:
     return train(task_of(cfg), cfg)
 
 
-def train_process(exp: Path, data: Path, system: str, *overrides: str) -> subprocess.Popen[str]:
+def forking() -> ForkServerContext:
+    """What starts processes as ``seqkd.cli.jobs`` starts jobs: forked, with Lightning imported already."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["seqkd.training.run"])
+    return context
+
+
+class Started:
+    """``seqkd ARGUMENTS`` in a process of its own."""
+
+    def __init__(self, options: list[str]) -> None:
+        handle, name = tempfile.mkstemp(prefix="seqkd-log-")
+        os.close(handle)
+        self.log = Path(name)
+        self.process: BaseProcess = forking().Process(target=interruptible, args=(options, self.log, dict(os.environ)))
+        self.process.start()
+
+    def poll(self) -> int | None:
+        return self.process.exitcode
+
+    def kill(self) -> None:
+        self.process.kill()
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.process.pid or 0, number)
+
+    def wait(self, timeout: float | None = None) -> str:
+        """What it wrote until it ended."""
+        self.process.join(timeout)
+        assert self.process.exitcode is not None, "it has not ended"
+        text = self.log.read_text(encoding="utf-8", errors="replace")
+        self.log.unlink()
+        return text
+
+
+def interruptible(options: list[str], log: Path, environment: dict[str, str]) -> None:
+    """Tests that themselves run in the background have been told to ignore Ctrl-C, and would pass that on."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    run_forked(options, log, environment)
+
+
+def train_process(exp: Path, data: Path, system: str, *overrides: str) -> Started:
     """Start training in a process of its own."""
     return start_training(arguments(exp, data, f"system={system}", *overrides))
 
 
-def start_training(options: list[str]) -> subprocess.Popen[str]:
+def start_training(options: list[str]) -> Started:
     """Start ``seqkd train --one`` with these arguments."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "seqkd.cli.main", "train", "--one", *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        # Tests that themselves run in the background have been told to ignore Ctrl-C, and would pass that on.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    return Started(["train", "--one", *options])

@@ -1,4 +1,4 @@
-"""``seqkd report --claims``: one page of what the runs of all recipes show of each published claim."""
+"""``seqkd claims``: one page of what the runs of all recipes show of each published claim."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 def main(argv: list[str]) -> int:
     """Entry point."""
     made = argparse.ArgumentParser(
-        prog="seqkd report --claims", description="Write what the recipes' runs show of each published claim."
+        prog="seqkd claims", description="Write what the recipes' runs show of each published claim."
     )
-    made.add_argument("--claims", type=Path, required=True, metavar="FILE", help="local/claims.yaml, or one of yours")
+    made.add_argument("claims", type=Path, metavar="FILE", help="local/claims.yaml, or one of yours")
     made.add_argument("--out", type=Path, default=Path("docs/claims.md"), help="the page (default: docs/claims.md)")
     made.add_argument("--root", type=Path, default=Path(), help="what recipes are relative to (default: here)")
     args = made.parse_args(argv)
     from seqkd.experiment.claims import ledger, read_claims
 
     claims = read_claims(args.claims)
-    page = ledger(claims, functools.partial(experiment_of, args.root), shlex.join(["seqkd", "report", *argv]))
+    page = ledger(claims, functools.partial(experiment_of, args.root), shlex.join(["seqkd", "claims", *argv]))
     write_text(args.out, page)
     print(f"wrote {args.out}")
     return 0

@@ -20,6 +20,7 @@ COMMANDS = {
     "decode": "hypotheses of the test sets from trained models",
     "score": "WER and CER of hypotheses, with error bars; or a recipe's decodings",
     "report": "write RESULTS.md and its figures",
+    "claims": "write what the runs of all recipes show of each published claim",
     "export": "trained models as ONNX and torch.export files, checked, with a model card",
     "transcribe": "words, with times, of recordings, by an exported model",
     "classify": "classes of sounds or images, or phones with times, by an exported classifier",

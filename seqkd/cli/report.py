@@ -13,14 +13,9 @@ from seqkd.config import compose, system_overrides, system_settings
 
 def main(argv: list[str]) -> int:
     """Entry point."""
-    if any(one.partition("=")[0] == "--claims" for one in argv):
-        from seqkd.cli.claims import main as claims
-
-        return claims(argv)
     made = parser(
         "report", "Write RESULTS.md and figures from the trained, decoded and scored systems, and print the table."
     )
-    made.epilog = "seqkd report --claims FILE writes what the runs of all recipes show of published claims instead."
     args = parse(made, argv)
     cfg = compose(args)
     from seqkd.experiment.check import check

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import time
 from pathlib import Path
@@ -185,9 +184,9 @@ def test_ctrl_c_stops_a_run_that_can_carry_on(finished: tuple[Path, Path], caplo
     deadline = time.monotonic() + 120
     while not list((run / "checkpoints").glob("resume-*")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
-    os.kill(process.pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == 1
+    process.send_signal(signal.SIGINT)
+    output = process.wait(timeout=120)
+    assert process.poll() == 1
     assert "Traceback" not in output
     last = output.splitlines()[-1]
     assert last.startswith(f"seqkd train: {run} was interrupted at update ")

@@ -70,7 +70,7 @@ def test_what_was_not_run_is_said() -> None:
     def nothing(claim: Claim) -> Experiment:
         raise DataError("there is no egs/a/b/exp/study")
 
-    page = ledger([CLAIM], nothing, "seqkd report --claims x")
+    page = ledger([CLAIM], nothing, "seqkd claims x")
     assert "| **not shown** | `egs/a/b/run.sh --preset study` |" in page
     assert "not run (there is no egs/a/b/exp/study)" in page
 
@@ -78,7 +78,7 @@ def test_what_was_not_run_is_said() -> None:
 def test_claims_of_a_paper_stand_together_in_tables() -> None:
     made = experiment({"new": 0.1, "old": 0.2})
     claims = [CLAIM, Claim(**{**vars(CLAIM), "claim": "a | b"}), Claim(**{**vars(CLAIM), "paper": "Other"})]
-    page = ledger(claims, lambda _: made, "seqkd report --claims x")
+    page = ledger(claims, lambda _: made, "seqkd claims x")
     assert page.count("## ") == 2 and page.count("| Claim |") == 2 and "a \\| b" in page
     rows = [line for line in page.splitlines() if line.startswith("|")]
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {9}
@@ -97,7 +97,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     (entry,) = (one for one in yaml.safe_load((ROOT / "local/claims.yaml").read_text()) if one["paper"] == "BookKD")
     (tmp_path / "claims.yaml").write_text(yaml.safe_dump([entry]))
     out = tmp_path / "page.md"
-    assert main(["report", "--claims", str(tmp_path / "claims.yaml"), "--out", str(out), "--root", str(ROOT)]) == 0
+    assert main(["claims", str(tmp_path / "claims.yaml"), "--out", str(out), "--root", str(ROOT)]) == 0
     assert "## BookKD" in out.read_text() and str(out) in capsys.readouterr().out
 
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import textwrap
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,76 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.runs import forking
 from tests.training.cases import AGREE, ASR, CLIPS, GROWN, SHOTS, TRANSLATION, Kind, Place
+from tests.training.worker import train_few
 
-# A phase of the system that the settings name. Of speech and translation, whose processes make batches of their own,
-# the batches are those below, shared unevenly; those of songs and clips are the same for any number of processes.
-WORKER = textwrap.dedent(
-    """
-    import json, os, sys
-    from pathlib import Path
-
-    import torch
-    from safetensors.torch import save_file
-
-    from seqkd.data.batches import _Utterances
-    from seqkd.tasks import task_of
-    from seqkd.training.module import Distillation
-    from seqkd.training.study import Study
-    from seqkd.translation.batches import _Pairs
-    from tests.training import cases
-
-    kind, arguments, out = getattr(cases, sys.argv[1]), json.loads(sys.argv[2]), Path(sys.argv[3])
-    rank = int(os.environ.get("LOCAL_RANK", 0))
-    cfg = kind.settings(*map(Path, arguments[:2]), *arguments[2:])
-    study = Study(task_of(cfg), cfg)
-    if kind is cases.SHOTS:
-        from seqkd.shots.model import directory_hash
-        from seqkd.shots.targets import read_targets
-        from seqkd.tasks.shots.work import ShotData, SongWork
-
-        data, home = ShotData(cfg), Path(cfg.exp) / "teacher" / "seed0"
-        soft = read_targets(home / "targets", teacher=directory_hash(home / "model"), songs=data.train)
-        work = SongWork(data, data.fresh_model(), soft, seed=0)
-    elif kind is cases.CLIPS:
-        work = study.task.workload(study)
-    else:
-        work = study.task.workload(study)
-        speech = kind is cases.ASR
-        ids = sorted(work.corpus.transcripts if speech else work.corpus.sources)
-        size = 12 if speech else 15
-        batches = [[ids[(k * size + i) % len(ids)] for i in range(size)] for k in range(work.settings.updates)]
-        items = (_Utterances if speech else _Pairs)(work.corpus)
-
-        class Steps(list):
-            def __iter__(self):
-                return iter(list(enumerate(list.__iter__(self))) if speech else list(list.__iter__(self)))
-
-        def training(start, rank, world):
-            share = [(batch[:5], batch[5:])[rank] if world > 1 else batch for batch in batches]
-            return torch.utils.data.DataLoader(items, sampler=Steps(share), batch_size=None)
-
-        work.training = training
-
-    kept = {}
-
-    def keep(self, optimizer):
-        if self.global_step == 0:
-            kept.update({f"gradient.{n}": p.grad.clone() for n, p in self.named_parameters() if p.grad is not None})
-        if self.past is not None:
-            kept.update({f"past.{n}": v.clone() for n, v in self.past.past.state_dict().items()})
-
-    Distillation.on_before_optimizer_step = keep
-    fitted = study.fit(work, phase="phases/only" if kind is cases.SHOTS else "")
-    kept |= {f"model.{name}": value for name, value in work.model.state_dict().items()}
-    if rank == 0:
-        save_file({name: value.contiguous() for name, value in kept.items()}, out)
-        rows = [{name: row[name] for name in (work.monitor.key, "step", "lr")} for row in fitted.history]
-        out.with_suffix(".json").write_text(json.dumps([rows, fitted.refreshes, fitted.value]))
-    if kind is cases.SHOTS:  # every process goes on from the weights that were chosen
-        save_file({n: v.contiguous() for n, v in work.model.state_dict().items()}, f"{out}.rank{rank}")
-    """
-)
 STEPS = [f"student.training.{s}" for s in ("updates=6", "validate_every=2", "warmup=1", "lr=0.01")]
 QUIET = ["student.model.dropout=0.0", *(f"student.augment.{name}=0" for name in ("freq_masks", "time_masks", "warp"))]
 CASES = {
@@ -98,15 +29,23 @@ KINDS = {"ASR": ASR, "TRANSLATION": TRANSLATION, "SHOTS": SHOTS, "CLIPS": CLIPS}
 
 def outcome(name: str, place: Place, exp: Path, world: int) -> tuple[dict[str, torch.Tensor], list]:
     """Tensors by name, and what the first process knows of dev."""
-    script, out = exp.parent / "worker.py", exp.parent / f"run{world}.safetensors"
-    script.write_text(WORKER)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    out = exp.parent / f"run{world}.safetensors"
     arguments = [str(exp), str(place.data), *CASES[name], f"processes={world}"]
-    done = subprocess.run(
-        [sys.executable, str(script), name, json.dumps(arguments), str(out)],
-        capture_output=True, text=True, env=environment, timeout=150,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {"TORCHELASTIC_RUN_ID": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GROUP_RANK": "0"}
+    processes = []
+    for rank in range(world):
+        ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world}
+        environment = {key: str(value) for key, value in (shared | ranks).items()}  # as torchrun has it
+        process = forking().Process(target=train_few, args=(name, arguments, out, environment))
+        process.start()
+        processes.append(process)
+    for process in processes:
+        process.join(100)
+        process.kill()
+    assert [process.exitcode for process in processes] == [0] * world
     return load_file(out), json.loads(out.with_suffix(".json").read_text())
 
 

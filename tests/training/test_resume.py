@@ -77,10 +77,10 @@ def killed(arguments: list[str], checkpoints: Path, update: int) -> None:
         if points and int(points[-1].stem.split("=")[1]) >= update:
             time.sleep(0.02)  # into the updates after the resume point
             process.kill()
-            process.communicate()
+            process.wait()
             return
         time.sleep(0.002)
-    raise AssertionError(f"the run ended before update {update} of {checkpoints}:\n{process.communicate()[0]}")
+    raise AssertionError(f"the run ended before update {update} of {checkpoints}:\n{process.wait()}")
 
 
 def timeless(value: Any) -> Any:
