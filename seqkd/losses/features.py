@@ -20,7 +20,7 @@ def as_features(layer: Features | Outputs) -> Features:
 
 
 def pooled(values: Tensor, mask: Tensor) -> Tensor:
-    """Average over the valid frames, to (P, B, D), values (P, B, T, D), which are 0 on the others; 0 if there are none."""
+    """Average values (P, B, T, D), 0 on padded frames, over the valid frames: (P, B, D), 0 if there are none."""
     return values.sum(2) / mask.sum(1).clamp(min=1)[:, None]
 
 

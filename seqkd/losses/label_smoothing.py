@@ -87,7 +87,7 @@ class AdaptiveSmoothing(Term):
         return by_item(self.smoothed(logits, targets, None if past is None else past.logits), student)
 
     def smoothed(self, logits: Tensor, targets: Tensor, prior: Tensor | None) -> Tensor:
-        """Compute the losses (P·B, T) of logits (P·B, T, C), targets (P·B, T) and the prior's logits (1 or P, B, T, C)."""
+        """Compute the losses (P·B, T) of logits (P·B, T, C), targets (P·B, T), the prior's logits (1 or P, B, T, C)."""
         if prior is not None:
             prior = prior.expand(len(logits) // prior.shape[1], -1, -1, -1).flatten(0, 1)
         loss = adaptive_label_smoothing_loss(logits, targets, prior, reduction="none", backend=self.backend)

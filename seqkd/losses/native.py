@@ -69,7 +69,7 @@ def native_terms(
     kd: Any = None,
     consistency: Any = None,
 ) -> dict[str, Tensor]:
-    """Compute each term given, (B,), averaged over passes or pairs of them, by one call of the logits' device's kernel."""
+    """Compute each term given, (B,), averaged over passes or pairs of them, by one call of the device's kernel."""
     if kd is not None:
         check_teacher(teacher.logits, student.logits)
     losses = fused_losses(

@@ -1,7 +1,7 @@
-"""Decode sentence pairs with a trained model, and ask it how sure it is of the reference.
+"""Decode sentence pairs with a trained model, and measure the probabilities that it gives the reference.
 
 ``decode_<set>/`` receives ``text`` (``<id> <text>``), ``hyp.jsonl`` (tokens and their confidences) and ``forced.npz``,
-what the model predicts at each position when it is told the reference up to there.
+what the model predicts at each position when it is given the reference up to there.
 
 Letters: N sentences, K their reference positions, boundaries included; B, S, C as in training.
 """
@@ -111,8 +111,8 @@ def write_forced(path: Path, model: Seq2SeqModel, corpus: TextCorpus, max_tokens
         batch = batch.to(device)
         logits = model(batch.source, batch.source_lengths, batch.inputs)
         valid = batch.targets != IGNORE
-        for key, row, told, targets in zip(batch.ids, logits, valid, batch.targets, strict=True):
-            kept[key] = measure(row[told], targets[told]).cpu()
+        for key, row, valid_row, targets in zip(batch.ids, logits, valid, batch.targets, strict=True):
+            kept[key] = measure(row[valid_row], targets[valid_row]).cpu()
     keys = list(corpus.sources)
     confidence, correct, nll, brier = torch.cat([kept[key] for key in keys], 1).numpy()
     with atomic_path(path) as temporary:
