@@ -79,7 +79,7 @@ def translate(
 
 
 def write_hypotheses(directory: Path, hypotheses: dict[str, TextHypothesis], tokenizer: Tokenizer) -> None:
-    """``text`` and ``hyp.jsonl``."""
+    """Write hypotheses to ``text`` (``<id> <text>``) and, with confidences, to ``hyp.jsonl``."""
     texts = {key: tokenizer.decode(one.tokens) for key, one in hypotheses.items()}
     write_text(directory / "text", "".join(f"{key} {text}".rstrip() + "\n" for key, text in texts.items()))
     lines = (
