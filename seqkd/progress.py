@@ -24,7 +24,8 @@ class ProgressBar(tqdm):
     def __init__(self, iterable: Iterable[Any] | None = None, **options: Any) -> None:
         self.terminal = draws()
         if not self.terminal:
-            options |= {"mininterval": LINE_EVERY, "maxinterval": LINE_EVERY, "delay": LINE_EVERY}
+            # miniters: else tqdm's monitor, a thread, prints lines of its own.
+            options |= {"mininterval": LINE_EVERY, "maxinterval": LINE_EVERY, "delay": LINE_EVERY, "miniters": 1}
         super().__init__(iterable, **{"dynamic_ncols": True, **options})
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
