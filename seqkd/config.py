@@ -76,6 +76,9 @@ def composed(args: argparse.Namespace, *extra: str) -> tuple[DictConfig, list[st
         try:
             with initialize_config_dir(str(CONF / args.task), version_base="1.3"):
                 cfg = hydra_compose("config", [*first, *(with_plus(one, added) for one in given)])
+            if (own := own_model(cfg)) and not any(one.startswith(f"{own.partition('=')[0]}=") for one in given):
+                given.insert(0, own)
+                continue
             return resolved(cfg), added
         except (HydraException, OmegaConfBaseException) as error:
             unknown = re.match(r"Could not override '([^']+)'", str(error))
@@ -83,6 +86,12 @@ def composed(args: argparse.Namespace, *extra: str) -> tuple[DictConfig, list[st
                 added.append(unknown[1])
                 continue
             raise ConfigError(explain(error, given, args.task)) from error
+
+
+def own_model(cfg: DictConfig) -> str | None:
+    """The override by which a system has a model file of its own, ``system.model``, if it has."""
+    name = cfg.system.get("model")
+    return f"model@{cfg.system.role}.model={name}" if isinstance(name, str) else None
 
 
 def resolved(cfg: DictConfig) -> DictConfig:

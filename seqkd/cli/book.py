@@ -69,7 +69,7 @@ def make(argv: list[str]) -> int:
         task.make_book(cfg, systems, args.shard or 0, args.shards or 1)
         return 0
     if not task.pages_to_make(cfg, systems):
-        print("there is no page to write: the books are finished, or no system learns from a teacher")
+        print("there is nothing to write: stored teacher outputs are finished, or no system needs any before training")
     elif not on_slurm() and (cfg.nj == 1 or cfg.ngpu):
         task.make_book(cfg, systems, 0, 1)
     else:

@@ -30,7 +30,7 @@ def main(argv: list[str]) -> int:
         prog="seqkd transcribe", description="Transcribe recordings of any rate, length and number of channels."
     )
     made.add_argument(
-        "files", nargs="+", type=Path, metavar="file.wav", help="wav, flac, ogg, mp3, ...; - for standard input"
+        "files", nargs="*", type=Path, metavar="file.wav", help="wav, flac, ogg, mp3, ...; - for standard input"
     )
     made.add_argument(
         "--model", type=Path, default=Path(), metavar="DIR", help="what seqkd export wrote (default: this directory)"
@@ -53,7 +53,28 @@ def main(argv: list[str]) -> int:
     )
     made.add_argument("--out", type=Path, metavar="FILE", help="where to write it (default: the terminal)")
     made.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads (default: 1)")
+    stream = made.add_argument_group("while someone speaks")
+    stream.add_argument(
+        "--stream",
+        action="store_true",
+        help="print words as they come, by a model that streams: of one file, or of standard input (-), a WAV",
+    )
+    stream.add_argument("--microphone", action="store_true", help="of the microphone, by sounddevice; Ctrl-C ends it")
+    stream.add_argument("--raw", type=int, metavar="HZ", help="standard input is bare samples of 16 bits at this rate")
+    stream.add_argument(
+        "--silence", type=float, metavar="S", help="seconds of silence that end a segment (default: 0.8)"
+    )
+    stream.add_argument(
+        "--chunk", type=int, metavar="N", help="encoder frames, of 40 ms, at a time (default: as trained)"
+    )
     args = made.parse_args(argv)
+    if args.stream:
+        return streamed(made, args)
+    for option in ("microphone", "raw", "silence", "chunk"):
+        if getattr(args, option) not in (None, False):
+            made.error(f"--{option} goes with --stream")
+    if not args.files:
+        made.error("expected a file, or - for standard input")
     if args.beam < 1 or args.threads < 1:
         made.error("--beam and --threads must be at least 1")
     if args.channel is not None and args.channel < 1:
@@ -79,6 +100,48 @@ def main(argv: list[str]) -> int:
         done = transcripts(bundle, files, args.beam, faults, args.channel, {spooled: "-"})
         several, show = len(files) > 1, FORMATS[args.format]
         return give("transcribe", (show(transcript, several) for transcript in done), faults, args.out)
+
+
+def streamed(made: argparse.ArgumentParser, args: argparse.Namespace) -> int:
+    """``--stream``."""
+    if len(args.files) + args.microphone != 1:
+        made.error("--stream takes one file, - for standard input, or --microphone")
+    (file,) = args.files or [None]
+    if args.raw is not None and (args.raw < 1 or file != STDIN):
+        made.error("--raw is the rate of standard input (-), in Hz: --raw 16000")
+    if args.beam != 1 or args.int8 or args.out:
+        made.error("--stream is greedy, in float, and to the terminal: leave out --beam, --int8 and --out")
+    if args.threads < 1 or (args.chunk is not None and args.chunk < 1):
+        made.error("--threads and --chunk must be at least 1")
+    if args.channel is not None and args.channel < 1:
+        made.error("--channel must be at least 1")
+    if args.silence is not None and not (args.silence > 0 and math.isfinite(args.silence)):
+        made.error(f"--silence is {args.silence}; expected seconds, more than 0")
+
+    import torch
+
+    from seqkd.deploy.streaming import session, sources
+    from seqkd.deploy.streaming.network import open_stream
+    from seqkd.deploy.streaming.recogniser import SILENCE, StreamRecogniser
+
+    torch.set_num_threads(args.threads)
+    bundle = open_stream(args.model, chunk=args.chunk, threads=args.threads)
+    if args.blank_penalty is not None:
+        bundle = replace(bundle, blank_penalty=args.blank_penalty)
+    rate = bundle.features.sample_rate
+    if file is None:
+        name, blocks = "microphone", sources.of_microphone(rate)
+        print(f"recording; words come up to {bundle.latency:.2f} s late, Ctrl-C ends it", file=sys.stderr)
+    elif file == STDIN:
+        name, blocks = "standard input", sources.of_pipe(sys.stdin.buffer, rate, args.raw, args.channel)
+    else:
+        name, blocks = str(file), sources.of_file(file, rate, args.channel)
+    write = session.Writer(args.format, name, sys.stdout.isatty())
+    recogniser = StreamRecogniser(bundle, silence=SILENCE if args.silence is None else args.silence)
+    for one in session.results(recogniser, blocks, name):
+        sys.stdout.write(write(one))
+        sys.stdout.flush()
+    return 0
 
 
 @contextlib.contextmanager

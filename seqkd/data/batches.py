@@ -74,6 +74,10 @@ class Corpus:
         """Seconds of audio of each utterance, at a 10 ms shift."""
         return {u: self.store.frames[u] / 100 for u in self.transcripts}
 
+    def without_transcripts(self) -> Corpus:
+        """The same utterances, all of them unlabelled."""
+        return Corpus(self.store, dict.fromkeys(self.transcripts), {u: [] for u in self.targets}, self.dropped)
+
     def hours(self, labelled: bool) -> float:
         """Hours of audio with (or without) a transcript, at a 10 ms shift."""
         frames = [self.store.frames[u] for u, text in self.transcripts.items() if (text is not None) == labelled]

@@ -43,8 +43,11 @@ class FeatureSettings:
         at_least(1, frame_length_ms=self.frame_length_ms, frame_shift_ms=self.frame_shift_ms)
 
 
-def fbank(samples: Tensor, settings: FeatureSettings) -> Tensor:
-    """Samples (N,) in [-1, 1] to log-mel energies (T, F), as Kaldi computes them, without dither."""
+def fbank(samples: Tensor, settings: FeatureSettings, *, edges: bool = True) -> Tensor:
+    """Samples (N,) in [-1, 1] to log-mel energies (T, F), as Kaldi computes them, without dither.
+
+    ``edges``: frames whose window reaches beyond the samples are made, too, of mirrored samples.
+    """
     import torchaudio
 
     return torchaudio.compliance.kaldi.fbank(
@@ -54,7 +57,7 @@ def fbank(samples: Tensor, settings: FeatureSettings) -> Tensor:
         frame_length=settings.frame_length_ms,
         frame_shift=settings.frame_shift_ms,
         dither=0.0,
-        snip_edges=False,
+        snip_edges=not edges,
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from seqkd.errors import ConfigError
 from seqkd.settings import at_least, between, finite, more_than, one_of
 
 
@@ -21,6 +23,7 @@ class DecodeSettings:
         lexicon: a file with one word a line.
         blank_penalty: subtracted from the blank's logit: a number, "auto" for that with the least WER on dev (see
             `seqkd.decoding.blank_penalty`), or None for none.
+        chunks: encoder frames of the chunks in which streaming models are decoded besides, for the table of latencies.
     """
 
     beam: int = 1
@@ -31,6 +34,7 @@ class DecodeSettings:
     word_score: float = 0.0
     lexicon: str | None = None
     blank_penalty: float | str | None = None
+    chunks: Sequence[int] = ()
 
     def __post_init__(self) -> None:
         at_least(1, beam=self.beam)
@@ -42,6 +46,10 @@ class DecodeSettings:
             one_of(("auto",), blank_penalty=self.blank_penalty)
         elif self.blank_penalty is not None:
             finite(blank_penalty=self.blank_penalty)
+        if not all(type(one) is int and one >= 0 for one in self.chunks):
+            raise ConfigError(
+                f"chunks is {list(self.chunks)}; expected encoder frames, such as [4, 8, 16], or 0 for all"
+            )
 
 
 @dataclass(frozen=True)

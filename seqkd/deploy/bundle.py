@@ -25,6 +25,7 @@ from seqkd.uptodate import as_json
 FORMAT = 1
 RECOGNISER, CLASSIFIER = "speech recogniser", "classifier"  # what an export is of
 FLOAT, INT8, PROGRAM = "model.onnx", "model.int8.onnx", "model.pt2"
+STREAM = "stream.onnx"  # of a model that streams
 FILES = (FLOAT, INT8, PROGRAM, "tokenizer.model", "tokenizer.json", "features.json", "README.md")
 
 FBANK = {  # how `seqkd.data.features.fbank` computes features, but for its settings
@@ -52,13 +53,16 @@ class Bundle:
 
 
 @contextlib.contextmanager
-def export_directory(out: Path) -> Iterator[Path]:
-    """Yield a temporary directory that becomes ``out``; only an export or nothing may be there already.
+def export_directory(out: Path, of: str = RECOGNISER) -> Iterator[Path]:
+    """Yield a temporary directory that becomes ``out``; only an export of the same kind, or nothing, may be there.
 
     Raises ConfigError where something else is there, or nothing can be written.
     """
     if out.exists() and not (out / "export.json").is_file() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out} is there and is not an export; name a directory that is new or empty")
+    with contextlib.suppress(DataError):  # what is damaged may be written again
+        if (other := _exported(out).get("of", RECOGNISER)) != of:
+            raise ConfigError(f"{out} holds a {other}, not a {of}; name a directory that is new or empty")
     try:
         with lock(out.parent / f".{out.name}.lock", str(out)):
             for left in out.parent.glob(f".tmp-{out.name}-*"):  # by a process that was killed
@@ -92,18 +96,24 @@ def read_export(directory: Path, of: str = RECOGNISER) -> dict[str, Any]:
 
     ``of`` is what is expected, `RECOGNISER` or `CLASSIFIER`; DataError, too, where it is an export of the other.
     """
+    found = _exported(directory)
+    if (other := found.get("of", RECOGNISER)) != of:
+        raise DataError(f"{directory} is the export of a {other}, but one of a {of} is needed; name another by --model")
+    return found
+
+
+def _exported(directory: Path) -> dict[str, Any]:
+    """What any kind's export.json holds."""
     path = directory / "export.json"
     if not path.is_file():
         raise DataError(f"{directory} has no export.json; expected a directory written by 'seqkd export'")
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        written = found["format"], found["files"][FLOAT]["sha256"]
-    except (ValueError, KeyError, TypeError) as error:
+        written = found["format"], {name: one["sha256"] for name, one in found["files"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is damaged ({error!r}); export the model again") from error
     if written[0] != FORMAT:
         raise DataError(f"{path} has format {written[0]!r}, but this version reads {FORMAT}; export the model again")
-    if (other := found.get("of", RECOGNISER)) != of:
-        raise DataError(f"{directory} is the export of a {other}, but one of a {of} is needed; name another by --model")
     return found
 
 

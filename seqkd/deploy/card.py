@@ -7,7 +7,7 @@ from typing import Any
 
 from seqkd.data.tokens import Tokenizer
 from seqkd.deploy.audio import LONGEST
-from seqkd.deploy.bundle import FLOAT, INT8, PROGRAM
+from seqkd.deploy.bundle import FLOAT, INT8, PROGRAM, STREAM
 from seqkd.deploy.graphs import PROGRAM_FRAMES
 from seqkd.deploy.origin import Origin, Scored, TeacherOrigin
 from seqkd.files import write_text
@@ -131,6 +131,7 @@ def _files(directory: Path, export: dict[str, Any]) -> str:
         FLOAT: "ONNX, float32",
         INT8: "ONNX, 8-bit weights in matrix products, float32 convolutions",
         PROGRAM: f"torch.export, float32; takes {PROGRAM_FRAMES} frames or more",
+        **({STREAM: "ONNX, float32: one step, with its state as inputs and outputs"} if "streaming" in export else {}),
         "tokenizer.model": "sentencepiece",
         "tokenizer.json": "the units in plain text",
         "features.json": "how features are computed",
@@ -170,12 +171,30 @@ Made with {", ".join(f"{name} {version}" for name, version in export["made_by"][
 def _use(model: CtcModel) -> str:
     f = model.features
     settings = f"{f.sample_rate}, {f.num_mel_bins}, {f.frame_length_ms:g}, {f.frame_shift_ms:g}"
+    stream = (
+        """
+While someone speaks, of a WAV that comes from a pipe; `export.json` states the inputs and outputs of `stream.onnx`:
+
+```sh
+arecord -f S16_LE -r 16000 | seqkd transcribe --stream --model . -
+```
+"""
+        if model.streams
+        else ""
+    )
     return f"""## Use
 
 Words with times and confidences, of files of any rate, length and number of channels:
 
 ```sh
 seqkd transcribe --model . --format json speech.wav
+```
+{stream}
+A page that does it in a browser, and a folder that sherpa-onnx runs on phones and small boards:
+
+```sh
+seqkd export --web --model . --out ../page
+seqkd export --sherpa --model . --out ../sherpa-onnx
 ```
 
 Only the logits and their greedy text, from one channel at {f.sample_rate} Hz, in this directory:

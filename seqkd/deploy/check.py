@@ -96,13 +96,13 @@ def compare(
             (units,) = greedy_decode(ours.logits, ours.lengths)
             where = f"utterance {name} of {test.name}"
             alone = networks.onnx(row[None], size).logits[0]
-            found.alone = max(found.alone, _difference(expected, alone, f"{where}, by itself, model.onnx"))
+            found.alone = max(found.alone, difference(expected, alone, f"{where}, by itself, model.onnx"))
             batched = together[place, :frames]
             how = f"{where}, in a padded batch of {len(ids)}"
-            found.together = max(found.together, _difference(expected, batched, f"{how}, model.onnx"))
+            found.together = max(found.together, difference(expected, batched, f"{how}, model.onnx"))
             if program is not None:
                 by_program = program[place, :frames]
-                found.program = max(found.program, _difference(expected, by_program, f"{how}, model.pt2"))
+                found.program = max(found.program, difference(expected, by_program, f"{how}, model.pt2"))
             small = networks.int8(row[None], size).logits
             found.int8 = max(found.int8, (small[0] - expected).abs().max().item())
             found.units[name] = units
@@ -127,7 +127,7 @@ def random_features(model: CtcModel) -> CheckSet:
     return CheckSet("random features", noise, [names, *([name] for name in names), names[5:]])
 
 
-def _difference(expected: Tensor, found: Tensor, what: str) -> float:
+def difference(expected: Tensor, found: Tensor, what: str) -> float:
     """Greatest |found − expected| of two (T', C); raises SeqkdError, beginning with ``what``, when they disagree."""
     if found.shape != expected.shape:
         raise SeqkdError(f"{what} gives {tuple(found.shape)} logits, PyTorch {tuple(expected.shape)}; {_REMEDY}")

@@ -107,7 +107,7 @@ def export_classifier(
         return False
     directories = [tests.data / name for name in tests.names] if tests else []
     sets = [noise_of(model, settings), *(_test_set(one, architecture, settings) for one in directories)]
-    with export_directory(out) as directory:
+    with export_directory(out, CLASSIFIER) as directory:
         shipped = _ship_packed(model_dir, directory, model, architecture, sets) if packed else None
         network = plain(model) if any(map(parametrize.is_parametrized, model.modules())) else model
         write_onnx(directory / FLOAT, trace(network))

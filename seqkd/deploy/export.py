@@ -15,10 +15,12 @@ from torch import Tensor
 from seqkd.data.tokens import Tokenizer
 from seqkd.deploy import check, speed
 from seqkd.deploy.bundle import (
+    FILES,
     FLOAT,
     FORMAT,
     INT8,
     PROGRAM,
+    STREAM,
     describe_files,
     export_directory,
     is_whole,
@@ -29,6 +31,8 @@ from seqkd.deploy.extras import need, versions
 from seqkd.deploy.graphs import trace, write_int8, write_onnx, write_program
 from seqkd.deploy.network import OnnxNetwork
 from seqkd.deploy.origin import Origin
+from seqkd.deploy.streaming.check import check_chunk, describe_stream
+from seqkd.deploy.streaming.graph import write_step
 from seqkd.errors import DataError
 from seqkd.files import write_json
 from seqkd.models.ctc import CtcModel, load_model
@@ -71,16 +75,20 @@ def export_model(
     """
     need("onnx", "onnxscript", "onnxruntime")
     model, tokenizer = load_model(model_dir)
+    check_chunk(model)
     origin = origin or Origin()
     decoding = {"decoding": {"blank_penalty": blank_penalty}} if blank_penalty else {}
     made_by = _made_by(model_dir, tokenizer, origin, tests) | decoding
-    if is_whole(out, made_by):
+    files = (*FILES, STREAM) if model.streams else FILES
+    if is_whole(out, made_by, files):
         return False
     with export_directory(out) as directory:
         program = trace(model)
         write_program(directory / PROGRAM, program)
         write_onnx(directory / FLOAT, program)
         write_int8(directory / INT8, directory / FLOAT)
+        if model.streams:
+            write_step(directory / STREAM, model)
         tokenizer.save(directory)
         write_features(directory / "features.json", model.features, model.frame_shift_ms)
         networks = check.Networks(
@@ -94,11 +102,12 @@ def export_model(
             "parameters": sum(p.numel() for p in program.parameters()),
             "classes": model.classes,
             **decoding,
+            **({"streaming": describe_stream(model, directory / STREAM, sets)} if model.streams else {}),
             "checks": {"limit": check.LIMIT, "sets": checks},
             "speed": asdict(speed.measure(networks.onnx, networks.int8, model.features, recordings)),
         }
         write_card(directory, export, origin, model, tokenizer)
-        write_json(directory / "export.json", {**export, "files": describe_files(directory)})
+        write_json(directory / "export.json", {**export, "files": describe_files(directory, files)})
     return True
 
 

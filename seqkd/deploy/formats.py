@@ -20,28 +20,33 @@ def text(transcript: Transcript, several: bool) -> str:
 
 def json_line(transcript: Transcript, several: bool) -> str:
     """One object a file: file, seconds, text, and words with start, end (seconds) and confidence."""
-    words = [
-        {"word": w.text, "start": round(w.start, 3), "end": round(w.end, 3), "confidence": round(w.confidence, 4)}
-        for w in transcript.words
-    ]
+    words = list(map(word_object, transcript.words))
     entry = {"file": transcript.file, "seconds": round(transcript.seconds, 3), "text": transcript.text, "words": words}
     return json.dumps(entry, ensure_ascii=False) + "\n"
 
 
 def ctm(transcript: Transcript, several: bool) -> str:
     """Recording (the file's name without its suffix), channel 1, start, duration, word, confidence: a line a word."""
-    name = recording(transcript.file)
-    return "".join(
-        f"{name} 1 {w.start:.3f} {w.end - w.start:.3f} {w.text} {w.confidence:.4f}\n" for w in transcript.words
-    )
+    return ctm_lines(recording(transcript.file), transcript.words)
 
 
 def srt(transcript: Transcript, several: bool) -> str:
     """Numbered subtitles."""
     return "".join(
-        f"{number}\n{_clock(cue[0].start)} --> {_clock(cue[-1].end)}\n{' '.join(w.text for w in cue)}\n\n"
+        f"{number}\n{clock(cue[0].start)} --> {clock(cue[-1].end)}\n{' '.join(w.text for w in cue)}\n\n"
         for number, cue in enumerate(cues(transcript.words), start=1)
     )
+
+
+def word_object(word: Word) -> dict[str, str | float]:
+    """A word as JSON has it."""
+    start, end, confidence = round(word.start, 3), round(word.end, 3), round(word.confidence, 4)
+    return {"word": word.text, "start": start, "end": end, "confidence": confidence}
+
+
+def ctm_lines(name: str, words: Sequence[Word]) -> str:
+    """Lines of a ctm, of the recording ``name``."""
+    return "".join(f"{name} 1 {w.start:.3f} {w.end - w.start:.3f} {w.text} {w.confidence:.4f}\n" for w in words)
 
 
 FORMATS: dict[str, Callable[[Transcript, bool], str]] = {"text": text, "json": json_line, "ctm": ctm, "srt": srt}
@@ -83,7 +88,8 @@ def cues(words: Sequence[Word]) -> Iterator[list[Word]]:
         yield cue
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """As in ``01:02:03,450``."""
     milliseconds = round(1000 * seconds)
     minutes, milliseconds = divmod(milliseconds, 60_000)
     return f"{minutes // 60:02}:{minutes % 60:02}:{milliseconds // 1000:02},{milliseconds % 1000:03}"

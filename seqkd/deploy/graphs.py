@@ -13,7 +13,7 @@ import contextlib
 import copy
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -49,7 +49,7 @@ def trace(model: CtcModel | Classifier) -> ExportedProgram:
     """Trace a model with B and T free, without an attention decoder beside CTC."""
     examples = (torch.zeros(3, 37, len(model.feature_mean)), torch.tensor([37, 20, 9]))
     shapes = ({0: Dim.DYNAMIC, 1: Dim.DYNAMIC}, {0: Dim.DYNAMIC})
-    with _quiet():
+    with quietly():
         program = torch.export.export(Recogniser(model).eval(), examples, dynamic_shapes=shapes)
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # paths of this machine
@@ -59,20 +59,25 @@ def trace(model: CtcModel | Classifier) -> ExportedProgram:
 
 def write_program(path: Path, program: ExportedProgram) -> None:
     """Write ``model.pt2``. It takes `PROGRAM_FRAMES` frames or more."""
-    with _quiet():
+    with quietly():
         torch.export.save(program, path)
 
 
 def write_onnx(path: Path, program: ExportedProgram) -> None:
     """Write ``model.onnx``, in one file."""
+    save_onnx(path, program, INPUTS, OUTPUTS)
+
+
+def save_onnx(path: Path, program: ExportedProgram, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """Write a program as ONNX, in one file, its inputs and outputs named so."""
     import onnx
 
-    with _quiet():
+    with quietly():
         exported = torch.onnx.export(
             program,
             dynamo=True,
-            input_names=INPUTS,
-            output_names=OUTPUTS,
+            input_names=list(inputs),
+            output_names=list(outputs),
             opset_version=OPSET,
             verbose=False,
         )
@@ -95,7 +100,7 @@ def write_int8(path: Path, source: Path) -> None:
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    with _quiet():
+    with quietly():
         quantize_dynamic(
             source,
             path,
@@ -137,7 +142,7 @@ def store_int8(path: Path, source: Path) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Keep the exporters' remarks from the terminal: none of them is the user's to act on."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)

@@ -59,13 +59,14 @@ PRIORS = ("uniform", "best", "ema")
 class AdaptiveSmoothing(Term):
     """Label smoothing whose amount each position sets itself, towards what the model itself knew before.
 
-    Σ over valid positions of (1 − α) (−log P_y) + α (−Σ_c Q log P), averaged over passes, with α = 1 − H(P) / log C,
+    Σ over valid positions of (1 − α) (−log P_y) + α (−Σ_c Q log P), averaged over passes, α = cap · (1 − H(P) / log C),
     which gets no gradient; see :func:`adaptive_label_smoothing_loss`. Notes the means ``hard``, ``soft`` and ``alpha``.
 
     Args:
         prior: Q, the model's past self: "best" (default; the best on dev so far), "ema" (an exponential moving
             average), or "uniform" (none). Before there is a past self, Q is uniform.
         ema_decay: of the moving average, from 0 to less than 1.
+        cap: the most that α may be, from 0 to 1; 1 (default) is the paper's.
         backend: "auto", "fused" or "composed".
         **options: ``weight``, ``layer``, ``other_layer``: see :class:`Term`.
     """
@@ -73,12 +74,19 @@ class AdaptiveSmoothing(Term):
     optional = True
 
     def __init__(
-        self, *, prior: str = "best", ema_decay: float = 0.999, backend: str = "auto", **options: object
+        self,
+        *,
+        prior: str = "best",
+        ema_decay: float = 0.999,
+        cap: float = 1.0,
+        backend: str = "auto",
+        **options: object,
     ) -> None:
         super().__init__(**options)
         self.prior, self.backend = one_of(PRIORS, prior=prior), one_of(BACKENDS, backend=backend)
         if share(ema_decay=ema_decay) == 1:
             raise ConfigError("ema_decay is 1; expected from 0 to less than 1")
+        self.cap = share(cap=cap)
         self.ema_decay, self.source = ema_decay, None if prior == "uniform" else "past"
 
     def forward(self, student: Outputs, past: Outputs | None, labels: Labels) -> Tensor:
@@ -90,7 +98,8 @@ class AdaptiveSmoothing(Term):
         """Compute the losses (P·B, T) of logits (P·B, T, C), targets (P·B, T), the prior's logits (1 or P, B, T, C)."""
         if prior is not None:
             prior = prior.expand(len(logits) // prior.shape[1], -1, -1, -1).flatten(0, 1)
-        loss = adaptive_label_smoothing_loss(logits, targets, prior, reduction="none", backend=self.backend)
+        options = {"cap": self.cap, "reduction": "none", "backend": self.backend}
+        loss = adaptive_label_smoothing_loss(logits, targets, prior, **options)
         count = (targets != -100).sum().clamp(min=1)
         self.note(**{name: value.sum() / count for name, value in loss.terms.items()})
         return loss.total
@@ -115,6 +124,7 @@ def adaptive_label_smoothing_loss(
     *,
     ignore_index: int = -100,
     detach_alpha: bool = True,
+    cap: float = 1.0,
     reduction: str = "mean",
     per_token: bool = False,
     backend: str = "auto",
@@ -124,11 +134,11 @@ def adaptive_label_smoothing_loss(
     With P = softmax(logits), Q = softmax(prior_logits), y the one-hot target, H the entropy in nats, at each
     valid position::
 
-        α = 1 − H(P) / log C        ỹ = (1 − α) y + α Q
+        α = cap · (1 − H(P) / log C)        ỹ = (1 − α) y + α Q
         total = −Σ_c ỹ log P = (1 − α) hard + α soft
 
-    A model that is sure of itself is smoothed much, an unsure one little. With ``detach_alpha`` the gradient
-    with respect to the logits is P − ỹ (times the reduction's factor).
+    A model that is sure of itself is smoothed much, by up to ``cap``, an unsure one little. With ``detach_alpha`` the
+    gradient with respect to the logits is P − ỹ (times the reduction's factor).
 
     Args:
         logits: (B, S, C) of the current model, C at least 2, in any floating dtype.
@@ -140,6 +150,8 @@ def adaptive_label_smoothing_loss(
             there in logits and prior, NaN too, changes neither value nor gradient.
         detach_alpha: True stops the gradient through α. False adds (soft − hard) ∂α/∂z to it, and needs the
             composed form.
+        cap: the most that α may be, from 0 to 1. 1 (default) is the paper's: where the model is sure, the label keeps
+            nothing of the target, so that a run is long and ends underconfident.
         reduction: "mean" averages over all valid positions of the batch (0 if there is none), "sum" adds them
             up, "none" gives (B, S), 0 where not valid.
         per_token: also give α of each token as the term ``alpha_per_token`` (B, S), 0 where not valid.
@@ -171,9 +183,10 @@ def adaptive_label_smoothing_loss(
     check_choice("backend", backend, BACKENDS)
     if backend == "fused" and not detach_alpha:
         raise ValueError('backend "fused" cannot differentiate alpha: detach_alpha=False needs "auto" or "composed"')
+    check_share("cap", cap)
     prior = None if prior_logits is None else tokens.fitting("prior_logits", prior_logits)
     fused = backend != "composed" and detach_alpha
-    losses, hard, soft, alpha = _smoothed(tokens, logits, prior, None, detach_alpha=detach_alpha, fused=fused)
+    losses, hard, soft, alpha = _smoothed(tokens, logits, prior, None, cap, detach_alpha=detach_alpha, fused=fused)
     terms = {"hard": tokens.reduce(hard), "soft": tokens.reduce(soft)}
     terms["alpha"] = tokens.reduce(alpha, "none" if reduction == "none" else "mean")
     if per_token:
@@ -213,15 +226,17 @@ def uniform_label_smoothing_loss(
     tokens = ValidPositions.of(logits, targets, ignore_index=ignore_index, reduction=reduction)
     check_choice("backend", backend, BACKENDS)
     check_share("smoothing", smoothing)
-    losses, hard, soft, _ = _smoothed(tokens, logits, None, smoothing, detach_alpha=True, fused=backend != "composed")
+    losses, hard, soft, _ = _smoothed(
+        tokens, logits, None, smoothing, 1.0, detach_alpha=True, fused=backend != "composed"
+    )
     terms = {"hard": hard} if smoothing < 1 else {}
     terms |= {"soft": soft} if smoothing > 0 else {}
     return DistillationLoss(tokens.reduce(losses), {name: tokens.reduce(term) for name, term in terms.items()})
 
 
-def _amount(entropy: Tensor, classes: int) -> Tensor:
+def _amount(entropy: Tensor, classes: int, cap: float) -> Tensor:
     # Rounding may leave the interval by a hair.
-    return (1 - entropy / math.log(classes)).clamp(0.0, 1.0)
+    return cap * (1 - entropy / math.log(classes)).clamp(0.0, 1.0)
 
 
 def _mix(hard: Tensor, soft: Tensor, alpha: Tensor | float) -> Tensor:
@@ -236,6 +251,7 @@ def _smoothed(
     logits: Tensor,
     prior: Tensor | None,
     amount: float | None,
+    cap: float,
     *,
     detach_alpha: bool,
     fused: bool,
@@ -243,13 +259,13 @@ def _smoothed(
     """Losses (N,) with gradient, and hard, soft, alpha (N,) without; ``amount`` is a fixed α, None the adaptive one."""
     amount = None if amount is None else float(amount)
     if fused and not tracing():
-        return _Smoothing.apply(logits, prior, tokens.targets, tokens.rows, amount)
+        return _Smoothing.apply(logits, prior, tokens.targets, tokens.rows, amount, cap)
     log_probs = tokens.log_softmax(logits)  # (N, C)
     hard = tokens.cross_entropy(log_probs)
     soft = -log_probs.mean(-1) if prior is None else -dot(tokens.log_softmax(prior).exp(), log_probs)
     if amount is None:
         for_alpha = log_probs.detach() if detach_alpha else log_probs
-        alpha = _amount(-dot(for_alpha.exp(), for_alpha), log_probs.shape[-1])
+        alpha = _amount(-dot(for_alpha.exp(), for_alpha), log_probs.shape[-1], cap)
         losses = _mix(hard, soft, alpha)
     else:
         alpha = torch.full_like(hard, amount)
@@ -268,6 +284,7 @@ class _Smoothing(torch.autograd.Function):
         targets: Tensor,
         rows: Tensor | None,
         amount: float | None,
+        cap: float,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Logits and prior (B, S, C), targets and rows (N,) → losses, hard, soft, alpha (N,)."""
         classes, dtype = logits.shape[-1], torch.promote_types(logits.dtype, torch.float32)
@@ -283,7 +300,7 @@ class _Smoothing(torch.autograd.Function):
                 soft[part] = -dot(_part(q, rows, part).softmax(-1, dtype=dtype), log_p)
             if amount is None:
                 # Another softmax takes less time than exp.
-                alpha[part] = _amount(-dot(chunk.softmax(-1, dtype=dtype), log_p), classes)
+                alpha[part] = _amount(-dot(chunk.softmax(-1, dtype=dtype), log_p), classes, cap)
         if amount is not None:
             alpha.fill_(amount)
         # Autograd refuses to save what was made in inference mode.
@@ -299,11 +316,11 @@ class _Smoothing(torch.autograd.Function):
     def backward(ctx: FunctionCtx, losses_grad: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
         """The gradient for the logits: P − ỹ, times that of each loss (N,)."""
         if losses_grad is None:
-            return (None,) * 5
+            return (None,) * 6
         logits, prior, targets, rows, alpha = ctx.saved_tensors
         prior = prior if ctx.prior is None else ctx.prior
         if batched_gradients(losses_grad) or transforming():
-            return _at_once(logits, prior, targets, rows, alpha, losses_grad), None, None, None, None
+            return _at_once(logits, prior, targets, rows, alpha, losses_grad), *(None,) * 5
         classes = logits.shape[-1]
         z, q = (None if x is None else x.reshape(-1, classes) for x in (logits, prior))
         gradient = torch.empty if rows is None else torch.zeros
@@ -326,7 +343,7 @@ class _Smoothing(torch.autograd.Function):
                 gradient.index_copy_(0, rows[part], p.to(gradient.dtype))
             elif not in_place:
                 gradient[part] = p
-        return gradient.view(logits.shape), None, None, None, None
+        return gradient.view(logits.shape), *(None,) * 5
 
 
 def _at_once(

@@ -13,12 +13,17 @@ from torch import Tensor, nn
 from seqkd.data.features import FeatureSettings
 from seqkd.data.tokens import Tokenizer
 from seqkd.errors import ConfigError
-from seqkd.models import encoders
+from seqkd.models import encoders, streaming
 from seqkd.models.decoders import TransformerDecoder
 from seqkd.models.layers import valid_frames
 from seqkd.models.storage import not_a_description, read_description, read_weights, write_model
 
-ENCODERS = {"conformer": encoders.conformer, "conv": encoders.convolutional}
+ENCODERS = {
+    "conformer": encoders.conformer,
+    "conv": encoders.convolutional,
+    "chunk_conformer": streaming.chunk_conformer,
+    "lookahead_conv": streaming.lookahead_convolutional,
+}
 
 
 @dataclass
@@ -37,7 +42,7 @@ class CtcOutput:
 class CtcModel(nn.Module):
     """Features (B, T, F) to CTC logits (B, T', C). Blank is class 0.
 
-    ``architecture`` holds ``encoder`` ("conformer" or "conv") and that builder's keyword arguments; and maybe
+    ``architecture`` holds ``encoder``, one of `ENCODERS`, and that builder's keyword arguments; and maybe
     ``decoder_layers``, of an attention decoder that helps to train the encoder and has no part in decoding
     (joint CTC/attention, Kim et al. 2017, arXiv:1609.06773).
     Global mean and variance normalisation is inside, so that a model carries its own statistics.
@@ -80,6 +85,25 @@ class CtcModel(nn.Module):
         found = {name: self.head(inner[k]) if name.isdecimal() else inner[k] for name, k in blocks.items()}
         found |= {"states": encoded} if "states" in layers else {}
         return CtcOutput(self.head(encoded), lengths, encoded, found)
+
+    @property
+    def streams(self) -> bool:
+        """Whether there is `step`."""
+        return isinstance(self.encoder, streaming.StreamingEncoder)
+
+    def state(self, batch: int = 1) -> dict[str, Tensor]:
+        """What the first `step` of ``batch`` utterances is given; see `seqkd.models.streaming.StreamingEncoder`."""
+        return self.encoder.state(batch, len(self.feature_mean))
+
+    def step(self, features: Tensor, lengths: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The logits (B, n, C) of the next features (B, 4n, F), unnormalised, and the new state.
+
+        ``lengths`` (B,) are the features that belong to the utterances; fewer than 4n only at the end. Outputs come
+        ``encoder.delay`` frames late. What is beyond the features that belong may be anything.
+        """
+        normalised = (features - self.feature_mean) * self.feature_scale
+        encoded, state = self.encoder.step(normalised, lengths, state)
+        return self.head(encoded), state
 
     def block_of(self, layer: str) -> int:
         """The number of the block that a layer's name stands for."""

@@ -90,10 +90,15 @@ class RotaryAttention(nn.Module):
 
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
         """``x`` (B, T, D), ``valid`` (B, T) bool -> (B, T, D)."""
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # 3 × (B, H, T, D/H)
+        q, k, v = self.heads_of(self.qkv(x))
         angles = rotary_angles(x.shape[1], q.shape[-1], x.device)
         attended = attend(rotate(q, angles), rotate(k, angles), v, valid[:, None, None, :], self.dropout)
         return self.out(attended.transpose(1, 2).flatten(2))
+
+    def heads_of(self, x: Tensor) -> Tensor:
+        """Queries, keys and values, or some of them, side by side (B, T, K·D) -> (K, B, H, T, D/H)."""
+        kinds = x.shape[-1] // self.out.in_features
+        return x.unflatten(-1, (kinds, self.heads, -1)).permute(2, 0, 3, 1, 4)
 
 
 def rotary_angles(frames: int, width: int, device: torch.device) -> Tensor:

@@ -46,8 +46,13 @@ class FewestAligner {
     } else if (n * m <= kShort) {
       uint8_t scratch[kShort + 1];
       uint8_t* out = ops ? ops : scratch;
-      written = table_.align(ref, n, hyp, m, out);
+      // A path outside of the band makes up for each diagonal that it strays: with fewer errors none does.
+      written = table_.in_band(ref, n, hyp, m, band_of(n, m, kStray), out);
       counts = count(out, written);
+      if (counts.substitutions + counts.deletions + counts.insertions > (n < m ? m - n : n - m) + 2 * kStray + 1) {
+        written = table_.align(ref, n, hyp, m, out);
+        counts = count(out, written);
+      }
     } else {
       alphabet_.assign(ref, n, hyp, m);
       counts = n <= 64    ? one_.align(alphabet_, n, m, ops, &written)

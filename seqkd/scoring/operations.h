@@ -25,10 +25,11 @@ inline Counts count(const uint8_t* ops, int64_t length) {
 
 // Where one way of aligning ends and another begins. The tests make them so small that little ones meet all of it.
 #ifdef SEQKD_SMALL_LIMITS
-constexpr int64_t kShort = 0, kLarge = 0, kNarrow = 2, kStripWords = 8;
+constexpr int64_t kShort = 0, kStray = 0, kLarge = 0, kNarrow = 2, kStripWords = 8;
 constexpr size_t kKeptWords = 0;
 #else
 constexpr int64_t kShort = 900;             // cells up to which a table is as fast
+constexpr int64_t kStray = 2;               // diagonals that the first table of a short utterance has to each side
 constexpr int64_t kLarge = 1 << 22;         // cells from which a band is worth its finding
 constexpr int64_t kNarrow = 64;             // errors that a narrow band always allows
 constexpr int64_t kStripWords = 1 << 21;    // of the steps of a strip of a table: 16 MiB

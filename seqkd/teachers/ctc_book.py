@@ -46,8 +46,8 @@ def view_of(cfg: DictConfig) -> str:
 
 
 def taught(cfg: DictConfig) -> bool:
-    """Whether the system's objective looks at a teacher."""
-    return "teacher" in objective_of(plain(cfg.system.objective)).sources()
+    """Whether the system's objective looks at a teacher, or its labels are a teacher's transcripts."""
+    return "whisper" in cfg.system or "teacher" in objective_of(plain(cfg.system.objective)).sources()
 
 
 def reads(cfg: DictConfig, objective: Objective) -> bool:

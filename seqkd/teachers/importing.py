@@ -18,7 +18,7 @@ from seqkd.files import write_json
 from seqkd.layout import is_done, plain, run_directory, working_in
 from seqkd.progress import ProgressBar
 from seqkd.teachers.check import all_answers, measure, transcripts_wer
-from seqkd.teachers.external.audio import SequenceTeacher
+from seqkd.teachers.external.audio import SequenceTeacher, TeacherTranscript
 from seqkd.teachers.external.sequence import fitted
 from seqkd.teachers.listeners import Listener, Sets
 from seqkd.teachers.making import who_teaches
@@ -101,11 +101,18 @@ def spoken(log_probs: Tensor, tokenizer: Tokenizer) -> DecodedSpeech:
 
 
 def written(teacher: SequenceTeacher, sets: Sets, tokenizer: Tokenizer) -> dict[str, DecodedSpeech]:
-    """The best transcripts, in the student's spelling; such teachers state no confidence."""
+    """The best transcripts, in the student's spelling; with confidences, where the teacher gives its words any."""
     ids = list(sets.corpus.transcripts)
     speech = ProgressBar(sets.speech(ids, teacher.sample_rate), total=len(ids), desc=teacher.name, unit="utt")
     best = {one.id: teacher.transcribe([one], 1)[0] for one in speech}
-    return {u: DecodedSpeech(fitted(found[0].text, tokenizer) if found else "", []) for u, found in best.items()}
+    return {u: in_spelling(found[0], tokenizer) if found else DecodedSpeech("", []) for u, found in best.items()}
+
+
+def in_spelling(found: TeacherTranscript, tokenizer: Tokenizer) -> DecodedSpeech:
+    """A transcript as the student spells; a word that becomes two, "check-in", gives both its confidence."""
+    text = fitted(found.text, tokenizer)
+    sure = [word.confidence for word in found.words for _ in fitted(word.text, tokenizer).split()]
+    return DecodedSpeech(text, sure if len(sure) == len(text.split()) else [])
 
 
 def hashes(teaching: list[Listener] | SequenceTeacher) -> dict[str, str]:

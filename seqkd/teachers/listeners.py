@@ -26,7 +26,7 @@ from seqkd.stages import again
 from seqkd.teachers.base import check_compatible
 from seqkd.teachers.checkpoint import CheckpointTeacher
 from seqkd.teachers.external.audio import FrameTeacher, SequenceTeacher, Speech, check_rate, heard
-from seqkd.teachers.external.opening import kind_of, open_teacher
+from seqkd.teachers.external.opening import PREFIXES, kind_of, open_teacher
 from seqkd.teachers.external.rates import to_rate
 from seqkd.teachers.external.sequence import nbest_of
 from seqkd.teachers.external.vocabulary import BOUNDARY, CannotMap, Vocabulary, VocabularyMap
@@ -134,7 +134,7 @@ class OwnSpeech:
 
 def is_own(source: str) -> bool:
     """Whether a teacher was trained here (or is to be: an absent directory)."""
-    return not source.startswith(("hf:", "torchaudio:")) and (not Path(source).is_dir() or kind_of(source) == "own")
+    return not source.startswith(PREFIXES) and (not Path(source).is_dir() or kind_of(source) == "own")
 
 
 def all_own(cfg: DictConfig) -> bool:
@@ -164,7 +164,7 @@ def _listener(cfg: DictConfig, source: str, tokenizer: Tokenizer, student: CtcMo
             features=student.features,
         )
         return OwnListener(source_name(source), teacher.to(device_of(cfg)))
-    teacher = open_teacher(source, device=device_of(cfg), language=cfg.teacher.language, beam=cfg.book.beam)
+    teacher = opened(cfg, source, tokenizer)
     if not isinstance(teacher, FrameTeacher):
         raise CannotMap(f"{source} writes transcripts and has no frames to learn from")
     mapping = VocabularyMap.of(teacher.vocabulary, tokenizer, source)
@@ -185,13 +185,22 @@ def transcriber(cfg: DictConfig, tokenizer: Tokenizer) -> SequenceTeacher:
     (source,) = sources
     if is_own(source):
         return nbest_of(OwnSpeech(source_name(source), own_teacher(source), tokenizer), beam=cfg.book.beam)
-    opened = open_teacher(source, device=device_of(cfg), language=cfg.teacher.language, beam=cfg.book.beam)
-    if isinstance(opened, FrameTeacher):
-        named = nbest_of(opened, beam=cfg.book.beam)
-        named.name = source
-        return named
-    opened.name = source
-    return opened
+    teacher = opened(cfg, source, tokenizer)
+    if isinstance(teacher, FrameTeacher):
+        teacher = nbest_of(teacher, beam=cfg.book.beam)
+    teacher.name = source
+    return teacher
+
+
+def opened(cfg: DictConfig, source: str, tokenizer: Tokenizer) -> FrameTeacher | SequenceTeacher:
+    """A teacher from elsewhere, as the settings have it; one for a student without digits writes numbers as words."""
+    return open_teacher(
+        source,
+        device=device_of(cfg),
+        language=cfg.teacher.language,
+        beam=cfg.book.beam,
+        numerals=any(character.isdecimal() for unit in tokenizer.units for character in unit),
+    )
 
 
 def own_teacher(source: str) -> CheckpointTeacher:

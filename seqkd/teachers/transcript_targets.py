@@ -111,7 +111,7 @@ def transcripts_id(cfg: DictConfig) -> dict[str, Any]:
 def targets_of(cfg: DictConfig, corpus: Corpus, tokenizer: Tokenizer) -> TranscriptTargets:
     """What gives the hypotheses of a run's batches; says how many utterances are left out."""
     transcripts = open_transcripts(cfg, list(corpus.transcripts))
-    kept = frozenset(transcripts.keep(cfg.book.agreement))
+    kept = frozenset(transcripts.keep(cfg.book.agreement, tokenizer))
     left = sum(one not in kept for one in corpus.transcripts)
     if left:
         log.warning("%d of %d utterances: hypotheses agree less than %g, and are not learned from",

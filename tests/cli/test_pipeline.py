@@ -83,7 +83,7 @@ def test_the_report_is_there_with_its_figures(finished: tuple[Path, Path]) -> No
     for part in ("| Teacher |", "| Student, no teacher |", "| Cons-KD |", "seqkd report", "## Origin"):
         assert part in report
     figures = sorted(path.name for path in (exp / "figures").glob("*.png"))
-    assert figures == ["losses.png", "scores.png", "training.png"]
+    assert figures == ["losses.png", "passes.png", "posteriors.png", "scores.png", "training.png"]
     assert all(f"](figures/{name})" in report for name in figures)
 
 
@@ -109,7 +109,7 @@ def test_a_second_pass_changes_nothing(finished: tuple[Path, Path], monkeypatch:
     changed = {path.relative_to(exp.parent) for path, when in files(exp, data).items() if before.get(path) != when}
     # Only what says how things stand now is written anew.
     again = {"exp/RESULTS.md", "exp/teacher/check.json", "exp/teacher/check.png"}
-    again |= {f"exp/figures/{name}.png" for name in ("losses", "scores", "training")}
+    again |= {f"exp/figures/{name}.png" for name in ("losses", "passes", "posteriors", "scores", "training")}
     assert {str(path) for path in changed} <= again
     assert files(exp, data).keys() == before.keys()
 

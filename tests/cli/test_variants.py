@@ -185,3 +185,27 @@ def test_variants_are_trained_scored_listed_and_reported(
     capsys.readouterr()
     assert main(["systems", "--task", "classification", "--conf", str(conf), "--preset", "mine"]) == 0
     assert "| `soft` | KD, softer | `few` | everything |" in capsys.readouterr().out.splitlines()
+
+
+def test_a_system_may_have_a_model_of_its_own(tmp_path: Path) -> None:
+    """On top of it comes what preset and command line say of the model; another file there takes its place."""
+    preset = tmp_path / "preset" / "mine.yaml"
+    preset.parent.mkdir()
+    preset.write_text(
+        "# @package _global_\n"
+        "student: {model: {width: 32}}\n"
+        "variants: {ahead: {of: kd_stream, label: A, model: lookahead_conv, with: [student.model.lookahead=2]}}\n"
+    )
+    args = arguments(tmp_path, task="asr")
+    cfg = compose(args)
+    assert (cfg.student.model.encoder, cfg.system.model) == ("conv", None)
+    found = {name: compose(args, *system_overrides(cfg, name, 0)) for name in ("kd_stream", "ahead")}
+    assert {(one.student.model.encoder, one.student.model.width) for one in found.values()} == {
+        ("chunk_conformer", 32),
+        ("lookahead_conv", 32),
+    }
+    assert found["ahead"].student.model.lookahead == 2 and found["ahead"].teacher.model.encoder == "conv"
+    other = compose(args, "system=kd_stream", "model@student.model=conformer")
+    assert other.student.model.encoder == "conformer"
+    with pytest.raises(ConfigError, match="there is no model/mine; known: chunk_conformer, conformer, conv"):
+        compose(args, "system=kd_stream", "system.model=mine")

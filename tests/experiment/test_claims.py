@@ -60,7 +60,8 @@ def test_more_is_better_where_the_measure_says_so() -> None:
 
 def test_one_training_shows_nothing() -> None:
     found = verdict(CLAIM, experiment({"new": 0.1, "old": 0.2}, seeds=1))
-    assert (found.word, found.seeds) == ("not shown", "1") and "WER" in found.ours
+    assert (found.word, found.because, found.seeds) == ("not shown", "too few seeds", "1")
+    assert "WER" in found.ours and found.ours.endswith(" (items only)")
 
 
 def test_what_was_not_run_is_said() -> None:
@@ -71,8 +72,8 @@ def test_what_was_not_run_is_said() -> None:
         raise DataError("there is no egs/a/b/exp/study")
 
     page = ledger([CLAIM], nothing, "seqkd claims x")
-    assert "| **not shown** | `egs/a/b/run.sh --preset study` |" in page
-    assert "not run (there is no egs/a/b/exp/study)" in page
+    assert "| **not shown**, not run | `egs/a/b/run.sh --preset study` |" in page
+    assert "| there is no egs/a/b/exp/study |" in page
 
 
 def test_claims_of_a_paper_stand_together_in_tables() -> None:

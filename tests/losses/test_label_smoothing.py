@@ -34,6 +34,7 @@ LOSSES = {
     "adaptive": lambda z, q, y, **o: adaptive_label_smoothing_loss(z, y, q, **o),
     "adaptive-uniform": lambda z, q, y, **o: adaptive_label_smoothing_loss(z, y, **o),
     "adaptive-composed": lambda z, q, y, **o: adaptive_label_smoothing_loss(z, y, q, backend="composed", **o),
+    "adaptive-capped": lambda z, q, y, **o: adaptive_label_smoothing_loss(z, y, q, cap=0.3, **o),
     "adaptive-attached": lambda z, q, y, **o: adaptive_label_smoothing_loss(z, y, q, detach_alpha=False, **o),
     "uniform": lambda z, q, y, **o: uniform_label_smoothing_loss(z, y, **o),
     "uniform-composed": lambda z, q, y, **o: uniform_label_smoothing_loss(z, y, backend="composed", **o),
@@ -44,7 +45,7 @@ LOSSES = {
     "reg-released": lambda z, q, y, **o: tf_kd_reg_loss(z, y, kd_weight=0.6, variant="released", **o),
     "r-drop": lambda z, q, y, **o: r_drop_loss(torch.stack([z, z.flip(-1)]), y, consistency_weight=2.0, **o),
 }
-DETACHED = ("adaptive", "adaptive-uniform", "adaptive-composed")
+DETACHED = ("adaptive", "adaptive-capped", "adaptive-uniform", "adaptive-composed")
 
 
 @pytest.fixture(params=LOSSES)
@@ -124,6 +125,7 @@ def test_gradcheck(loss, request):
     if request.node.callspec.params["loss"] in DETACHED:
         # The gradient is that of the loss with α held where it is.
         alpha = adaptive_label_smoothing_loss(logits, targets, per_token=True).terms["alpha_per_token"]
+        alpha = 0.3 * alpha if "capped" in request.node.name else alpha
         prior = torch.zeros_like(prior) if "uniform" in request.node.name else prior
         _, found = total_and_gradient(loss, logits, prior, targets, reduction="none")
 
@@ -255,11 +257,12 @@ def test_the_gradient_for_the_target_relative_to_cross_entropy(backend):
     backend=st.sampled_from(["fused", "composed", "auto"]),
     detach=st.booleans(),
     ignored=st.sampled_from([0.0, 0.4]),
+    cap=st.sampled_from([1.0, 0.2]),
 )
-def test_equals_a_computation_with_loops(seed, classes, uniform, backend, detach, ignored):
+def test_equals_a_computation_with_loops(seed, classes, uniform, backend, detach, ignored, cap):
     logits, prior, targets = make(seed, classes=classes, ignored=ignored)
     backend = backend if detach else "auto"
-    options = {"reduction": "none", "backend": backend, "detach_alpha": detach, "per_token": True}
+    options = {"reduction": "none", "backend": backend, "detach_alpha": detach, "cap": cap, "per_token": True}
     result = adaptive_label_smoothing_loss(logits, targets, None if uniform else prior, **options)
     for b, s in np.ndindex(*targets.shape):
         found = [result.total, *(result.terms[name] for name in ("hard", "soft", "alpha", "alpha_per_token"))]
@@ -267,7 +270,7 @@ def test_equals_a_computation_with_loops(seed, classes, uniform, backend, detach
         if y != IGNORED:
             p, q = (np.exp(x) / sum(np.exp(x)) for x in (logits[b, s].numpy(), prior[b, s].numpy()))
             q = [1 / classes] * classes if uniform else q
-            alpha = 1 + sum(x * math.log(x) for x in p) / math.log(classes)
+            alpha = cap * (1 + sum(x * math.log(x) for x in p) / math.log(classes))
             smooth = [(1 - alpha) * (c == y) + alpha * q[c] for c in range(classes)]
             total = -sum(w * math.log(x) for w, x in zip(smooth, p, strict=True))
             soft = -sum(w * math.log(x) for w, x in zip(q, p, strict=True))
@@ -410,6 +413,7 @@ def test_faults_of_adaptive_smoothing():
         ((logits[..., :1], targets.clamp(max=0)), {}, "logits must have at least 2 classes"),
         ((logits, targets), {"backend": "cuda"}, "backend must be one of 'auto', 'fused', 'composed', got 'cuda'"),
         ((logits, targets), {"backend": "fused", "detach_alpha": False}, "cannot differentiate alpha"),
+        ((logits, targets), {"cap": 1.5}, "cap"),
     ]:
         with pytest.raises(ValueError, match=sentence):
             adaptive_label_smoothing_loss(*arguments, **options)

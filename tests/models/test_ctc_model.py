@@ -197,8 +197,11 @@ def test_tokenizer_of_another_run(saved: Path) -> None:
 @pytest.mark.parametrize(
     ("architecture", "message"),
     [
-        ({"encoder": "lstm"}, "model.encoder is 'lstm'; expected one of conformer, conv"),
-        ({}, "model.encoder is None; expected one of conformer, conv"),
+        (
+            {"encoder": "lstm"},
+            "model.encoder is 'lstm'; expected one of conformer, conv, chunk_conformer",
+        ),
+        ({}, "model.encoder is None; expected one of conformer, conv, chunk_conformer"),
         (ARCHITECTURES["conv"] | {"heads": 4, "dropout": 0.0}, "for encoder 'conv' do not fit: .*'heads'"),
         (ARCHITECTURES["conv"], "for encoder 'conv' do not fit: .*'dropout'"),
         (ARCHITECTURES["conv"] | {"kernel": 4, "dropout": 0.0}, "kernel is 4; expected an odd number"),

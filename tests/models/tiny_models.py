@@ -1,4 +1,4 @@
-"""Small models of both kinds, with random weights."""
+"""Small models of every kind, with random weights."""
 
 from __future__ import annotations
 
@@ -16,6 +16,15 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
         **{"width": 16, "layers": 2, "heads": 2, "hidden": 24, "kernel": 5, "subsampling_channels": 4},
     },
     "conv": {"encoder": "conv", "width": 16, "layers": 2, "hidden": 24, "kernel": 5, "subsampling_channels": 4},
+    "lookahead_conv": {
+        "encoder": "lookahead_conv",
+        **{"width": 16, "layers": 2, "hidden": 24, "kernel": 5, "subsampling_channels": 4, "lookahead": 1},
+    },
+    "chunk_conformer": {
+        "encoder": "chunk_conformer",
+        **{"width": 16, "layers": 2, "heads": 2, "hidden": 24, "kernel": 5, "subsampling_channels": 4},
+        **{"chunk": 3, "left": 4, "train_chunks": [3]},
+    },
 }
 
 

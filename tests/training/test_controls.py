@@ -16,7 +16,7 @@ from seqkd.config import compose
 from seqkd.errors import ConfigError
 from seqkd.layout import plain
 from seqkd.models.storage import model_hash
-from seqkd.tasks.asr import TASK
+from seqkd.tasks.asr import TASK, start_of
 from seqkd.tasks.asr.settings import training_of
 from seqkd.training.study import Study
 from tests import runs
@@ -85,6 +85,11 @@ def test_a_system_may_begin_with_anothers_weights(tones: Path, tone_exp: Path, t
     assert study.description["start"] == model_hash(run / "model")
     begun = TASK.workload(study).model.state_dict()
     assert all(begun[name].equal(tensor) for name, tensor in load_file(run / "model" / "model.safetensors").items())
+    options = ["system=kd", "system.start=student"]
+    assert start_of(runs.settings(tmp_path / "exp", tones, *options, "system.start_within=1e9")) == run / "model"
+    strict = runs.settings(tmp_path / "exp", tones, *options, "system.start_within=1e-9")
+    with pytest.raises(ConfigError, match=r"begin with .*/student/seed0, which has [\d.]+% WER on dev; start_within"):
+        start_of(strict)
     with pytest.raises(ConfigError, match=r"setting system.start: there is no system 'kdd'"):
         runs.settings(tmp_path / "exp", tones, "system=kd", "system.start=kdd")
 

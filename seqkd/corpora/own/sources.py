@@ -10,6 +10,7 @@ from pathlib import Path
 
 from seqkd.corpora.own.archives import archives_of, read_archives
 from seqkd.corpora.own.layouts import SPLITS, is_ljspeech, read_cuts, read_layout, read_ljspeech
+from seqkd.corpora.own.parquet import read_parquet, tables_of
 from seqkd.corpora.own.tables import SUFFIXES, Item, read_table
 from seqkd.data.kaldi import read_data_dir
 from seqkd.data.sound import converted_by_ffmpeg, is_video
@@ -21,7 +22,7 @@ METADATA = tuple(f"metadata{suffix}" for suffix in SUFFIXES)
 _EXPECTED = (
     "a Kaldi data directory (wav.scp, text, utt2spk), a folder of audio with metadata.csv, .tsv or .jsonl, "
     "a folder with such folders train, dev and test, the layout of LibriSpeech, AISHELL, LJSpeech or Common Voice, or "
-    "a table named *.csv, *.tsv or *.jsonl (NeMo's manifests and lhotse's cuts are such)"
+    "a table named *.csv, *.tsv, *.jsonl (NeMo's manifests and lhotse's cuts are such) or *.parquet"
 )
 
 
@@ -57,7 +58,7 @@ def read_source(
             ``.jsonl``), a folder with a folder of either form for each split, or a table.
         columns: See ``read_table``.
         audio_root: What a table's relative paths start from.
-        unpacked: Where archives are unpacked; None refuses them.
+        unpacked: Where archives and Parquet tables are unpacked; None refuses them.
         labelled: Whether transcripts are needed; if not, a folder of audio files (and folders of them) will do.
 
     Raises:
@@ -67,6 +68,8 @@ def read_source(
         raise DataError(f"{path} does not exist{'' if path.is_absolute() else f' in {Path.cwd()}'}; mend the path.")
     if unpacked is not None and (path.is_file() or not (path / "wav.scp").is_file()) and (found := archives_of(path)):
         return Source(path, "tar archives", unpacked, {"all": read_archives(found, unpacked)})
+    if unpacked is not None and (tables := tables_of(path)):
+        return Source(path, "Parquet tables", unpacked, read_parquet(tables, columns, unpacked))
     if path.is_file():
         if path.name.lower().endswith((".jsonl", ".jsonl.gz", ".json")) and _is_cuts(path):
             return Source(path, "lhotse cuts", audio_root or path.parent, {"all": read_cuts(path, audio_root)})

@@ -136,7 +136,7 @@ def read_rows(table: Path) -> list[tuple[int, dict[str, str]]]:
     return rows
 
 
-def _find_columns(table: Path, names: list[str], given: Mapping[str, str | None]) -> dict[str, str]:
+def find_columns(table: Path, names: list[str], given: Mapping[str, str | None]) -> dict[str, str]:
     """Return the table's name of each of ``COLUMNS`` that it has."""
     found = {}
     for column, usual in COLUMNS.items():
@@ -178,7 +178,7 @@ def read_table(
     """
     root = audio_root or table.parent
     rows = read_rows(table)
-    names = _find_columns(table, list(dict.fromkeys(name for _, row in rows for name in row)), columns)
+    names = find_columns(table, list(dict.fromkeys(name for _, row in rows for name in row)), columns)
     timed = _time_columns(table, list(dict.fromkeys(name for _, row in rows for name in row)))
     items: list[Item] = []
     files: dict[tuple[str, float, float | None], int] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,6 +88,8 @@ class AsrTask(AsrScores):
             "tokenizer": Tokenizer.load(Path(cfg.tokens.directory)).hash,
             **learned_from(cfg, objective),
             **begun_with(cfg),
+            **({} if system.references else {"references": False}),
+            **({"whisper": plain(system.whisper)} if "whisper" in system else {}),
             "data": {name: made["data"] for name, made in features.items()},
         }
 
@@ -103,14 +106,28 @@ class AsrTask(AsrScores):
 
             decode_imported(cfg, name)
             return
+        from seqkd.tasks.asr import distil_whisper
+
+        if distil_whisper.is_whisper(run):
+            distil_whisper.decode(cfg, run, name)
+            return
+        from seqkd.decoding.latency import align_references, decode_latencies
         from seqkd.decoding.run import decode_run
 
         decode_run(cfg, run, name)
+        if run.parent.name == self.teacher:
+            align_references(cfg, run, name)
+        decode_latencies(cfg, run, name)
 
     def export(self, cfg: DictConfig, systems: Sequence[DictConfig]) -> None:
         """``export/`` in the first seed's run of every system: files to deploy, checked on the test sets."""
+        from seqkd.tasks.asr import distil_whisper
+
         for one in systems:
-            export_run(one)
+            if distil_whisper.is_whisper(run_directory(one)):
+                print(f"{run_directory(one) / 'model'}: a model of transformers, as it is")
+            else:
+                export_run(one)
 
 
 def export_run(cfg: DictConfig) -> None:
@@ -185,11 +202,17 @@ def begun_with(cfg: DictConfig) -> dict[str, Any]:
 
 
 def start_of(cfg: DictConfig) -> Path:
-    """The model directory that a run begins with. Raises ConfigError where it is not trained yet."""
-    directory = run_directory(cfg, cfg.system.start, cfg.seed) / "model"
-    if not (directory / "model.safetensors").is_file():
-        raise ConfigError(f"system {cfg.system.name} begins with {directory}, which is not there; {again('teachers')}")
-    return directory
+    """The model directory that a run begins with. ConfigError where it is not trained yet, or not well enough."""
+    run, most = run_directory(cfg, cfg.system.start, cfg.seed), cfg.system.start_within
+    if not (run / "model" / "model.safetensors").is_file():
+        missing = run / "model"
+        raise ConfigError(f"system {cfg.system.name} begins with {missing}, which is not there; {again('teachers')}")
+    if most is not None and (reached := json.loads((run / "summary.json").read_text())["best_dev_wer"]) > most:
+        raise ConfigError(
+            f"system {cfg.system.name} is to begin with {run}, which has {reached:.1%} WER on dev; start_within is "
+            f"{most:.1%}: train it longer, or choose another seed"
+        )
+    return run / "model"
 
 
 def learned_from(cfg: DictConfig, objective: Objective) -> dict[str, Any]:
@@ -199,6 +222,8 @@ def learned_from(cfg: DictConfig, objective: Objective) -> dict[str, Any]:
     from seqkd.teachers.own import teacher_ids
     from seqkd.teachers.transcript_targets import learns_sequences, transcripts_id
 
+    if "whisper" in cfg.system:
+        return transcripts_id(cfg)
     if "teacher" not in objective.sources():
         return {"teacher": None}
     if cfg.system.role == "teacher":  # one of several, guided by the first

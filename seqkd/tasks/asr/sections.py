@@ -16,6 +16,8 @@ from seqkd.scoring.measures import ECE, NCE
 from seqkd.scoring.wer import count
 from seqkd.statistics.bootstrap import holm
 from seqkd.statistics.mapsswe import Errors, matched_pairs
+from seqkd.tasks.asr.latency import latency_sections
+from seqkd.tasks.asr.posteriors import posterior_sections
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -35,7 +37,9 @@ def sections(cfg: DictConfig, experiment: Experiment) -> list[str]:
                 "and 0 no better than the same confidence for all.",
             ]
         ),
+        *latency_sections(cfg, experiment),
         *_matched_pairs(cfg, experiment),
+        *posterior_sections(cfg, experiment),
         "## Audio",
         _audio(experiment),
     ]

@@ -13,6 +13,7 @@ from seqkd.data.features import FeatureSettings
 from seqkd.data.specaugment import SpecAugment
 from seqkd.data.tokens import TokenSettings
 from seqkd.decoding.settings import DecodeSettings
+from seqkd.errors import ConfigError
 from seqkd.layout import plain
 from seqkd.models.ctc import ENCODERS
 from seqkd.settings import at_least, build, less_than, more_than, one_of
@@ -83,6 +84,12 @@ def check(cfg: DictConfig) -> None:
     check_system(cfg)
     if cfg.system.start is not None:
         check_system_name(cfg, cfg.system.start, where="setting system.start: ")
+    if cfg.system.start_within is not None:
+        more_than(0, **{"setting system.start_within": cfg.system.start_within})
+    if not cfg.system.references and not cfg.system.teacher:
+        raise ConfigError(
+            "setting system.references is false, but system.teacher is null; there is nothing to learn from"
+        )
     more_than(0, **{"setting system.updates_factor": cfg.system.updates_factor})
     build(ViewSettings, {name: cfg.system[name] for name in VIEWS}, "system")
     features = build(FeatureSettings, plain(cfg.features), "features")

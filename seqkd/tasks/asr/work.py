@@ -69,6 +69,8 @@ class SpeechWork:
         self.settings = build(SpeechTraining, training_of(cfg, study.role), f"{study.role}.training")
         unlabelled = list(cfg.unlabelled) if cfg.system.use_unlabelled else []
         self.corpus = load_corpus(Path(cfg.data), [role.train_set], self.tokenizer, unlabelled)
+        if not cfg.system.references:
+            self.corpus = self.corpus.without_transcripts()
         self.dev_corpus = load_corpus(Path(cfg.data), [cfg.sets.dev], self.tokenizer)
         self.augment = augment_of(plain(role.augment), cfg.system)
         self.own_masks = cfg.system.passes if cfg.system.masks == "independent" else 1  # V

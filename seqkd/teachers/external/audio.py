@@ -6,7 +6,7 @@ Letters: n samples, T frames of the teacher, C classes of the teacher.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -37,11 +37,25 @@ class Speech:
 
 
 @dataclass(frozen=True)
+class TeacherWord:
+    """A word of a transcript: when it begins and ends, in seconds, and its probability."""
+
+    text: str
+    start: float
+    end: float
+    confidence: float
+
+
+@dataclass(frozen=True)
 class TeacherTranscript:
-    """A transcript, words between single spaces, and the natural log of what the teacher gives it."""
+    """A transcript, words between single spaces, and the natural log of what the teacher gives it.
+
+    ``words`` has the times of the words; () from a teacher that gives none.
+    """
 
     text: str
     log_prob: float
+    words: tuple[TeacherWord, ...] = ()
 
 
 @runtime_checkable
@@ -88,16 +102,32 @@ def heard(
     Raises:
         DataError: a fault of a directory, an id that none has, audio that is missing, damaged or not mono.
     """
-    directories = [directories] if isinstance(directories, (str, Path)) else list(directories)
-    known = {utterance.id: utterance for one in reversed(directories) for utterance in read_data_dir(one)}
-    where = " and ".join(map(str, directories))
-    ids = sorted(known) if ids is None else list(ids)
-    for name in ids:
-        if name not in known:
-            raise DataError(f"utterance {name!r} is not in {where}; name the directory that has it")
-    if sample_rate is None:
-        return (Speech(name, torch.zeros(0), None) for name in ids)
-    return _hear([known[name] for name in ids], sample_rate, where)
+    recordings = Recordings.of(directories)
+    return recordings.speech(sorted(recordings.utterances) if ids is None else list(ids), sample_rate)
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """The utterances of data directories by id, to be read many times; ``where`` names the directories."""
+
+    utterances: Mapping[str, Utterance]
+    where: str
+
+    @classmethod
+    def of(cls, directories: Path | str | Sequence[Path | str]) -> Recordings:
+        """See `heard`."""
+        directories = [directories] if isinstance(directories, (str, Path)) else list(directories)
+        known = {utterance.id: utterance for one in reversed(directories) for utterance in read_data_dir(one)}
+        return cls(known, " and ".join(map(str, directories)))
+
+    def speech(self, ids: Sequence[str], sample_rate: int | None) -> Iterator[Speech]:
+        """See `heard`."""
+        for name in ids:
+            if name not in self.utterances:
+                raise DataError(f"utterance {name!r} is not in {self.where}; name the directory that has it")
+        if sample_rate is None:
+            return (Speech(name, torch.zeros(0), None) for name in ids)
+        return _hear([self.utterances[name] for name in ids], sample_rate, self.where)
 
 
 def _hear(utterances: list[Utterance], sample_rate: int, where: str) -> Iterator[Speech]:

@@ -22,7 +22,13 @@ _SHORTEST = 0.025  # seconds, a window of the filterbank
 
 
 class WritingTeacher:
-    """A `SequenceTeacher` that writes by beam search, one utterance at a time, so that padding never matters."""
+    """A `SequenceTeacher` that writes by beam search, one utterance at a time, so that padding never matters.
+
+    Attributes:
+        model: of transformers, frozen.
+        processor: its feature extractor and tokenizer.
+        prompt: (1, S) tokens that its decoder begins with.
+    """
 
     def __init__(self, name: str, model: Any, processor: Any, *, prompt: Sequence[int], beam: int, device: str) -> None:
         """Freeze the model; ``prompt`` holds the tokens that its decoder begins with."""
@@ -33,8 +39,8 @@ class WritingTeacher:
         self.name, self.sample_rate = name, int(extractor.sampling_rate)
         self.hash = parameters_hash(model, [list(prompt), self.sample_rate])
         self.parameter_count = sum(parameter.numel() for parameter in model.parameters())
-        self._model, self._processor, self._device, self._beam = model, processor, device, beam
-        self._prompt = torch.tensor([list(prompt)], device=device)  # (1, S)
+        self.model, self.processor, self._device, self._beam = model, processor, device, beam
+        self.prompt = torch.tensor([list(prompt)], device=device)  # (1, S)
         self._longest = extractor.n_samples if hasattr(extractor, "n_samples") else None
 
     @torch.no_grad()
@@ -59,20 +65,20 @@ class WritingTeacher:
             )
         samples = speech.samples.numpy()
         with quiet():
-            inputs = self._processor(samples, sampling_rate=self.sample_rate, return_tensors="pt").to(self._device)
+            inputs = self.processor(samples, sampling_rate=self.sample_rate, return_tensors="pt").to(self._device)
             # Whisper's own generate makes n copies of the best hypothesis; what it is built on gives the n best.
             found = GenerationMixin.generate(
-                self._model,
+                self.model,
                 **inputs,
-                decoder_input_ids=self._prompt,
+                decoder_input_ids=self.prompt,
                 num_beams=max(self._beam, n),
                 num_return_sequences=n,
                 do_sample=False,
                 return_dict_in_generate=True,
                 output_scores=True,
             )
-        steps = self._model.compute_transition_scores(found.sequences, found.scores, found.beam_indices)
-        texts = self._processor.batch_decode(found.sequences, skip_special_tokens=True)
+        steps = self.model.compute_transition_scores(found.sequences, found.scores, found.beam_indices)
+        texts = self.processor.batch_decode(found.sequences, skip_special_tokens=True)
         scores = steps.double().sum(1).tolist()  # (N, S) to (N,); what follows a hypothesis' end is 0
         return distinct(TeacherTranscript(" ".join(t.split()), score) for t, score in zip(texts, scores, strict=True))
 

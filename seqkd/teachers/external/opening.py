@@ -8,13 +8,14 @@ from typing import Literal
 from seqkd.errors import ConfigError
 from seqkd.teachers.external.audio import FrameTeacher, SequenceTeacher
 
-Kind = Literal["own", "huggingface", "bundle", "torchaudio", "files"]
+Kind = Literal["own", "huggingface", "bundle", "torchaudio", "faster-whisper", "files"]
 
 KINDS = (
-    "'hf:NAME' of the Hugging Face hub, 'torchaudio:BUNDLE', or a directory: a model saved by transformers "
-    "(config.json), a torchaudio model (torchaudio.json), another toolkit's posteriors or transcripts (teacher.json), "
-    "or a model trained here (model.yaml)"
+    "'hf:NAME' of the Hugging Face hub, 'torchaudio:BUNDLE', 'faster-whisper:DIRECTORY', or a directory: a model saved "
+    "by transformers (config.json), a torchaudio model (torchaudio.json), another toolkit's posteriors or transcripts "
+    "(teacher.json), or a model trained here (model.yaml)"
 )
+PREFIXES = ("hf:", "torchaudio:", "faster-whisper:")
 _MARKS: dict[str, Kind] = {
     "teacher.json": "files",
     "torchaudio.json": "torchaudio",
@@ -34,6 +35,8 @@ def kind_of(source: str | Path) -> Kind:
         return "huggingface"
     if source.startswith("torchaudio:"):
         return "bundle"
+    if source.startswith("faster-whisper:"):
+        return "faster-whisper"
     directory = Path(source)
     if not directory.is_dir():
         raise ConfigError(f"the teacher {source!r} is no directory; expected {KINDS}")
@@ -44,15 +47,17 @@ def kind_of(source: str | Path) -> Kind:
 
 
 def open_teacher(
-    source: str | Path, *, device: str = "cpu", language: str | None = None, beam: int = 5
+    source: str | Path, *, device: str = "cpu", language: str | None = None, beam: int = 5, numerals: bool = True
 ) -> FrameTeacher | SequenceTeacher:
     """Open a teacher from elsewhere, frozen.
 
     Args:
-        source: ``hf:NAME`` (or ``hf:DIRECTORY``), ``torchaudio:BUNDLE``, or a directory, see ``KINDS``.
+        source: ``hf:NAME`` (or ``hf:DIRECTORY``), ``torchaudio:BUNDLE``, ``faster-whisper:DIRECTORY`` (or the name of
+            an installed package that carries one), or a directory, see ``KINDS``.
         device: where a network runs, as torch calls it; posteriors come back to the CPU.
         language: what a Whisper that knows several languages shall expect, such as "en".
         beam: of an encoder-decoder model's search.
+        numerals: whether a Whisper may write digits; False lets one that faster-whisper reads write words instead.
 
     Returns:
         A `FrameTeacher` for CTC models and files with posteriors, a `SequenceTeacher` for encoder-decoder models and
@@ -79,6 +84,11 @@ def open_teacher(
         from seqkd.teachers.external.bundles import open_bundle
 
         return open_bundle(source.removeprefix("torchaudio:"), device)
+    if kind == "faster-whisper":
+        from seqkd.teachers.external.faster_whisper import open_faster_whisper
+
+        name = source.removeprefix("faster-whisper:")
+        return open_faster_whisper(name, device=device, language=language, beam=beam, numerals=numerals)
     from seqkd.teachers.external.huggingface import open_huggingface
 
     return open_huggingface(source.removeprefix("hf:"), device=device, language=language, beam=beam)

@@ -15,7 +15,7 @@ from seqkd.data.kaldi import FORM
 from seqkd.data.tokens import Tokenizer
 from seqkd.decoding.prefix_beam import prefix_beam_search
 from seqkd.errors import ConfigError
-from seqkd.teachers.external.audio import FrameTeacher, Speech, TeacherTranscript
+from seqkd.teachers.external.audio import FrameTeacher, Speech, TeacherTranscript, TeacherWord
 from seqkd.teachers.external.vocabulary import UNKNOWN, fold
 
 
@@ -57,11 +57,17 @@ def nbest_of(teacher: FrameTeacher, *, beam: int = 8) -> CtcNBest:
 
 
 def distinct(hypotheses: Iterable[TeacherTranscript]) -> list[TeacherTranscript]:
-    """Hypotheses with different texts, best first; the probabilities of those that read the same are added."""
+    """Hypotheses with different texts, best first; the probabilities of those that read the same are added.
+
+    Word times are those of the first that reads so.
+    """
     sums: dict[str, float] = {}
+    words: dict[str, tuple[TeacherWord, ...]] = {}
     for one in hypotheses:
         sums[one.text] = float(np.logaddexp(sums.get(one.text, -np.inf), one.log_prob))
-    return [TeacherTranscript(text, sums[text]) for text in sorted(sums, key=lambda text: (-sums[text], text))]
+        words.setdefault(one.text, one.words)
+    ranked = sorted(sums, key=lambda text: (-sums[text], text))
+    return [TeacherTranscript(text, sums[text], words[text]) for text in ranked]
 
 
 def fitted(text: str, student: Tokenizer) -> str:

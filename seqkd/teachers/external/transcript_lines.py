@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from seqkd.errors import DataError
 from seqkd.files import decode_line
 from seqkd.stages import again
 from seqkd.teachers.external.agreement import agreement
-from seqkd.teachers.external.audio import TeacherTranscript
+from seqkd.teachers.external.audio import TeacherTranscript, TeacherWord
 
 VERSION = 1
 
@@ -52,7 +52,8 @@ def line_of(utterance: str, hypotheses: list[TeacherTranscript], teacher: str) -
             raise DataError(f"{teacher} gives utterance {utterance!r} a log-probability of {one.log_prob}; check it")
     entry = {
         "id": utterance,
-        "hypotheses": [asdict(one) for one in hypotheses],
+        # Without word times a line is what it was before there were any.
+        "hypotheses": [{key: value for key, value in asdict(one).items() if value != ()} for one in hypotheses],
         "agreement": agreement([one.text for one in hypotheses]),
     }
     return json.dumps({**entry, "digest": _digest(entry)}, ensure_ascii=False) + "\n"
@@ -82,11 +83,15 @@ def read_lines(path: Path) -> dict[str, TranscriptEntry]:
             if value.pop("digest") != _digest(value):
                 raise ValueError("its digest is another")
             found[value["id"]] = TranscriptEntry(
-                tuple(TeacherTranscript(**one) for one in value["hypotheses"]), value["agreement"]
+                tuple(_hypothesis(**one) for one in value["hypotheses"]), value["agreement"]
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{where}: damaged ({error}); delete the line and {again('book')}") from error
     return found
+
+
+def _hypothesis(text: str, log_prob: float, words: Sequence[Mapping[str, Any]] = ()) -> TeacherTranscript:
+    return TeacherTranscript(text, log_prob, tuple(TeacherWord(**word) for word in words))
 
 
 def cut_off_unfinished(path: Path) -> None:

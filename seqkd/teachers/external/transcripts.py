@@ -24,6 +24,7 @@ from seqkd.data.tokens import Tokenizer
 from seqkd.errors import ConfigError, DataError
 from seqkd.files import lock, write_json
 from seqkd.stages import again
+from seqkd.teachers.external.agreement import agreement
 from seqkd.teachers.external.audio import SequenceTeacher, Speech, TeacherTranscript
 from seqkd.teachers.external.sequence import distinct, fitted
 from seqkd.teachers.external.transcript_lines import (
@@ -108,11 +109,21 @@ class TeacherTranscripts:
         """How far the hypotheses of an utterance agree, see :func:`seqkd.teachers.external.agreement.agreement`."""
         return self.require(utterances=[utterance]).entries[utterance].agreement
 
-    def keep(self, threshold: float) -> list[str]:
-        """Utterances whose hypotheses agree at least to ``threshold``, from 0 (all) to 1."""
+    def keep(self, threshold: float, student: Tokenizer | None = None) -> list[str]:
+        """Utterances whose hypotheses agree at least to ``threshold``, from 0 (all) to 1.
+
+        In the spelling of ``student``, if it is given: what differs in case and punctuation alone, as Whisper's
+        hypotheses often do, is the same to a student that writes neither.
+        """
         if not 0 <= threshold <= 1:
             raise ConfigError(f"the least agreement is {threshold}; expected a number from 0 to 1")
-        return sorted(name for name, entry in self.entries.items() if entry.agreement >= threshold)
+
+        def agreed(entry: TranscriptEntry) -> float:
+            if student is None:
+                return entry.agreement
+            return agreement([fitted(one.text, student) for one in entry.hypotheses])
+
+        return sorted(name for name, entry in self.entries.items() if threshold == 0 or agreed(entry) >= threshold)
 
     def collate(self, utterances: Sequence[str], student: Tokenizer) -> NBestList:
         """Hypotheses as units of the student, in its spelling (see :func:`seqkd.teachers.external.sequence.fitted`)."""

@@ -10,9 +10,9 @@ from seqkd.errors import ConfigError
 from seqkd.teachers.external.opening import kind_of, open_teacher
 
 KINDS = (
-    "expected 'hf:NAME' of the Hugging Face hub, 'torchaudio:BUNDLE', or a directory: a model saved by transformers "
-    "(config.json), a torchaudio model (torchaudio.json), another toolkit's posteriors or transcripts (teacher.json), "
-    "or a model trained here (model.yaml)"
+    "expected 'hf:NAME' of the Hugging Face hub, 'torchaudio:BUNDLE', 'faster-whisper:DIRECTORY', or a directory: "
+    "a model saved by transformers (config.json), a torchaudio model (torchaudio.json), another toolkit's posteriors "
+    "or transcripts (teacher.json), or a model trained here (model.yaml)"
 )
 
 

@@ -166,7 +166,15 @@ def _byte_letters() -> list[str]:
     return [letters[byte] for byte in range(256)]
 
 
-def save_tiny_whisper(directory: Path, *, multilingual: bool = False, seed: int = 0) -> Any:
+def save_tiny_whisper(
+    directory: Path,
+    *,
+    multilingual: bool = False,
+    seed: int = 0,
+    positions: int = 16,
+    layers: int = 1,
+    letters: str = "abcdefghijklmnopqrstuvwxyz",
+) -> Any:
     """Save a ``WhisperForConditionalGeneration`` that writes small letters, with its processor; return the model."""
     import transformers
 
@@ -177,13 +185,13 @@ def save_tiny_whisper(directory: Path, *, multilingual: bool = False, seed: int 
     config = transformers.WhisperConfig(
         vocab_size=len(vocabulary),
         d_model=16,
-        encoder_layers=1,
-        decoder_layers=1,
+        encoder_layers=layers,
+        decoder_layers=layers,
         encoder_attention_heads=2,
         decoder_attention_heads=2,
         encoder_ffn_dim=16,
         decoder_ffn_dim=16,
-        max_target_positions=16,
+        max_target_positions=positions,
         pad_token_id=end,
         eos_token_id=end,
         bos_token_id=end,
@@ -194,11 +202,11 @@ def save_tiny_whisper(directory: Path, *, multilingual: bool = False, seed: int 
     )
     torch.manual_seed(seed)
     model = transformers.WhisperForConditionalGeneration(config).eval()
-    letters = {vocabulary[letter] for letter in "abcdefghijklmnopqrstuvwxyz"}
+    written = {vocabulary[letter] for letter in letters}
     model.generation_config = transformers.GenerationConfig(
         is_multilingual=multilingual,
         max_length=12,
-        suppress_tokens=[unit for unit in vocabulary.values() if unit not in letters and unit != end],
+        suppress_tokens=[unit for unit in vocabulary.values() if unit not in written and unit != end],
         begin_suppress_tokens=[end],
         forced_decoder_ids=[[1, None]],  # real ones of old have it
         pad_token_id=end,
