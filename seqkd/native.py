@@ -2,7 +2,6 @@
 
 import ctypes
 from functools import cache
-from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 HOW_TO_GET_IT = "install a C++ compiler (Debian, Ubuntu: apt install g++) and reinstall seqkd with pip"
@@ -11,8 +10,5 @@ HOW_TO_GET_IT = "install a C++ compiler (Debian, Ubuntu: apt install g++) and re
 @cache
 def library() -> ctypes.CDLL | None:
     """The compiled part, or None where it was not built. Loaded once."""
-    for suffix in EXTENSION_SUFFIXES:
-        path = Path(__file__).with_name("_native" + suffix)
-        if path.exists():
-            return ctypes.CDLL(str(path))
-    return None
+    path = Path(__file__).with_name("_native.abi3.so")  # setup.py gives it this name under every Python
+    return ctypes.CDLL(str(path)) if path.exists() else None

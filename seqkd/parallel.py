@@ -8,15 +8,17 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 
-def in_parallel(function: Callable[[Any], Any], jobs: Sequence[Any], nj: int, label: str) -> Iterator[Any]:
-    """Yield ``function(job)`` of every job, in order, from up to ``nj`` processes."""
-    from tqdm import tqdm
+def in_parallel(
+    function: Callable[[Any], Any], jobs: Sequence[Any], nj: int, label: str, unit: str = "job"
+) -> Iterator[Any]:
+    """Yield ``function(job)`` of every job, in order, from up to ``nj`` processes; ``unit`` is what the bar counts."""
+    from seqkd.progress import ProgressBar
 
     if nj <= 1 or len(jobs) <= 1:
-        yield from tqdm(map(function, jobs), total=len(jobs), desc=label, disable=len(jobs) < 2)
+        yield from ProgressBar(map(function, jobs), total=len(jobs), desc=label, unit=unit, disable=len(jobs) < 2)
         return
     with ProcessPoolExecutor(min(nj, len(jobs))) as pool:
-        yield from tqdm(pool.map(function, jobs), total=len(jobs), desc=label)
+        yield from ProgressBar(pool.map(function, jobs), total=len(jobs), desc=label, unit=unit)
 
 
 def bar_interval() -> float:

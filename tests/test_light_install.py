@@ -138,6 +138,7 @@ def test_an_environment_for_the_scorer_alone(tmp_path):
     start = environment(site, "numpy", "rapidfuzz")
     run(start + "import importlib.util as u; assert not u.find_spec('torch') and not u.find_spec('jiwer')", "-IS")
     run(start + SCORE.format(folder=str(folder)), "-IS")
+    run(start + "import seqkd.cli.main as cli; assert cli.main(['doctor']) == 0", "-IS")
     run(start + LOSSES_WITHOUT_TORCH, "-IS")
 
 

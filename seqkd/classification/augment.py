@@ -71,7 +71,7 @@ def augment(features: Tensor, lengths: Tensor, settings: AugmentSettings) -> Ten
 
 
 def gain(features: Tensor, lengths: Tensor, settings: AugmentSettings) -> Tensor:
-    """Another level."""
+    """Change the level of a clip at random."""
     return features + NEPERS * settings.gain_db * _between(features, -1, 1)
 
 
@@ -91,7 +91,7 @@ def shift(features: Tensor, lengths: Tensor, settings: AugmentSettings) -> Tenso
 
 
 def speed(features: Tensor, lengths: Tensor, settings: AugmentSettings) -> Tensor:
-    """Slower or faster around the middle."""
+    """Make a clip slower or faster, around its middle."""
     middle = (lengths[:, None, None] - 1) / 2
     times = torch.arange(features.shape[1], device=features.device)[:, None] - middle
     return _resampled(features, lengths, middle + times * (1 + settings.speed * _between(features, -1, 1)))
@@ -104,7 +104,7 @@ def time_mask(features: Tensor, lengths: Tensor, settings: AugmentSettings) -> T
 
 
 def frequency_mask(features: Tensor, lengths: Tensor, settings: AugmentSettings) -> Tensor:
-    """A band of bins likewise."""
+    """Mask a random band of frequency bins of a clip."""
     bins = torch.arange(features.shape[2], device=features.device)
     every = torch.full_like(lengths, features.shape[2])[:, None, None]
     return _hidden(features, lengths, bins, every, settings.mask)

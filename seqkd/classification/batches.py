@@ -31,7 +31,7 @@ class Clips:
         return len(self.rows)
 
     def take(self, chosen: np.ndarray | Tensor) -> Clips:
-        """Some of them."""
+        """Return the clips at the given places."""
         chosen = torch.as_tensor(chosen)
         return Clips(self.features[chosen], self.lengths[chosen], self.targets[chosen], self.rows[chosen])
 
@@ -68,13 +68,13 @@ class ClipBatch:
     unchanged: tuple[bool, ...] = ()
 
     def to(self, device: torch.device, **options: object) -> ClipBatch:
-        """On another device."""
+        """Return the batch on another device."""
         tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
         return replace(self, **{name: value.to(device, **options) for name, value in tensors.items()})
 
     @property
     def positions(self) -> Tensor:
-        """(B,) labels of each clip."""
+        """Return how many labels each clip has, (B,)."""
         return (self.targets != IGNORE).sum(1)
 
 

@@ -31,7 +31,7 @@ FILE, STAMP = "decoded.safetensors", "decode.json"
 
 @dataclass(frozen=True)
 class Decoded:
-    """See the module."""
+    """Predictions for clips: at each position the class, its probability, the label's NLL and the Brier score."""
 
     predicted: np.ndarray
     confidence: np.ndarray

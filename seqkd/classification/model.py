@@ -42,7 +42,7 @@ class NetworkDescription:
     features_settings: Mapping[str, Any]
 
     def build(self) -> nn.Module:
-        """A fresh network, by torch's generator."""
+        """Make a network with fresh weights, drawn from torch's generator."""
         return changed(build(Classifier, self.settings, "model", self.features, len(self.classes)), self.network)
 
 

@@ -74,7 +74,7 @@ class ClipTeacher:
         self.table, self.facts = table, facts or {}
 
     def to(self, device: torch.device) -> None:
-        """Bring them to a device."""
+        """Move the teachers to a device."""
         for model in self.models:
             model.to(device)
 

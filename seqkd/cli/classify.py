@@ -56,12 +56,11 @@ def main(argv: list[str]) -> int:
 
 def classified(bundle: ClassifierBundle, files: list[Path], faults: list[DataError]) -> Iterator[Classified]:
     """Classify one file after the other; what is wrong with files that cannot be goes to ``faults``."""
-    from tqdm import tqdm
-
     from seqkd.deploy.classify import classify
+    from seqkd.progress import ProgressBar
 
     # The bar would be between the lines of a terminal.
-    for file in tqdm(files, unit="file", desc="classifying", disable=len(files) < 50 or sys.stdout.isatty()):
+    for file in ProgressBar(files, unit="file", desc="classifying", disable=len(files) < 50 or sys.stdout.isatty()):
         try:
             done = classify(bundle, file)
         except DataError as fault:

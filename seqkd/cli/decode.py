@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
         shares = min(len(jobs), at_once(cfg.nj))
         run_shards(["decode"], [*argv, "--nj", "1"], shares, Path(cfg.exp) / "logs", Needs(ngpu=min(1, cfg.ngpu)))
         return 0
-    for _ in in_parallel(decode_one, jobs, 1 if cfg.ngpu else cfg.nj, "decoding"):
+    for _ in in_parallel(decode_one, jobs, 1 if cfg.ngpu else cfg.nj, "decoding", "set"):
         pass
     return 0
 

@@ -61,7 +61,7 @@ def main(argv: list[str]) -> int:
     missing_base = False
     print("\nlibraries")
     for distribution, module, purpose, remedy in LIBRARIES:
-        if importlib.util.find_spec(module):
+        if is_here(module):
             print(f"  {distribution:<22}{importlib.metadata.version(distribution)}")
         else:
             missing_base |= distribution in ("numpy", "rapidfuzz")
@@ -72,6 +72,14 @@ def main(argv: list[str]) -> int:
     if importlib.util.find_spec("torch"):
         devices()
     return int(missing_base)
+
+
+def is_here(module: str) -> bool:
+    """Whether a module can be imported; one inside a package is looked for by importing the package."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def devices() -> None:

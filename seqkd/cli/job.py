@@ -29,6 +29,7 @@ class Backend(Protocol):
     """Where jobs run. A job is known there by what ``start`` returned: its handle."""
 
     pause: float  # seconds between two looks
+    news_every: float  # seconds between two questions for news
 
     def start(self, job: Job) -> Any:
         """Start a job, its output going to ``job.log``, or put it into a queue."""
@@ -36,8 +37,8 @@ class Backend(Protocol):
     def ended(self, running: dict[Any, Job]) -> dict[Any, int | str]:
         """Exit statuses of the jobs that have ended; a word where there is none, such as TIMEOUT."""
 
-    def waiting(self) -> str:
-        """What the jobs that have not begun wait for, if there is anything to say."""
+    def news(self, running: dict[Any, Job]) -> list[str]:
+        """Lines on how far the jobs are, or what they wait for."""
 
     def stop(self, running: dict[Any, Job]) -> None:
         """End these jobs."""

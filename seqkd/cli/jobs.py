@@ -16,6 +16,7 @@ from seqkd.cli.job import Backend, Job
 from seqkd.cli.slurm import Slurm
 from seqkd.errors import ConfigError, SeqkdError
 from seqkd.processes import Needs
+from seqkd.progress import last_line
 
 
 class Here:
@@ -24,7 +25,10 @@ class Here:
     That process, Python's fork server, starts with the first job. It computes nothing, so that forks of it are sound.
     """
 
-    pause = 0.2
+    pause, news_every = 0.2, 5.0
+
+    def __init__(self) -> None:
+        self.told: dict[Path, str] = {}
 
     def start(self, job: Job) -> BaseProcess:
         """Start a process; raises ConfigError if it needs more than one machine."""
@@ -44,9 +48,12 @@ class Here:
         """Exit statuses, negative for a signal."""
         return {process: process.exitcode for process in running if process.exitcode is not None}
 
-    def waiting(self) -> str:
-        """Nothing: a job begins when it is started."""
-        return ""
+    def news(self, running: dict[Any, Job]) -> list[str]:
+        """How far each job is, by the last line of its log, where that is new."""
+        found = {job.log: last_line(job.log) for job in running.values()}
+        fresh = [line for log, line in found.items() if line != self.told.get(log, "")]
+        self.told |= found
+        return fresh
 
     def stop(self, running: dict[Any, Job]) -> None:
         """Ask, and after 20 s insist."""
@@ -104,7 +111,9 @@ def failure(job: Job, status: int | str) -> str:
 
 
 def run_jobs(jobs: list[Job], limit: int) -> None:
-    """Run up to ``limit`` jobs at a time (see :func:`at_once`); print what starts, ends and is left.
+    """Run up to ``limit`` jobs at a time (see :func:`at_once`).
+
+    Prints what ends and, about once a minute, how far the others are.
 
     One failure stops the others, and so does Ctrl-C or SIGTERM.
 
@@ -135,9 +144,10 @@ def run_jobs(jobs: list[Job], limit: int) -> None:
                 print(
                     f"{job.name} done ({done}/{len(jobs)}, {elapsed / 60:.1f} min, about {left:.1f} left)", flush=True
                 )
-            if (now := time.monotonic()) - told > 60 and place.waiting():
+            if (now := time.monotonic()) - told > place.news_every:
                 told = now
-                print(f"{done}/{len(jobs)} done after {(now - began) / 60:.1f} min; {place.waiting()}", flush=True)
+                for line in place.news(running):
+                    print(f"{line} ({done}/{len(jobs)} done, {(now - began) / 60:.1f} min)", flush=True)
             time.sleep(place.pause)
     finally:
         signal.signal(signal.SIGTERM, before)

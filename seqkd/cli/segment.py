@@ -38,13 +38,13 @@ def main(argv: list[str]) -> int:
         raise DataError(f"{args.out} is there already; name another --out, or remove it")
 
     import torch
-    from tqdm import tqdm
 
     from seqkd.data.kaldi import FORM
     from seqkd.data.lines import read_lines
     from seqkd.deploy.audio import seconds
     from seqkd.deploy.bundle import open_bundle
     from seqkd.deploy.segment import SCORE, Part, segment, utterances_of
+    from seqkd.progress import ProgressBar
     from seqkd.scoring.normalize import Normalizer
 
     least = SCORE if args.min_score is None else args.min_score
@@ -61,7 +61,7 @@ def main(argv: list[str]) -> int:
         ]
         if not texts:
             raise DataError(f"{file} has no words; expected the text of {audio}")
-        with tqdm(total=round(seconds(audio), 1), unit="s", desc=audio.name, disable=None) as bar:
+        with ProgressBar(total=round(seconds(audio), 1), unit="s", desc=audio.name) as bar:
             parts = segment(bundle, audio, texts, progress=bar.update)
         kept = [part for part in parts if part.score is not None and part.score >= least]
         spoken = sum(part.end - part.start for part in kept)

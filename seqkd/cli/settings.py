@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 from pathlib import Path
 
@@ -43,8 +42,9 @@ def parse(made: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
         made.error("--nj must be at least 1 and --ngpu at least 0")
     if args.ngpu and not on_slurm():  # the GPUs are those of other machines then
         check_gpus(args.ngpu)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    logging.getLogger("lhotse").setLevel(logging.WARNING)
+    from seqkd.progress import log_to_terminal
+
+    log_to_terminal()
     return args
 
 

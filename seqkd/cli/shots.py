@@ -197,19 +197,16 @@ class Progress:
 
     def __call__(self, what: str, share: float) -> None:
         """Show ``what`` at a share of 0 to 1."""
-        from tqdm import tqdm
-
-        from seqkd.parallel import bar_interval
+        from seqkd.progress import ProgressBar
 
         if what != self.doing or self.bar is None:
             self.__exit__()
             self.doing = what
             hint = " (compiling it, once a process)" if what == "loading librosa" else ""
-            self.bar = tqdm(
+            self.bar = ProgressBar(
                 desc=f"{self.song}, {what}{hint}",
                 total=1.0,
                 bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}",
-                mininterval=bar_interval(),
                 delay=2,
                 leave=False,
             )

@@ -37,7 +37,7 @@ class Slurm:
     every job is (local/slurm/job.sh, set by local/cmd.sh). A handle is a job id.
     """
 
-    pause = 1.0
+    pause, news_every = 1.0, 60.0
 
     def __init__(self) -> None:
         """Raises ConfigError when Slurm is not here, or local/cmd.sh was not read."""
@@ -109,13 +109,13 @@ class Slurm:
         self.states = {number: (state, reason) for number, state, reason in rows}
         return True
 
-    def waiting(self) -> str:
+    def news(self, running: dict[str, Job]) -> list[str]:
         """Such as "2 running, 3 pending (Priority 2, Resources 1)"."""
         states = collections.Counter(state.lower() for state, _ in self.states.values())
         reasons = collections.Counter(reason for state, reason in self.states.values() if state == "PENDING")
         counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items(), reverse=True))
         why = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
-        return f"{counts} ({why})" if why else counts
+        return [f"{counts} ({why})" if why else counts] if counts else []
 
     def stop(self, running: dict[str, Job]) -> None:
         """Cancel these jobs, and say so."""

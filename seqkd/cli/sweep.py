@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import os
 import sys
 from pathlib import Path
@@ -99,10 +98,11 @@ def train(cfg: DictConfig) -> None:
     from omegaconf import OmegaConf
 
     from seqkd.processes import needs_of, place
+    from seqkd.progress import log_to_terminal
     from seqkd.tasks import task_of
     from seqkd.training.run import train as train_run
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    log_to_terminal()
     OmegaConf.resolve(cfg)
     check_settings(cfg)
     needs = needs_of(cfg)

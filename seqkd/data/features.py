@@ -87,7 +87,7 @@ def make_features(directory: Path, settings: FeatureSettings, nj: int) -> int:
     shards = [utterances[i : i + SHARD] for i in range(0, len(utterances), SHARD)]
     jobs = [(feats / f"{n:05d}.safetensors", shard, settings) for n, shard in enumerate(shards)]
     todo = [job for job in jobs if not job[0].is_file()]
-    for _ in in_parallel(_write_shard, todo, nj, f"features of {directory.name}"):
+    for _ in in_parallel(_write_shard, todo, nj, f"features of {directory.name}", "shard"):
         pass
     write_json(feats / "durations.json", {u.id: durations[u.id] for u in utterances})
     write_json(feats / "stats.json", _statistics([job[0] for job in jobs], settings))

@@ -73,8 +73,7 @@ def tune_lm(
         ConfigError: There is no ``decode.lm``.
         DataError: The model or the set is not ready, or dev has no transcripts.
     """
-    from tqdm import tqdm
-
+    from seqkd.progress import ProgressBar
     from seqkd.scoring import score
 
     fusion = fusion_of(cfg)
@@ -95,7 +94,7 @@ def tune_lm(
         if (lm_weight, word_score) not in tried:
             one: WordSearch = replace(search, lm_weight=lm_weight, word_score=word_score)
             hypotheses = {}
-            for batch in tqdm(batches, desc=f"lm_weight {lm_weight:g}, word_score {word_score:g}"):
+            for batch in ProgressBar(batches, desc=f"lm_weight {lm_weight:g}, word_score {word_score:g}"):
                 found = word_beam_search(batch.logits, batch.lengths, one, blank_penalty=penalty)
                 hypotheses |= {
                     u: tokenizer.decode(best[0].tokens) if best else ""

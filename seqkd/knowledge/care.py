@@ -117,9 +117,9 @@ def verify(directory: Path | str, *, progress: bool = False) -> list[Fault]:
     manifest = read_manifest(directory)
     paths = list(segment_files(directory))
     if progress:
-        from tqdm import tqdm
+        from seqkd.progress import ProgressBar
 
-        paths = tqdm(paths, desc=f"verify {directory.name}", unit="segment")
+        paths = ProgressBar(paths, desc=f"verify {directory.name}", unit="segment")
     faults = [fault for path in paths for fault in _faults(path, manifest, directory)]
     faults += _gaps(directory)
     if not faults:

@@ -232,7 +232,7 @@ def write_book(
     Raises:
         DataError: an answer that was not asked for, one that is missing, or no posterior.
     """
-    from tqdm import tqdm
+    from seqkd.progress import ProgressBar
 
     limits = {"segment_bytes": segment_bytes, "segment_seconds": segment_seconds}
     with BookWriter(directory, manifest, shard=shard, shards=shards, **limits) as writer:
@@ -241,7 +241,7 @@ def write_book(
         if not todo:
             return 0
         label = label if shards == 1 else f"{label}, shard {shard} of {shards}"
-        for answer in tqdm(answers(todo), total=len(todo), desc=label, unit="page"):
+        for answer in ProgressBar(answers(todo), total=len(todo), desc=label, unit="page"):
             page = (answer.utterance, answer.seed)
             if page not in missing:
                 raise DataError(f"utterance {answer.utterance!r} with seed {answer.seed} was not asked for")

@@ -62,7 +62,7 @@ For one's own training loop there are functions on tensors, each with its whole 
 | `r_drop_loss`                                         | hard, consistency             |
 
 `seqkd.ctc` has what stands beside CTC: the module `CTCLoss` with torch's arguments, forced and soft alignment, label
-priors, a star for faulty transcripts; ``docs/ctc.md`` says what "mean" means where.
+priors, a star for faulty transcripts; ``docs/ctc.md`` defines "mean" for each.
 
 `sparse_kd_loss` is the distillation term alone, against what a book kept (`SparsePosteriors`).
 

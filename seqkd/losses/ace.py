@@ -50,7 +50,7 @@ class Ace(Term):
         self.mode = one_of(MODES, mode=mode)
 
     def forward(self, student: Outputs, teacher: Outputs, labels: Labels) -> Tensor:
-        """(B,) nats."""
+        """Return each item's loss, unweighted: (B,) in nats."""
         check_teacher(teacher.logits, student.logits)
         targets, valid = gold_positions(labels, student.mask, "Ace")
         theirs, ours = teacher.log_probs.exp(), class_weighted(student.log_probs, labels)

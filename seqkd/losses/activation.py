@@ -31,7 +31,7 @@ class ActivationL1(Term):
     """
 
     def forward(self, student: Features, other: None, labels: Labels) -> Tensor:
-        """(B,)."""
+        """Return each item's loss, unweighted: (B,)."""
         features = as_features(student)
         return features.values.abs().sum((-2, -1)).mean(0) / features.mask.sum(1).clamp(min=1)
 

@@ -20,7 +20,7 @@ class AlignedSmoothing(AdaptiveSmoothing):
     """
 
     def forward(self, student: Outputs, past: Outputs | None, labels: Labels) -> Tensor:
-        """(B,)."""
+        """Return each item's loss, unweighted: (B,)."""
         logits = student.logits[0]  # (B, T, C)
         lengths = labels.lengths
         if labels.labelled is not None:

@@ -26,7 +26,7 @@ class DistillationLoss:
             (B, S).
         terms: each term by name, **unweighted**, in the shape of ``total``. A term whose weight is 0 or whose
             input was not given is absent: it was not computed.
-        notes: what terms say besides, such as the mean amount of smoothing, as ``<term>.<name>``: scalars, means.
+        notes: what terms report besides, such as the mean amount of smoothing, as ``<term>.<name>``: scalars, means.
     """
 
     total: Tensor
@@ -67,7 +67,9 @@ def kl_divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
 
 
 def _summed_terms(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """(...) of :func:`divergence_terms`; a part of the rows at a time, so that little memory is needed beside them."""
+    """Sum :func:`divergence_terms` over classes; a part of the rows at a time, so that little memory is needed beside
+    them.
+    """
     size = max(log_p.numel(), log_q.numel())
     if tracing() or size <= CHUNK or log_p.dim() < 2 or log_p.shape[-2:] != log_q.shape[-2:]:
         return divergence_terms(log_p, log_q).sum(-1)

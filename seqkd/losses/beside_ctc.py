@@ -85,7 +85,7 @@ def of_tensors(
 ) -> DistillationLoss:
     """Weigh terms of tensors: ``logits`` (P, B, T, C), and of ``layers`` by name; ``others`` (B, T, C) or (P, B, T, C).
 
-    ``checked`` says that whoever computes the terms looks at lengths and labels.
+    ``checked`` means that the caller has checked lengths and labels.
     """
     form = shape_targets if checked else check_targets
     targets, frames, lengths = form(logits, targets, input_lengths, target_lengths, blank=blank, labelled=labelled)

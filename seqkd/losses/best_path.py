@@ -37,7 +37,7 @@ class BestPath(Term):
         self.ctc = Ctc(zero_infinity=zero_infinity)
 
     def forward(self, student: Outputs, teacher: Outputs, labels: Labels) -> Tensor:
-        """(B,) nats."""
+        """Return each item's loss, unweighted: (B,) in nats."""
         check_teacher(teacher.logits, student.logits)
         best = teacher.log_probs[0].argmax(-1)  # (B, T)
         paths, lengths = collapse(best, student.mask, labels.blank)

@@ -46,7 +46,7 @@ class BookKd(Term):
         self.regularisation = share(regularisation=regularisation)
 
     def forward(self, student: Outputs, teacher: Outputs, labels: Labels) -> Tensor:
-        """(B,)."""
+        """Return each item's loss, unweighted: (B,)."""
         check_teacher(teacher.logits, student.logits)
         b, ours = teacher.tempered(self.temperature), student.tempered(self.temperature)  # (1 or P, B, T, C), (P, ...)
         if self.regularisation:
@@ -90,7 +90,8 @@ def book_kd_loss(
     ignore_index: int = -100,
     reduction: str = "mean",
 ) -> DistillationLoss:
-    """BookKD: cross-entropy with label smoothing, and what the book says, trusted less where it is unsure.
+    """BookKD: cross-entropy with label smoothing, and KL divergence from the book's distribution, with less weight
+    where that is unsure.
 
     At each valid position, with p^τ = softmax(z / τ), t the book's posterior and y the one-hot target::
 

@@ -69,7 +69,7 @@ class CounterpartKd(Term):
         self.constant, self.normalize = at_least(0, constant=constant), bool(normalize)
 
     def forward(self, student: Outputs, teacher: Outputs, labels: Labels) -> Tensor:
-        """(B,) nats."""
+        """Return each item's loss, unweighted: (B,) in nats."""
         for whose, outputs in (("student", student), ("teacher", teacher)):
             if len(outputs.logits) != 2:
                 raise ConfigError(
@@ -82,7 +82,7 @@ class CounterpartKd(Term):
         return 0.5 * (original + weight * counterpart).masked_fill(~student.mask, 0.0).sum(-1)
 
     def _weight(self, teacher: Outputs, mask: Tensor) -> Tensor:
-        """(B, T)."""
+        """Return the loss of each position: (B, T)."""
         logits = at_least_float32(teacher.logits).masked_fill(~mask[..., None], 0.0)
         if self.weight_of == "constant":
             weight = torch.full_like(logits[0, ..., 0], self.constant)
@@ -96,7 +96,9 @@ class CounterpartKd(Term):
 
 
 def agreement(logits: Tensor, *, center: bool = True) -> Tensor:
-    """(...): the cosine over classes of logits[0] and logits[1], of (2, ..., C); ``center`` takes their means away.
+    """Return the cosine (...) over classes of logits[0] and logits[1], of (2, ..., C);
+
+    ``center`` takes their means away.
 
     It is 0 where one of them is 0, as the centred logits of a uniform distribution are.
     """

@@ -52,12 +52,12 @@ class ChannelDescriptors(Term):
         self.wanted, self.adaptor = one_of((None, True, False), adaptor=adaptor), None
 
     def setup(self, student: Features | Outputs, other: Features | Outputs | None) -> None:
-        """Make the adaptor."""
+        """Make the adaptor, of the sizes of these outputs."""
         if other is not None:
             self.adaptor = Adaptor.between(student, other, self.wanted)
 
     def forward(self, student: Features, teacher: Features, labels: Labels) -> Tensor:
-        """(B,)."""
+        """Return each item's loss, unweighted: (B,)."""
         ours, theirs = described(student, self.adaptor), described(teacher, None)
         if ours.shape[-1] != theirs.shape[-1]:
             raise ValueError(
@@ -105,12 +105,12 @@ class SelectiveKd(Term):
 
     @property
     def factor(self) -> float:
-        """decay^⌊epoch / every⌋ of now."""
+        """The decay of the weight at this epoch: decay^⌊epoch / every⌋."""
         epoch = math.ceil(self.progress * self.epochs - 1e-9)  # rounding does not begin an epoch early
         return self.decay ** (epoch // self.every)
 
     def forward(self, student: Outputs, teacher: Outputs, labels: Labels) -> Tensor:
-        """(B,)."""
+        """Return each item's loss, unweighted: (B,)."""
         check_teacher(teacher.logits, student.logits)
         right = teacher_is_right(teacher, student.mask, labels)  # (1 or P, B, T)
         valid = student.mask.expand_as(right)
@@ -125,7 +125,10 @@ class SelectiveKd(Term):
 
 
 def teacher_is_right(teacher: Outputs, mask: Tensor, labels: Labels) -> Tensor:
-    """(1 or P, B, T) bool: at each position, or on a whole utterance of CTC; ``mask`` (B, T) of valid frames."""
+    """Return where the teacher is learned from, (1 or P, B, T) bool: at each position, or on a whole utterance of CTC;
+
+    ``mask`` (B, T) of valid frames.
+    """
     best = teacher.log_probs.argmax(-1)  # (1 or P, B, T)
     frames = best.shape[2]
     if labels.targets.shape[1] == frames:

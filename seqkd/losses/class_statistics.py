@@ -43,7 +43,7 @@ class IntraClassVariance(Term):
         self.variant = one_of(VARIANTS, variant=variant)
 
     def forward(self, student: Features, other: None, labels: Labels) -> Tensor:
-        """(B,)."""
+        """Return each item's loss, unweighted: (B,)."""
         values, classes = samples(student, labels)  # (P, N, D), (N,)
         members = (classes.unique()[:, None] == classes).to(values)  # (K, N)
         if self.variant == "released":
@@ -86,7 +86,7 @@ class OrthogonalProjection(Term):
         self.gamma = at_least(0, gamma=gamma)
 
     def forward(self, student: Features, other: None, labels: Labels) -> Tensor:
-        """(B,)."""
+        """Return each item's loss, unweighted: (B,)."""
         values, classes = samples(student, labels)
         directions = unit(values)
         cosines = directions @ directions.mT  # (P, N, N)
@@ -97,5 +97,5 @@ class OrthogonalProjection(Term):
 
 
 def _mean(cosines: Tensor, pairs: Tensor) -> Tensor:
-    """(P,) over the pairs (N, N)."""
+    """Sum over the pairs (N, N) of items: (P,)."""
     return (cosines * pairs).sum((-2, -1)) / (pairs.sum().to(cosines) + 1e-6)

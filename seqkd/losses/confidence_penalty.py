@@ -23,7 +23,7 @@ class ConfidencePenalty(Term):
     """
 
     def forward(self, student: Outputs, other: None, labels: Labels) -> Tensor:
-        """(B,)."""
+        """Return each item's loss, unweighted: (B,)."""
         negative = dot(student.log_probs.exp(), student.log_probs)  # (P, B, T)
         return negative.masked_fill(~student.mask, 0.0).sum(-1).mean(0)
 

@@ -51,7 +51,7 @@ def cons_kd_loss(
 
     Args:
         student_logits: (P, B, T, C). P = 1 is plain CTC distillation and has no consistency term.
-        teacher_logits: (B, T, C); or (P, B, T, C) when the passes heard different input and the teacher heard
+        teacher_logits: (B, T, C); or (P, B, T, C) when the passes were given different input and the teacher was given
             each; or None for no distillation term. Gets no gradient.
         targets: (B, S) padded with anything, or 1-D with all targets joined.
         input_lengths: (B,) valid frames; what stands in padded frames, NaN too, changes nothing.

@@ -34,7 +34,7 @@ class Consistency(Term):
         self.detach = bool(detach)
 
     def forward(self, student: Outputs, other: None, labels: Labels) -> Tensor:
-        """(B,)."""
+        """Return each item's loss, unweighted: (B,)."""
         pairs = list(combinations(student.log_probs, 2))
         if not pairs:
             return student.log_probs.new_zeros(student.logits.shape[1])

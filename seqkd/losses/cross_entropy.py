@@ -31,7 +31,7 @@ class CrossEntropy(Term):
         self.smoothing = share(smoothing=smoothing)
 
     def forward(self, student: Outputs, other: None, labels: Labels) -> Tensor:
-        """(B,) nats."""
+        """Return each item's loss, unweighted: (B,) in nats."""
         targets = labels.positions(student.logits.shape[2])  # (B, T)
         valid = student.mask & (targets != IGNORE)
         log_probs = student.log_probs  # (P, B, T, C)
@@ -48,5 +48,5 @@ class CrossEntropy(Term):
 
 
 def _picked(log_probs: Tensor, targets: Tensor) -> Tensor:
-    """(P, B, T) −log P of targets (B, T)."""
+    """Return −log P of targets (B, T): (P, B, T)."""
     return -log_probs.gather(-1, targets.clamp(min=0).expand(log_probs.shape[:3])[..., None])[..., 0]

@@ -37,7 +37,7 @@ class ChannelSpatial(Term):
         self.channels = at_least(0, channels=channels)
 
     def forward(self, student: Features, teacher: Features, labels: Labels) -> Tensor:
-        """(B,)."""
+        """Return each item's loss, unweighted: (B,)."""
         ours, theirs = (
             at_least_float32(student.values),
             at_least_float32(teacher.values),

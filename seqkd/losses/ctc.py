@@ -35,7 +35,7 @@ class Ctc(Term):
         self.zero_infinity, self.backend = bool(zero_infinity), one_of(BACKENDS, backend=backend)
 
     def forward(self, student: Outputs, other: None, labels: Labels) -> Tensor:
-        """(B,) nats."""
+        """Return each item's loss, unweighted: (B,) in nats."""
         backend = choose_backend(self.backend, student.logits)
         if backend not in ("torch", "reference"):
             return native_terms(student, None, labels, ctc=self)["ctc"]

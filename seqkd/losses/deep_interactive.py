@@ -37,7 +37,7 @@ class SoftTargets(Term):
         self.scale = temperature**2 if scale_by_temperature else 1.0
 
     def forward(self, student: Outputs, teacher: Outputs, labels: Labels) -> Tensor:
-        """(B,) nats."""
+        """Return each item's loss, unweighted: (B,) in nats."""
         check_teacher(teacher.logits, student.logits)
         soft, ours = teacher.probs(self.temperature), student.tempered(self.temperature)
         # A class that the teacher rules out may be one that the student masks: 0 · −inf counts as 0.
@@ -107,7 +107,10 @@ def deep_interactive_loss(
 
 
 def _distributions(tokens: ValidPositions, probs: Tensor) -> Tensor:
-    """(N, C) the valid rows of (B, S, C), in the dtype of the losses; ValueError unless each is a distribution."""
+    """Return the valid rows (N, C) of (B, S, C), in the dtype of the losses;
+
+    ValueError unless each is a distribution.
+    """
     rows = tokens.of_valid(probs).to(tokens.dtype)
     if tokens.valid is not None:  # torch compiles or transforms the program: values are not looked at
         return rows.masked_fill(~tokens.valid[:, None], 1.0)

@@ -54,7 +54,7 @@ class Delayed(Term):
         self.distance, self.temperature = one_of(DISTANCES, distance=distance), more_than(0, temperature=temperature)
 
     def forward(self, student: Outputs, teacher: Outputs, labels: Labels) -> Tensor:
-        """(B,)."""
+        """Return each item's loss, unweighted: (B,)."""
         check_teacher(teacher.logits, student.logits)
         theirs, ours = teacher.tempered(self.temperature), student.tempered(self.temperature)  # (1 or P, B, T, C)
         lengths, frames = student.mask.sum(1), ours.shape[2]  # (B,)
@@ -68,7 +68,7 @@ class Delayed(Term):
         return _match(torch.stack(delayed), allowed, self.match).mean(0)
 
     def distances(self, theirs: Tensor, ours: Tensor) -> Tensor:
-        """(..., T) of tempered log-probabilities (..., T, C)."""
+        """Return the distance (..., T) of tempered log-probabilities (..., T, C)."""
         if self.distance == "squared":
             return (theirs.exp() - ours.exp()).square().sum(-1)
         return self.temperature**2 * kl_divergence(theirs, ours)

@@ -27,7 +27,7 @@ class LayerEntropy(Term):
     """
 
     def forward(self, student: Features, other: None, labels: Labels) -> Tensor:
-        """(B,) nats."""
+        """Return each item's loss, unweighted: (B,) in nats."""
         features = as_features(student)
         log_probs = features.values.log_softmax(-1)  # (P, B, J, G)
         probs = log_probs.exp()

@@ -70,7 +70,7 @@ class ExtractiveKd(Term):
         self.extract = bool(extract)
 
     def forward(self, student: Outputs, teacher: Outputs, labels: Labels) -> Tensor:
-        """(B,) nats."""
+        """Return each item's loss, unweighted: (B,) in nats."""
         check_teacher(teacher.logits, student.logits)
         theirs = teacher.tempered(self.temperature)  # (1 or P, B, T, C), uniform on padded frames
         targets, floor = extracted(theirs, self.quantile if self.floor == "quantile" else 0.0)

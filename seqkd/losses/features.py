@@ -20,12 +20,15 @@ def as_features(layer: Features | Outputs) -> Features:
 
 
 def pooled(values: Tensor, mask: Tensor) -> Tensor:
-    """(P, B, D): means over the valid frames of values (P, B, T, D), which are 0 on the others; 0 if there are none."""
+    """Average values (P, B, T, D), 0 on padded frames, over the valid frames: (P, B, D), 0 if there are none."""
     return values.sum(2) / mask.sum(1).clamp(min=1)[:, None]
 
 
 def unit(x: Tensor) -> Tensor:
-    """(..., D) x / ‖x‖. A vector of zeros stays one, and gets no gradient: it has no direction."""
+    """Divide vectors (..., D) by their length.
+
+    A vector of zeros stays one, and gets no gradient: it has no direction.
+    """
     squared = x.square().sum(-1, keepdim=True)
     zero = squared == 0
     # Both are filled: 0 times the infinite slope of the root would be NaN.

@@ -49,7 +49,7 @@ class FrameKd(Term):
         self.temperature, self.per_class = more_than(0, temperature=temperature), bool(per_class)
 
     def forward(self, student: Outputs, teacher: Outputs, labels: Labels) -> Tensor:
-        """(B,)."""
+        """Return each item's loss, unweighted: (B,)."""
         check_teacher(teacher.logits, student.logits)
         valid = student.mask
         if self.select == "nonblank":
@@ -60,7 +60,10 @@ class FrameKd(Term):
 
 
 def frame_distance(teacher: Outputs, student: Outputs, distance: str, temperature: float) -> Tensor:
-    """(P, B, T): "squared" or "kl", as in :class:`FrameKd`. The teacher has one pass for all, or one each."""
+    """Return the distance (P, B, T), "squared" or "kl", as in :class:`FrameKd`.
+
+    The teacher has one pass for all, or one each.
+    """
     theirs, ours = teacher.tempered(temperature), student.tempered(temperature)
     if distance == "squared":
         return (theirs.exp() - ours.exp()).square().sum(-1)

@@ -35,7 +35,7 @@ def gold_positions(labels: Labels, mask: Tensor, what: str) -> tuple[Tensor, Ten
 
 
 def mixed_in(losses: Callable[[Tensor], Tensor], targets: Tensor, labels: Labels) -> Tensor:
-    """(P, B, T) losses of targets (B, T); where MixUp has mixed two, both losses in their shares."""
+    """Compute the losses (P, B, T) of targets (B, T); where MixUp has mixed two, both losses in their shares."""
     found = losses(targets)
     if labels.mixed is None:
         return found
@@ -44,10 +44,10 @@ def mixed_in(losses: Callable[[Tensor], Tensor], targets: Tensor, labels: Labels
 
 
 def class_weighted(log_probs: Tensor, labels: Labels) -> Tensor:
-    """(P, B, T, C) times the weights of the classes, if there are any."""
+    """Multiply values (P, B, T, C) by the weights of the classes, if there are any."""
     return log_probs if labels.class_weights is None else log_probs * labels.class_weights.to(log_probs)
 
 
 def picked(values: Tensor, targets: Tensor) -> Tensor:
-    """(P, B, T) of values (P, B, T, C), at targets (B, T)."""
+    """Pick from values (P, B, T, C) those of the targets (B, T): (P, B, T)."""
     return values.gather(-1, targets.expand(values.shape[:3])[..., None])[..., 0]

@@ -38,12 +38,12 @@ class GraftMatch(Term):
         self.center = bool(center)
 
     def forward(self, student: Outputs, teacher: Outputs, labels: Labels) -> Tensor:
-        """(B,)."""
+        """Return each item's loss, unweighted: (B,)."""
         check_teacher(teacher.logits, student.logits)
         ours, theirs = (self._unit(one.logits, student.mask) for one in (student, teacher))
         return (ours - theirs).square().sum((-2, -1)).mean(0)
 
     def _unit(self, logits: Tensor, mask: Tensor) -> Tensor:
-        """(P, B, T, C) unit vectors, 0 on padded frames."""
+        """Scale each frame to a vector of length 1: (P, B, T, C), 0 on padded frames."""
         logits = at_least_float32(logits).masked_fill(~mask[..., None], 0.0)
         return unit(logits - logits.mean(-1, keepdim=True) if self.center else logits)

@@ -41,7 +41,7 @@ class Guided(Term):
         self.variant = one_of(VARIANTS, variant=variant)
 
     def forward(self, student: Outputs, teacher: Outputs, labels: Labels) -> Tensor:
-        """(B,)."""
+        """Return each item's loss, unweighted: (B,)."""
         check_teacher(teacher.logits, student.logits)
         best = teacher.log_probs.argmax(-1).expand(student.logits.shape[:3])  # (P, B, T)
         spikes = student.mask & (best != labels.blank)

@@ -43,7 +43,7 @@ class LabelSmoothing(Term):
         self.smoothing, self.backend = share(smoothing=smoothing), one_of(BACKENDS, backend=backend)
 
     def forward(self, student: Outputs, other: None, labels: Labels) -> Tensor:
-        """(B,)."""
+        """Return each item's loss, unweighted: (B,)."""
         logits, targets = by_position(student, labels)
         loss = uniform_label_smoothing_loss(
             logits, targets, smoothing=self.smoothing, reduction="none", backend=self.backend
@@ -90,12 +90,12 @@ class AdaptiveSmoothing(Term):
         self.ema_decay, self.source = ema_decay, None if prior == "uniform" else "past"
 
     def forward(self, student: Outputs, past: Outputs | None, labels: Labels) -> Tensor:
-        """(B,)."""
+        """Return each item's loss, unweighted: (B,)."""
         logits, targets = by_position(student, labels)
         return by_item(self.smoothed(logits, targets, None if past is None else past.logits), student)
 
     def smoothed(self, logits: Tensor, targets: Tensor, prior: Tensor | None) -> Tensor:
-        """(P·B, T) of logits (P·B, T, C), targets (P·B, T) and the prior's logits (1 or P, B, T, C)."""
+        """Compute the losses (P·B, T) of logits (P·B, T, C), targets (P·B, T), the prior's logits (1 or P, B, T, C)."""
         if prior is not None:
             prior = prior.expand(len(logits) // prior.shape[1], -1, -1, -1).flatten(0, 1)
         options = {"cap": self.cap, "reduction": "none", "backend": self.backend}
@@ -113,7 +113,7 @@ def by_position(student: Outputs, labels: Labels) -> tuple[Tensor, Tensor]:
 
 
 def by_item(losses: Tensor, student: Outputs) -> Tensor:
-    """(B,) of losses (P·B, T): summed over positions, averaged over passes."""
+    """Sum losses (P·B, T) over positions and average them over passes: (B,)."""
     return losses.unflatten(0, student.logits.shape[:2]).sum(-1).mean(0)
 
 

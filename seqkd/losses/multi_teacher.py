@@ -65,7 +65,7 @@ class MultiTeacherKd(Term):
             raise ConfigError(f"shares is {shares!r}; expected one number a teacher, of which one is more than 0")
 
     def forward(self, student: Outputs, teacher: Outputs, labels: Labels) -> Tensor:
-        """(B,)."""
+        """Return each item's loss, unweighted: (B,)."""
         check_teacher(teacher.logits[:1], student.logits)
         shares = self._log_shares(teacher, labels)  # (K, B or 1, T or 1)
         target = (shares[..., None] + teacher.tempered(self.temperature)).logsumexp(0)  # (B, T, C)

@@ -1,7 +1,7 @@
 """Terms that the native CTC kernels compute in one go, found by their types.
 
 The kernels go over the logits once for CTC, frame distillation and consistency together (`seqkd.ctc.fused`). A class
-that one of them computes says so by ``kernel``: "ctc", "kd" or "consistency"; classes that derive from it do not. A
+that one of them computes names it in ``kernel``: "ctc", "kd" or "consistency"; classes that derive from it do not. A
 group of terms on one layer is a kernel's if it has CTC in it, with whatever of the other two looks at the same layer.
 
 Letters: P passes, B utterances, T frames, C classes, Q teachers (1 or P).
@@ -25,7 +25,7 @@ from seqkd.losses.outputs import Labels, Outputs, labels_of
 def native_values(
     terms: Mapping[str, tuple[Any, float]], student: Outputs, others: Mapping[str, Outputs], labels: Labels
 ) -> dict[str, Tensor]:
-    """(B,) of those of the terms, by name, that a kernel computes; the others are left to themselves.
+    """Compute those of the terms that a kernel has: (B,) by name; the others are left to themselves.
 
     ``terms`` come with their weights. One of weight 0 is not computed, but CTC of weight 0 still makes a group.
     """
@@ -69,7 +69,7 @@ def native_terms(
     kd: Any = None,
     consistency: Any = None,
 ) -> dict[str, Tensor]:
-    """(B,) of each term given, averaged over passes or pairs of them, by one call of the logits' device's kernel."""
+    """Compute each term given, (B,), averaged over passes or pairs of them, by one call of the device's kernel."""
     if kd is not None:
         check_teacher(teacher.logits, student.logits)
     losses = fused_losses(
@@ -102,6 +102,6 @@ def native_terms(
 
 
 def _readable(teacher_logits: Tensor) -> Tensor:
-    """(Q, B, T, C) in a type that the kernels read: those of CUDA have no double precision."""
+    """Return the logits (Q, B, T, C) in a type that the kernels read: those of CUDA have no double precision."""
     double = teacher_logits.device.type == "cuda" and teacher_logits.dtype == torch.float64
     return teacher_logits.float() if double else teacher_logits

@@ -35,11 +35,11 @@ class Hypotheses:
     scores: Tensor
 
     def detached(self) -> Hypotheses:
-        """The same without gradient."""
+        """Return a copy that no gradient flows into."""
         return Hypotheses(self.targets, self.lengths, self.scores.detach())
 
     def at(self, layer: str) -> Hypotheses:
-        """Transcripts are of no layer."""
+        """Return these hypotheses, which are the same for every layer."""
         return self
 
 
@@ -67,7 +67,10 @@ class NBest(Term):
         self.temperature, self.ctc = more_than(0, temperature=temperature), Ctc(zero_infinity=zero_infinity)
 
     def forward(self, student: Outputs, teacher: Hypotheses, labels: Labels) -> Tensor:
-        """(B,) nats. Raises ValueError for hypotheses that do not fit, naming hypothesis and utterance."""
+        """Return each utterance's loss, unweighted: (B,) in nats.
+
+        Raises ValueError for hypotheses that do not fit, naming hypothesis and utterance.
+        """
         scores, batch = teacher.scores.detach().cpu(), student.logits.shape[1]
         shapes = (tuple(teacher.targets.shape[:2]), tuple(teacher.lengths.shape), tuple(scores.shape))
         if teacher.targets.dim() != 3 or len(set(shapes)) != 1 or len(scores) != batch:
@@ -83,7 +86,7 @@ class NBest(Term):
         return torch.stack(losses).sum(0)
 
     def of(self, n: int, student: Outputs, teacher: Hypotheses, present: Tensor, blank: int) -> Tensor:
-        """(B,) CTC on the n-th hypothesis, 0 where it is absent."""
+        """Compute CTC (B,) on the n-th hypothesis, 0 where it is absent."""
         options = {"blank": blank, "labelled": present}
         try:
             targets, _, lengths = check_targets(

@@ -72,21 +72,21 @@ class Term(nn.Module):
 
     @property
     def off(self) -> bool:
-        """Whether the weight is 0 throughout."""
+        """Whether the weight is 0 at every update, so that the term is never computed."""
         return self.weight == 0 if isinstance(self.weight, float) else all(weight == 0 for _, weight in self.weight)
 
     def setup(self, student: Outputs, other: Outputs | None) -> None:
         """Make what depends on sizes, such as adaptors: called once, before the optimiser is made."""
 
     def forward(self, student: Outputs | Tensor, other: Outputs | Tensor | None, labels: Labels) -> Tensor:
-        """(B,), unweighted: of the student's layer, of the other's, and of the labels.
+        """Compute each item's loss, (B,), unweighted, of the student's layer, the other's, and the labels.
 
         Features come as `Features`. The other has no gradient.
         """
         raise NotImplementedError
 
     def note(self, **values: Tensor) -> None:
-        """Say something beside the loss, such as the mean amount of smoothing: scalars for the history."""
+        """Record something beside the loss, such as the mean amount of smoothing: scalars for the history."""
         self.noted.update({name: value.detach() for name, value in values.items()})
 
 
@@ -179,7 +179,7 @@ def weigh(
 
 
 def _reduced(losses: Tensor, reduction: str) -> Tensor:
-    """(B,) as the reduction wants it."""
+    """Reduce the losses (B,) of the items."""
     if reduction == "none":
         return losses
     return losses.sum() / (max(len(losses), 1) if reduction == "mean" else 1)

@@ -40,7 +40,7 @@ class OneSidedConsistency(Term):
         self.by = one_of(("utterance", "frame"), by=by)
 
     def forward(self, student: Outputs, other: None, labels: Labels) -> Tensor:
-        """(B,)."""
+        """Return each item's loss, unweighted: (B,)."""
         log_probs = student.log_probs  # (P, B, T, C)
         pairs = list(combinations(range(len(log_probs)), 2))
         if not pairs:
@@ -55,7 +55,7 @@ class OneSidedConsistency(Term):
         return total / len(pairs)
 
     def masked(self, student: Outputs) -> Tensor:
-        """(P, B, T): how much was masked of a frame's input, or of the item's, the same in all its frames."""
+        """Return how much was masked, (P, B, T): of a frame's input, or of the item's, the same in all its frames."""
         passes, _, frames, _ = student.logits.shape
         if student.hidden is None:
             return torch.arange(passes, device=student.logits.device)[:, None, None].expand(-1, *student.mask.shape)

@@ -44,7 +44,7 @@ class Labels:
     subset: Tensor | None = None
 
     def positions(self, positions: int) -> Tensor:
-        """(B, T) targets, -100 where there is none."""
+        """The targets (B, T), -100 where there is none."""
         valid = frame_mask(self.lengths, positions, self.targets.device)
         if self.labelled is not None:
             valid = valid & self.labelled.to(valid.device)[:, None]
@@ -77,26 +77,28 @@ class Outputs:
 
     @property
     def mask(self) -> Tensor:
-        """(B, T) bool, True for a valid frame."""
+        """Which frames are valid: (B, T) bool."""
         if self._mask is None:
             self._mask = frame_mask(self.lengths, self.logits.shape[2], self.logits.device)
         return self._mask
 
     @property
     def log_probs(self) -> Tensor:
-        """(P, B, T, C) in float32 at least, uniform on padded frames; computed once for all terms."""
+        """The log-probabilities (P, B, T, C) in float32 at least, uniform on padded frames; computed once for all
+        terms.
+        """
         if self._log_probs is None:
             self._log_probs = masked_log_softmax(self.logits, self.mask)
         return self._log_probs
 
     def tempered(self, temperature: float) -> Tensor:
-        """(P, B, T, C) log softmax(z / τ), uniform on padded frames."""
+        """Return log softmax(z / τ), (P, B, T, C), uniform on padded frames."""
         if temperature == 1:
             return self.log_probs
         return masked_log_softmax(at_least_float32(self.logits) / temperature, self.mask)
 
     def probs(self, temperature: float) -> Tensor:
-        """(P, B, T, C) softmax(z / τ), uniform on padded frames."""
+        """Return softmax(z / τ), (P, B, T, C), uniform on padded frames."""
         tempered = at_least_float32(self.logits) / temperature
         return tempered.masked_fill(~self.mask[..., None], 0.0).softmax(-1)
 
@@ -110,7 +112,7 @@ class Outputs:
         return self.layers[layer]
 
     def detached(self) -> Outputs:
-        """The same without gradient."""
+        """Return a copy that no gradient flows into."""
         layers = {
             name: one.detach() if isinstance(one, Tensor) else one.detached() for name, one in self.layers.items()
         }
@@ -132,7 +134,7 @@ class Features:
         return cls(values.masked_fill(~mask[..., None], 0.0), lengths, mask)
 
     def detached(self) -> Features:
-        """The same without gradient."""
+        """Return a copy that no gradient flows into."""
         return Features(self.values.detach(), self.lengths, self.mask)
 
 

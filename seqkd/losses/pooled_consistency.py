@@ -20,7 +20,7 @@ from seqkd.losses.outputs import Labels, Outputs
 class PooledConsistency(Term):
     """Mean over pairs of passes of Σ_t ½ [KL(qᵢ ‖ qⱼ) + KL(qⱼ ‖ qᵢ)], where q is p averaged over the frames about t.
 
-    Half and more of what passes disagree on is when a unit is said, and saying nothing is the cheapest agreement; a
+    Half and more of what passes disagree on is the frame of a unit, and giving no unit is the cheapest agreement; a
     spike that is a frame or two late costs little here. Windows overlap, one about each valid frame, so that no edge
     between two of them punishes what another forgives; they end where the item ends. A window of 1 is `Consistency`.
     0 for one pass.
@@ -42,7 +42,7 @@ class PooledConsistency(Term):
         self.window, self.detach = window, bool(detach)
 
     def forward(self, student: Outputs, other: None, labels: Labels) -> Tensor:
-        """(B,)."""
+        """Return each item's loss, unweighted: (B,)."""
         if len(student.logits) < 2:
             return student.log_probs.new_zeros(student.logits.shape[1])
         pooled = self.pooled(student)  # (P, B, T, C)
@@ -51,7 +51,7 @@ class PooledConsistency(Term):
         return sum(distance.sum(-1) for distance in distances) / len(pairs)
 
     def pooled(self, student: Outputs) -> Tensor:
-        """(P, B, T, C) logarithms of the averaged probabilities."""
+        """Return the logarithms (P, B, T, C) of the averaged probabilities."""
         if self.window == 1:
             return student.log_probs
         valid = student.mask[..., None]  # (B, T, 1)
@@ -60,7 +60,7 @@ class PooledConsistency(Term):
         return (total / count).clamp_min(torch.finfo(total.dtype).tiny).log()
 
     def summed(self, x: Tensor) -> Tensor:
-        """(..., T, C) sums over the window about each frame."""
+        """Sum values (..., T, C) over the window about each frame."""
         frames, half = x.shape[-2], self.window // 2
         padded = functional.pad(x, (0, 0, half, half))
         return sum(padded[..., k : k + frames, :] for k in range(self.window))

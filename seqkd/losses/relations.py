@@ -56,7 +56,7 @@ class RelationKd(Term):
             self.adaptor = Adaptor.between(student, other, True)
 
     def forward(self, student: Features, teacher: Features, labels: Labels) -> Tensor:
-        """(B,)."""
+        """Return each item's loss, unweighted: (B,)."""
         ours, theirs = described(student, self.adaptor), described(teacher, None)  # (P, B, D), (1 or P, B, D)
         groups = max(math.ceil(ours.shape[1] / self.max_items), 1)
         theirs = theirs.expand(len(ours), *theirs.shape[1:])
@@ -76,7 +76,7 @@ class RelationKd(Term):
 
 
 def relative_distances(between: Tensor) -> Tensor:
-    """(P, N, N) lengths of (P, N, N, D), divided by the mean of those that are not 0."""
+    """Return the lengths (P, N, N) of vectors (P, N, N, D), divided by the mean of those that are not 0."""
     squared = between.square().sum(-1)
     apart = squared > 0
     # The root of 0 has an infinite slope, which would make the gradient NaN.

@@ -68,7 +68,7 @@ def sparse_kd_loss(
 ) -> Tensor:
     """Distillation from what was kept of a posterior, τ² KL(t ‖ p^τ), without a target of C classes.
 
-    With the kept classes K and their probabilities t, and p for p^τ = softmax(z / τ), ``tail`` says what stands for
+    With the kept classes K and their probabilities t, and p for p^τ = softmax(z / τ), ``tail`` is what stands for
     the other classes, whose probability is 1 − Σt:
 
     - "spread" (default): evenly spread over them, as FKD does: (1 − Σt) [log((1 − Σt) / (C − |K|)) − mean of their
@@ -180,7 +180,7 @@ class _SparseKd(Term):
         self.book, self.temperature, self.tail, self.adjust = book, temperature, tail, adjust
 
     def forward(self, student: Outputs, other: None, labels: Labels) -> Tensor:
-        """(B,)."""
+        """Return each item's loss, unweighted: (B,)."""
         mask = student.mask
         ours = student.tempered(self.temperature)[0]
         if tracing():  # then nothing may depend on how many frames are valid
@@ -199,7 +199,7 @@ class _SparseKd(Term):
 
 
 def _zeroed(x: Tensor, mask: Tensor) -> Tensor:
-    """(B, T, ...) with 0 where ``mask`` (B, T) is False."""
+    """Return values (B, T, ...), with 0 where ``mask`` (B, T) is False."""
     return x.masked_fill(~mask.view(*mask.shape, *[1] * (x.dim() - 2)), 0)
 
 
@@ -262,7 +262,9 @@ def sparse_divergence(log_probs: Tensor, book: SparsePosteriors, tail: str = "sp
 
 
 def _spread(log_share: Tensor, taken: Tensor, log_probs: Tensor) -> Tensor:
-    """(N,) divergence of an even spread from (N, C), over the classes that are not ``taken`` (N, K); C is for none.
+    """Return the divergence (N,) of an even spread from (N, C), over the classes that are not ``taken`` (N, K);
+
+    C is for none.
 
     A part of the rows at a time, so that nothing of the size of the logits is made.
     """
@@ -277,7 +279,9 @@ def _spread(log_share: Tensor, taken: Tensor, log_probs: Tensor) -> Tensor:
 
 
 def densify(book: SparsePosteriors, classes: int, tail: str = "spread") -> Tensor:
-    """(..., K) of ``classes`` to probabilities (..., C), with the tail spread evenly or ("renormalise") left out."""
+    """Turn the (..., K) of ``classes`` into probabilities (..., C), with the tail spread evenly or ("renormalise") left
+    out.
+    """
     check_choice("tail", tail, ("spread", "renormalise"))
     kept = book.classes >= 0
     probs = book.probs.masked_fill(~kept, 0.0)
@@ -291,7 +295,8 @@ def densify(book: SparsePosteriors, classes: int, tail: str = "spread") -> Tenso
 
 
 def entropy_of(book: SparsePosteriors, classes: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """(...) nats: the stored entropy, else that of the posterior with its tail spread over the other classes.
+    """Return the entropy (...) in nats: the stored one, else that of the posterior with its tail spread over the other
+    classes.
 
     In ``dtype``, float32 at least, whatever the book was stored in.
     """

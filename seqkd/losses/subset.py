@@ -43,7 +43,7 @@ class SubsetKd(Term):
         self.temperature, self.min_mass = more_than(0, temperature=temperature), share(min_mass=min_mass)
 
     def forward(self, student: Outputs, teacher: Outputs, labels: Labels) -> Tensor:
-        """(B,)."""
+        """Return each item's loss, unweighted: (B,)."""
         part, mass = teacher, torch.ones_like(teacher.logits[..., 0], dtype=student.log_probs.dtype)
         if labels.subset is not None:
             chosen = _checked(labels.subset, teacher.logits.shape[-1], student.logits.shape[-1])
@@ -111,7 +111,7 @@ def subset_kd_loss(
 
 
 def _checked(subset: Tensor, teacher_classes: int, student_classes: int) -> Tensor:
-    """(S,) int64, one of the teacher's classes for each of the student's."""
+    """Return, (S,) int64, one of the teacher's classes for each of the student's."""
     if subset.dim() != 1 or len(subset) != student_classes:
         raise ValueError(
             f"the subset has shape {tuple(subset.shape)} and the student {student_classes} classes; expected one "

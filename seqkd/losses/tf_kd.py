@@ -101,7 +101,7 @@ class VirtualTeacher(Term):
         self.correct_prob = correct_prob
 
     def forward(self, student: Outputs, other: None, labels: Labels) -> Tensor:
-        """(B,) nats."""
+        """Return each item's loss, unweighted: (B,) in nats."""
         classes = student.logits.shape[-1]
         gold, rest = virtual_teacher(classes, self.temperature, self.correct_prob, self.variant)
         ours = student.tempered(1.0 if self.variant == "released" else self.temperature)  # (P, B, T, C)

@@ -91,23 +91,25 @@ class ValidPositions:
         return logits.detach()
 
     def log_softmax(self, logits: Tensor, temperature: float = 1.0) -> Tensor:
-        """(N, C) log-probabilities of the valid positions of (B, S, C), in float32 at least, at a temperature."""
+        """Return the log-probabilities (N, C) of the valid positions of (B, S, C), in float32 at least, at a
+        temperature.
+        """
         rows = at_least_float32(self.of_valid(logits))
         return (rows if temperature == 1 else rows / temperature).log_softmax(-1)
 
     def of_valid(self, x: Tensor) -> Tensor:
-        """(N, ...) of (B, S, ...): the valid positions; 0 where a position only stands for one that is not."""
+        """Return the valid positions of (B, S, ...) as (N, ...); 0 where a position only stands for one that is not."""
         rows = x.flatten(0, 1)
         if self.valid is not None:
             return rows.masked_fill(~self.valid.view(-1, *[1] * (rows.dim() - 1)), 0)
         return rows if self.rows is None else rows.index_select(0, self.rows)
 
     def cross_entropy(self, log_probs: Tensor) -> Tensor:
-        """(N,) −log p of the target, from (N, C)."""
+        """Return −log p of the target, (N,), from (N, C)."""
         return -log_probs.gather(-1, self.targets[:, None])[:, 0]
 
     def reduce(self, values: Tensor, reduction: str | None = None) -> Tensor:
-        """(N,) as the reduction wants it: a scalar, or (B, S)."""
+        """Reduce (N,): to a scalar, or for reduction "none" to (B, S)."""
         reduction = reduction or self.reduction
         if reduction == "none":
             return self.spread(values)
@@ -117,7 +119,7 @@ class ValidPositions:
         return values.sum() / (max(len(values), 1) if reduction == "mean" else 1)
 
     def spread(self, values: Tensor) -> Tensor:
-        """(N,) at their places in (B, S), 0 elsewhere."""
+        """Put (N,) at their places in (B, S), 0 elsewhere."""
         batch, positions, _ = self.shape
         if self.valid is not None:
             values = values.masked_fill(~self.valid, 0.0)
@@ -146,12 +148,12 @@ def check_share(name: str, value: float) -> None:
 
 
 def rows_of(tokens: ValidPositions, x: Tensor) -> Tensor:
-    """(B, S, ...) to (N, ...): the valid positions, without gradient."""
+    """Return the valid positions of (B, S, ...) as (N, ...), without gradient."""
     return ordinary(tokens.of_valid(x.detach().to(tokens.targets.device)))
 
 
 def dot(weights: Tensor, log_probs: Tensor) -> Tensor:
-    """(..., C), (..., C) → (...): Σ_c w log p, where 0 · −inf counts as 0."""
+    """Return Σ_c w log p (...) of weights and log-probabilities (..., C), where 0 · −inf counts as 0."""
     products = (weights * log_probs).sum(-1)
     if tracing() or products.isnan().any():  # only a batch with masked classes pays for the mask
         products = (weights * log_probs.masked_fill(weights == 0, 0.0)).sum(-1)

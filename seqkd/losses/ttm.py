@@ -39,7 +39,7 @@ class Ttm(Term):
         self.temperature, self.weighted = more_than(0, temperature=temperature), bool(weighted)
 
     def forward(self, student: Outputs, teacher: Outputs, labels: Labels) -> Tensor:
-        """(B,) nats."""
+        """Return each item's loss, unweighted: (B,) in nats."""
         check_teacher(teacher.logits, student.logits)
         losses = kl_divergence(teacher.tempered(self.temperature), student.log_probs)  # (P, B, T)
         if self.weighted:

@@ -100,7 +100,7 @@ class UncertaintyKd(Term):
             raise ConfigError("share is 0 and hard is False, which leaves nothing; expected a share above 0")
 
     def forward(self, student: Outputs, teacher: Outputs, labels: Labels) -> Tensor:
-        """(B,) nats."""
+        """Return each item's loss, unweighted: (B,) in nats."""
         mask = student.mask
         trust: Tensor | float = 0.0
         losses = student.log_probs.new_zeros(student.logits.shape[:3])
@@ -173,7 +173,7 @@ def uncertainties(logits: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def pooled(values: Tensor, mask: Tensor, frames: int) -> Tensor:
-    """(B, T): the mean of values (B, T) over the valid frames of (B, T) that are at most ``frames`` away."""
+    """Average values (B, T) over the valid frames of (B, T) that are at most ``frames`` away."""
     mean = lambda x: avg_pool1d(x[:, None], 2 * frames + 1, stride=1, padding=frames)[:, 0]  # noqa: E731
     shares = mean(mask.to(values))
     return mean(values.masked_fill(~mask, 0.0)) / shares.masked_fill(shares == 0, 1.0)

@@ -48,7 +48,7 @@ class Alignments:
 
 
 class WordIds:
-    """Distinct tokens by number."""
+    """Gives each distinct token a number, so that alignments compare integers."""
 
     def __init__(self, words: Sequence[str] | None = None, spans: tuple[bytes, np.ndarray, np.ndarray] | None = None):
         self._words = words
@@ -137,7 +137,7 @@ def number_characters(texts: Sequence[str], *, spaces: bool = True) -> Tokens:
 
 
 def number_tokens(sequences: Sequence[Sequence[int]]) -> Tokens:
-    """Token sequences that are numbers already."""
+    """Pack sequences of tokens that are numbers already."""
     ids = np.fromiter((token for sequence in sequences for token in sequence), np.int32)
     return Tokens(ids, _offsets([len(sequence) for sequence in sequences]))
 

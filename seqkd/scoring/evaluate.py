@@ -161,14 +161,14 @@ def evaluate(ref: Path | str, hyps: Mapping[str, Path | str], options: Options =
         "reference_format": references.kind,
         "reading": options.reading,
         "extra": options.extra,
-        "notes": reading.said(),
+        "notes": reading.sentences(),
         "references": len(references.texts),
     }
     formats = {Path(ref).name: references, **dict(zip([Path(path).name for path in hyps.values()], read, strict=True))}
     notes = [
         *(f"{name}: {line}." for name, one in further.items() for line in one.lines()),
         "Formats: " + "; ".join(f"{name} {one.kind} ({one.found})" for name, one in formats.items()) + ".",
-        *(f"Read ({options.reading}): {sentence}." for sentence in reading.said()),
+        *(f"Read ({options.reading}): {sentence}." for sentence in reading.sentences()),
     ]
     return Evaluation(scores, pairs, schema.to_json(about, entries, pairs), durations, speakers, notes, further)
 
@@ -204,7 +204,7 @@ def _calibration(utterances: Utterances, hypotheses: Transcripts) -> dict[str, A
 
 
 def _speakers(references: Transcripts, path: Path | str | None, ref: Path | str) -> dict[str, str]:
-    """Speakers of all references, or none."""
+    """Return the speaker of every reference by utterance; nothing unless all are known."""
     if path is None:
         speakers = references.speakers
         return speakers if len(speakers) == len(references.texts) else {}

@@ -29,8 +29,8 @@ class Options:
         baseline: the system that all others are compared with; each is compared with each if left out.
         confusions: how many of each kind to list.
         formats: of the files: by ``ref`` or the name of a system, or for all by the empty name; see
-            `seqkd.scoring.formats.detect`. By default their content says.
-        reading: ``lenient`` reads what NIST's tools read, too, and says so; ``strict`` keeps to the formats.
+            `seqkd.scoring.formats.detect`. By default found by their content.
+        reading: ``lenient`` reads what NIST's tools read, too, and reports it; ``strict`` keeps to the formats.
         encoding: of the transcripts.
         extra: hypotheses without a reference: an ``error``, or left out (``drop``).
         rules: regular expressions; see `seqkd.scoring.norms.expressions`.
@@ -71,7 +71,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything that the outputs show.
+    """A finished comparison of systems: everything that the terminal, page and JSON file show.
 
     Attributes:
         scores: of each system.

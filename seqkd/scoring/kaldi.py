@@ -51,7 +51,7 @@ def score_kaldi(
         costs: of the alignment.
         normalize: steps of `seqkd.scoring.normalize`.
         missing: see `seqkd.scoring.count`; Kaldi's own scripts leave utterances without a hypothesis out, as
-            ``present`` does, and say nothing.
+            ``present`` does, without a message.
 
     Returns:
         The best %WER line, and the hypotheses that it is of.

@@ -211,7 +211,7 @@ def _plainly(
     nothing: int,
     left_out: int,
 ) -> Iterator[tuple[int, int]]:
-    """What the compiled part does, in Python."""
+    """Align a lattice in Python, where the compiled part is not there."""
     m, arcs = len(hypothesis), len(lattice.words)
     # One row an arc; the last row, which index -1 finds too, is the beginning.
     rows = [[0]] * arcs + [[insertion * j for j in range(m + 1)]]
@@ -247,5 +247,5 @@ def _plainly(
 
 
 def count_ops(ops: Sequence[int]) -> np.ndarray:
-    """(3,) substitutions, deletions, insertions."""
+    """Count substitutions, deletions and insertions: (3,)."""
     return np.bincount(ops, minlength=5)[[_SUBSTITUTION, _DELETION, _INSERTION]]

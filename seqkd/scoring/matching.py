@@ -15,7 +15,7 @@ def match(
     """Pair references with hypotheses; returns ids, both sides, and the ids of references without a hypothesis.
 
     Raises:
-        DataError: ids do not match; ``missing`` says whether references may lack a hypothesis.
+        DataError: ids do not match; ``missing`` decides whether references may lack a hypothesis.
     """
     if not isinstance(references, Mapping) and not isinstance(hypotheses, Mapping):
         if len(references) != len(hypotheses):

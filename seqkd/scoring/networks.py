@@ -67,7 +67,7 @@ def choose(
 
     Returns:
         The reference's words of the best path, their blocks, the hypothesis' words (None if ``both`` is not set, which
-        says that the hypothesis has marks or fragments), the operations, and the number of blocks.
+        states that the hypothesis has marks or fragments), the operations, and the number of blocks.
 
     Raises:
         DataError: braces do not match, or an alternative is empty.

@@ -101,12 +101,12 @@ class Normalizer:
 
     @property
     def both(self) -> bool:
-        """See the class."""
+        """Whether hypotheses get alternatives, too, as by NIST's mapping files; otherwise references alone do."""
         return self._mapping is not None and self._mapping.nist
 
     @property
     def alternatives(self) -> bool:
-        """See the class."""
+        """Whether `add_alternatives` does anything."""
         return self.both or bool(self._marked)
 
     def __call__(self, texts: list[str]) -> list[str]:

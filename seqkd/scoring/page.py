@@ -21,7 +21,7 @@ _LETTERS = {SUBSTITUTION: "S", DELETION: "D", INSERTION: "I", LEFT_OUT: "O"}
 
 
 def write_page(path: Path | str, evaluation: Evaluation, *, limit: int = LIMIT) -> None:
-    """Write the page; of more than ``limit`` utterances those with errors come first, and it says so."""
+    """Write the page; of more than ``limit`` utterances those with errors come first, and the page states it."""
     text = json.dumps(_data(evaluation, limit), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     # Within a script element only these could end it, or begin a comment.
     text = text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

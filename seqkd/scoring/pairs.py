@@ -14,7 +14,7 @@ from seqkd.statistics.mapsswe import MatchedPairs, matched_pairs
 
 @dataclass(frozen=True)
 class Pair:
-    """System ``a`` against system ``b``.
+    """The comparison of system ``a`` with system ``b``.
 
     Attributes:
         a: name of one system.

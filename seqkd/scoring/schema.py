@@ -74,7 +74,7 @@ SCHEMA = 1
 
 
 def signature(options: Mapping[str, Any]) -> str:
-    """Say in one line what a rate depends on, in the manner of sacreBLEU."""
+    """Return in one line what a rate depends on, in the manner of sacreBLEU."""
     costs = options["costs"] if "," not in str(options["costs"]) or options["costs"][0].isdigit() else "fewest"
     parts = {
         "costs": costs,
@@ -91,7 +91,7 @@ def signature(options: Mapping[str, Any]) -> str:
 
 
 def pair_to_json(pair: Pair) -> dict[str, Any]:
-    """Return the entry of one pair of systems."""
+    """Return the entry of one pair of systems in the JSON file."""
     entry = {
         "a": pair.a,
         "b": pair.b,
@@ -111,7 +111,7 @@ def pair_to_json(pair: Pair) -> dict[str, Any]:
 
 
 def to_json(options: Mapping[str, Any], systems: Mapping[str, Any], pairs: Sequence[Pair]) -> dict[str, Any]:
-    """Return the content of score.json."""
+    """Return the content of the JSON file of ``seqkd score --json``."""
     return {
         "schema": SCHEMA,
         "options": dict(options),

@@ -21,7 +21,7 @@ _PAIRS = 15  # of systems; of more only those with the best system are shown
 
 
 def table(evaluation: Evaluation, *, details: bool = False) -> str:
-    """Return the result for the terminal."""
+    """Return a comparison of systems as the table that ``seqkd score`` prints."""
     systems, options = evaluation.json["systems"], evaluation.json["options"]
     rows = [["system", "WER %", "95 % interval", "sub", "del", "ins", "words", "CER %", "SER %"]]
     more = [

@@ -50,7 +50,7 @@ class Counts:
 
     @property
     def errors(self) -> np.ndarray:
-        """(N,), substitutions + deletions + insertions."""
+        """Errors of each utterance, (N,): substitutions + deletions + insertions."""
         return self.substitutions + self.deletions + self.insertions
 
 
@@ -215,7 +215,7 @@ def score(
         spaces: whether spaces between words ``count`` as characters, or ``ignore`` them.
         tokenizer: makes tokens of a transcript, for the token error rate.
         characters: whether to count those, too.
-        blocks: the speaker, say, of each utterance: adds an interval that draws whole speakers.
+        blocks: of each utterance, such as its speaker: adds an interval that draws whole speakers.
         replicates: bootstrap replicates of the intervals.
         seed: of the bootstrap.
 

@@ -49,7 +49,7 @@ class Tokens:
 
     @property
     def lengths(self) -> np.ndarray:
-        """(N,) tokens of each utterance."""
+        """The number of tokens of each utterance, (N,)."""
         return np.diff(self.offsets)
 
     def __len__(self) -> int:

@@ -1,7 +1,7 @@
-"""What a trained system says of the songs of a set: ``decode_<set>/``.
+"""Decode the songs of a set with a trained system, into ``decode_<set>/``.
 
 ``decoded.safetensors`` holds ``<id>/shots`` (T,) int64, the classes of the one-second frames, and ``<id>/posteriors``
-(T, C) float32; ``shots.csv`` is the same for people: ``id,start,end,type``. ``decode.json`` says what it was made from.
+(T, C) float32; ``shots.csv`` is the same for people: ``id,start,end,type``. ``decode.json`` records its inputs.
 
 How a sequence is made of probabilities is part of a system, as in the paper: assistants and students take the most
 probable shot of each second, as a teacher that is a pool does; a teacher that is a product takes the best sequence
@@ -105,7 +105,7 @@ def drawn(language: FilmLanguage, frames: int, *, seed: int, song: str) -> Decod
 
 
 def write_decoded(output: Path, songs: dict[str, DecodedSong], made_by: dict[str, Any]) -> None:
-    """Write what a system says of each song; ``decode.json`` comes last."""
+    """Write the shots and probabilities of each song; ``decode.json`` comes last."""
     from safetensors.numpy import save_file
 
     output.mkdir(parents=True, exist_ok=True)

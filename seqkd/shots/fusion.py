@@ -1,6 +1,6 @@
-"""The fused teacher: assistants at 1, 2 and 4 seconds, the co-occurrence of what they hear, and the film language.
+"""The fused teacher: assistants at 1, 2 and 4 seconds, the co-occurrence of their frames, and the film language.
 
-With x, y, z what the assistants hear in the frames of 1, 2 and 4 seconds around second t, and u, v, w the k-means codes
+With x, y, z the features of the frames of 1, 2 and 4 seconds around second t, and u, v, w the k-means codes
 of these inputs, the teacher scores a shot sequence s by P(X, Y, Z | s) · P(s)::
 
     P(X, Y, Z | s) = ∏_t P(x_t | s_t) P(y_⌈t/2⌉ | s_t) P(z_⌈t/4⌉ | s_t) · P(u|v,s) P(v|w,s) / [P(u|s) P(v|s)]
@@ -68,7 +68,7 @@ def log_ratio(
     np.add.at(counts, (shots, codes, given), 1)
     share = counts.sum(2, keepdims=True) / counts.sum((1, 2), keepdims=True).clip(1)  # (C, K, 1) P(u | s)
     seen = counts.sum(1, keepdims=True)  # (C, 1, K) frames of v and s
-    # [n(u,v,s) + strength P(u|s)] / [n(v,s) + strength] / P(u|s); a code never seen with this shot says nothing.
+    # [n(u,v,s) + strength P(u|s)] / [n(v,s) + strength] / P(u|s); a code never seen with this shot changes nothing.
     lift = np.divide(counts, share, out=np.broadcast_to(seen, counts.shape).copy(), where=share > 0)
     return np.log((lift + strength) / (seen + strength))
 
@@ -178,8 +178,10 @@ class FusedTeacher:
 
     def log_likelihood(self, frames: np.ndarray) -> np.ndarray:
         """(T, C) log P(X, Y, Z | s_t) of one-second frames (T, F), up to a constant a frame, times ``scale``."""
-        heard = [self.language.log_likelihood(model.posteriors(frames), self.prior_power) for model in self.assistants]
-        return self.scale * (sum(heard) + self.co_occurrence.log_factor(frames))
+        likelihoods = [
+            self.language.log_likelihood(model.posteriors(frames), self.prior_power) for model in self.assistants
+        ]
+        return self.scale * (sum(likelihoods) + self.co_occurrence.log_factor(frames))
 
     def posteriors(self, song: Track | np.ndarray) -> np.ndarray:
         """(T, C) o: P(s_t | X, Y, Z), of a track or its frames (T, F); rows sum to 1."""
@@ -195,11 +197,11 @@ class FusedTeacher:
 
     def fitted(self, songs: Mapping[str, np.ndarray], classes: Mapping[str, np.ndarray]) -> FusedTeacher:
         """The same assistants in a pool whose weights are fitted on songs (T, F) and their classes (T,), by song id."""
-        heard = [np.concatenate([model.posteriors(songs[key]) for key in songs]) for model in self.assistants]
-        return replace(self, pool=fit_pool(heard, np.concatenate([classes[key] for key in songs])))
+        posteriors = [np.concatenate([model.posteriors(songs[key]) for key in songs]) for model in self.assistants]
+        return replace(self, pool=fit_pool(posteriors, np.concatenate([classes[key] for key in songs])))
 
     def parameter_count(self) -> int:
-        """Trainable parameters of the three networks."""
+        """The number of trainable parameters of the three networks."""
         return sum(model.network.parameter_count() for model in self.assistants)
 
     def _frames(self, song: Track | np.ndarray) -> np.ndarray:

@@ -94,7 +94,7 @@ class FilmLanguage:
         """(T, C) log P(music_t | s_t) from a classifier's (T, C) P(s_t | music_t), up to a constant a frame.
 
         likelihood ∝ posterior / prior. A shot whose prior is 0 stays impossible. The division is right for a
-        classifier that hears one frame at a time; one that hears the whole song has used the prior once for a run of
+        classifier that reads one frame at a time; one that reads the whole song has used the prior once for a run of
         frames, not once a frame, and a ``prior_power`` below 1 keeps rare shots from being favoured in each.
         """
         posterior = np.asarray(posterior, float)
@@ -163,7 +163,7 @@ class FilmLanguage:
         return float(initial[sequence[:1]].sum() + transition[sequence[:-1], sequence[1:]].sum())
 
     def save(self, path: Path | str) -> None:
-        """Write as JSON, atomically."""
+        """Write the film language as a JSON file, atomically."""
         names = ("initial", "transition", "prior", "counts")
         tables = {name: getattr(self, name) for name in names}
         written = {name: None if table is None else table.tolist() for name, table in tables.items()}

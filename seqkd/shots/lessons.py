@@ -97,8 +97,8 @@ def lessons(corpus: SongSet, seconds: int = 1, soft: Mapping[str, np.ndarray] | 
     for key, track in corpus.tracks.items():
         frames = np.ascontiguousarray(averaged(track.frames, seconds), np.float32)
         classes = corpus.classes[key] if seconds == 1 else frame_classes(corpus.shots[key], len(frames), seconds)
-        believed = None if soft is None else torch.from_numpy(averaged(soft[key], seconds).astype(np.float32))
-        made.append(Lesson(torch.from_numpy(frames), torch.from_numpy(classes), believed))
+        target = None if soft is None else torch.from_numpy(averaged(soft[key], seconds).astype(np.float32))
+        made.append(Lesson(torch.from_numpy(frames), torch.from_numpy(classes), target))
     return made
 
 

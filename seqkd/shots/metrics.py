@@ -1,8 +1,8 @@
 """How good is a shot sequence? The measures of deep interactive learning, and what an editor asks beside them.
 
-Every measure is computed from sums over songs: `score_song` counts those of one song, `seqkd.shots.measures` says which
-there are and computes the measures, and `seqkd.statistics.bootstrap` their intervals. Neighbouring shots of one type
-count as one shot throughout, since a sequence of classes cannot tell them apart.
+Every measure is computed from sums over songs: `score_song` counts those of one song, `seqkd.shots.measures` defines
+and computes the measures, and `seqkd.statistics.bootstrap` their intervals. Neighbouring shots of one type
+count as one shot throughout, since a sequence of classes does not separate them.
 
 The paper (ACM MM 2020, 10.1145/3394171.3413985) names ASC = (N − D − S − I) / N, "TSC-AC" (right trends of shot
 change), "DST-AC" (error of shot duration) and "DS" (mean shot length); only the first has a formula here. Chosen:
@@ -67,12 +67,12 @@ def score_song(
         if len(hypothesis) != frames:
             raise DataError(f"The hypothesis has {len(hypothesis)} frames, expected {frames}.")
         hypothesis = shots_of(hypothesis)
-    true_list, said_list = _merged(reference), _merged(hypothesis)
-    true, said = frame_classes(true_list, frames), frame_classes(said_list, frames)
-    kinds = [[shot.kind for shot in shots] for shots in (true_list, said_list)]
+    true_list, found_list = _merged(reference), _merged(hypothesis)
+    true, found = frame_classes(true_list, frames), frame_classes(found_list, frames)
+    kinds = [[shot.kind for shot in shots] for shots in (true_list, found_list)]
     beats = np.asarray(beats, float)
-    cuts = [np.array([shot.start for shot in shots[1:]]) for shots in (true_list, said_list)]
-    at_beats = [_classes_at(shots, beats) for shots in (true_list, said_list)]
+    cuts = [np.array([shot.start for shot in shots[1:]]) for shots in (true_list, found_list)]
+    at_beats = [_classes_at(shots, beats) for shots in (true_list, found_list)]
     nll, kl, confidence, right = 0.0, 0.0, np.zeros(0), np.zeros(0)
     if posteriors is not None:
         posteriors = _distributions(posteriors, frames, "posteriors")
@@ -81,24 +81,24 @@ def score_song(
         if director is not None:
             p = _distributions(director, frames, "the director's distributions")
             kl = float((p * (np.log(np.maximum(p, _LEAST)) - np.log(np.maximum(posteriors, _LEAST)))).sum())
-    trends = [_trends(classes) for classes in (true, said)]
+    trends = [_trends(classes) for classes in (true, found)]
     counted = {
         "frames": frames,
-        "frames_right": (true == said).sum(),
-        "frame_edits": Levenshtein.distance(true.tolist(), said.tolist()),
+        "frames_right": (true == found).sum(),
+        "frame_edits": Levenshtein.distance(true.tolist(), found.tolist()),
         "trends": frames - 1,
         "trends_right": (trends[0] == trends[1]).sum(),
-        "changes_right": ((np.diff(true) != 0) == (np.diff(said) != 0)).sum(),
-        "duration_error": _duration_error(true_list, said_list),
-        "seconds": said_list[-1].end - said_list[0].start,
-        "shots": [len(true_list), len(said_list)],
+        "changes_right": ((np.diff(true) != 0) == (np.diff(found) != 0)).sum(),
+        "duration_error": _duration_error(true_list, found_list),
+        "seconds": found_list[-1].end - found_list[0].start,
+        "shots": [len(true_list), len(found_list)],
         "segment_edits": Levenshtein.distance(*kinds),
         "beats": len(beats),
         "beats_right": (at_beats[0] == at_beats[1]).sum(),
         "cuts": [len(cuts[0]), len(cuts[1]), match_cuts(cuts[0], cuts[1], beats)],
-        "classes": [np.bincount(x, minlength=S) for x in (true[true == said], said, true)],
-        "transitions": [_transitions(true), _transitions(said)],
-        "lengths": [_lengths(true_list), _lengths(said_list)],
+        "classes": [np.bincount(x, minlength=S) for x in (true[true == found], found, true)],
+        "transitions": [_transitions(true), _transitions(found)],
+        "lengths": [_lengths(true_list), _lengths(found_list)],
         "scored": len(confidence),
         "nll": nll,
         "directed": 0 if posteriors is None or director is None else frames,
@@ -167,10 +167,10 @@ def _lengths(shots: Sequence[Shot]) -> np.ndarray:
     return np.bincount(np.minimum(seconds, LONGEST) - 1, minlength=LONGEST).astype(float)
 
 
-def _duration_error(true: Sequence[Shot], said: Sequence[Shot]) -> float:
+def _duration_error(true: Sequence[Shot], found: Sequence[Shot]) -> float:
     error = 0.0
     for shot in true:
-        most = max(said, key=lambda other: min(shot.end, other.end) - max(shot.start, other.start))
+        most = max(found, key=lambda other: min(shot.end, other.end) - max(shot.start, other.start))
         error += abs((shot.end - shot.start) - (most.end - most.start))
     return error
 

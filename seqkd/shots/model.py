@@ -1,7 +1,7 @@
 """A shot model: stacked LSTMs from the features of a song to the probability of each shot; and its form on disk.
 
 Assistants and student are alike but for the length of their frames. A saved model is a directory:
-``model.safetensors``, ``model.yaml`` (how to build it, which features it hears, which shots it tells apart) and
+``model.safetensors``, ``model.yaml`` (how to build it, which features it reads, which shots it distinguishes) and
 ``language.json`` (the film language of what it was trained on). Nothing in it is ever unpickled.
 
 Legend: B songs, T frames, F features, C shot classes.
@@ -87,7 +87,7 @@ class ShotNetwork(nn.Module):
         self.feature_scale.copy_(torch.from_numpy(np.where(varies, 1 / np.where(varies, deviation, 1), 0.0)))
 
     def parameter_count(self) -> int:
-        """Trainable parameters."""
+        """The number of trainable parameters."""
         return sum(parameter.numel() for parameter in self.parameters())
 
 
@@ -97,7 +97,7 @@ class ShotModel:
 
     Attributes:
         network: in evaluation mode.
-        names: of the F features it hears, in order.
+        names: of the F features it reads, in order.
         language: the film language of its training songs.
         seconds: length of its frames, 1 for a student; 1, 2 or 4 for an assistant.
         settings: how its features are made of a song.
@@ -114,7 +114,7 @@ class ShotModel:
         """One-second frames (T, F) to logits (T, C) at one second; a slower model's are repeated."""
         frames = np.asarray(frames, np.float32)
         if frames.ndim != 2 or frames.shape[1] != len(self.names):
-            raise DataError(f"Features have shape {frames.shape}; this model hears (T, {len(self.names)}).")
+            raise DataError(f"Features have shape {frames.shape}; this model reads (T, {len(self.names)}).")
         if not len(frames):
             return np.zeros((0, self.network.head.out_features), np.float32)
         slow = torch.from_numpy(np.ascontiguousarray(averaged(frames, self.seconds), np.float32))[None]
@@ -125,7 +125,7 @@ class ShotModel:
         """(T, C) probability of each shot in each second of a track or of its frames (T, F); rows sum to 1.
 
         Raises:
-            DataError: the track has other features than the model hears.
+            DataError: the track has other features than the model reads.
         """
         logits = self.logits(song if isinstance(song, np.ndarray) else self.frames_of(song)).astype(float)
         powers = np.exp(logits - logits.max(-1, keepdims=True, initial=-np.inf))
@@ -142,14 +142,14 @@ def check_names(expected: Sequence[str], found: Sequence[str]) -> None:
     if tuple(expected) == tuple(found):
         return
     missing, extra = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
-    says = "; ".join(
+    differences = "; ".join(
         f"{what} {', '.join(names[:4])}{' and more' if len(names) > 4 else ''}"
         for what, names in (("missing:", missing), ("unknown to it:", extra))
         if names
     )
     raise DataError(
-        f"The model hears {len(expected)} features, the song has {len(found)} ({says or 'in another order'}); make the "
-        "features with the settings of the model, or train it again."
+        f"The model reads {len(expected)} features, the song has {len(found)} ({differences or 'in another order'}); "
+        "make the features with the settings of the model, or train it again."
     )
 
 
@@ -204,7 +204,7 @@ def load_shot_model(directory: Path | str) -> ShotModel:
         raise DataError(f"{directory}/model.yaml is not a shot model's description ({reason})") from error
     if classes != SHOTS:
         raise DataError(
-            f"{directory}/model.yaml tells apart the classes {', '.join(map(str, classes))}; "
+            f"{directory}/model.yaml distinguishes the classes {', '.join(map(str, classes))}; "
             f"expected {', '.join(SHOTS)}"
         )
     network = ShotNetwork(architecture, len(names))

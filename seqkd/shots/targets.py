@@ -1,4 +1,4 @@
-"""Soft targets on disk: a book of what a teacher believes of every second of every training song.
+"""Soft targets on disk: a book of the probabilities that a teacher gives every second of every training song.
 
 Legend: T seconds, C shot classes.
 """

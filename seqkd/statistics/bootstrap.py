@@ -8,7 +8,7 @@ error rates of one trained system, which is what the scorer needs.
 **Seeds.** Another training differs from this one as another test set does. Where a system was trained from S > 1 seeds,
 a replicate draws seeds, too: S - 1 of them with replacement, because S would have a variance that is too small by
 (S - 1) / S (Rao & Wu 1988). Two systems draw the same seeds where both have them, so that what a seed does to both
-cancels. Of a single seed only items are drawn: such an interval says nothing about another training.
+cancels. Of a single seed only items are drawn: such an interval does not cover another training.
 
 How good that is, measured on made-up error rates (tests/statistics/test_estimate.py has the simulation): where seeds
 move an error rate about as much as test items do, 95 % intervals hold the true value in 95 to 99 % of experiments,
@@ -24,7 +24,7 @@ tokens, such intervals hold the true ECE in 89 to 95 % of samples of 800 sentenc
 worst for models that are nearly calibrated, where plain percentiles hold it in none to 94 %.
 
 Items of one speaker (or meeting, or book) are alike too. Where that matters, and there are speakers enough, give
-``blocks``: then whole speakers are drawn, and the interval says what other speakers would change.
+``blocks``: then whole speakers are drawn, and the interval covers other speakers.
 
 Legend: N items, S seeds, R replicates.
 """
@@ -321,7 +321,7 @@ def _interval(value: float, replicates: np.ndarray, reflect: bool, items: int) -
 def _distinct(
     runs: Mapping[tuple[str, int], Table], measures: Sequence[Measure]
 ) -> tuple[dict[tuple[str, int], Table], np.ndarray]:
-    """Keep one of the items that are alike in all that is measured, and say how many each stands for.
+    """Keep one of the items that are alike in all that is measured, with the number that each stands for.
 
     Items with equal numbers are interchangeable: drawing how often each distinct one occurs is the same distribution
     and takes fewer draws. Sorting them makes the result independent of the items' order.
@@ -369,7 +369,7 @@ def _draw_seeds(
 
 
 def holm(p_values: Sequence[float], level: float = LEVEL) -> list[bool]:
-    """Say which of several hypotheses are rejected at ``level`` by Holm's step-down correction (1979)."""
+    """Return which of several hypotheses are rejected at ``level`` by Holm's step-down correction (1979)."""
     rejected = [False] * len(p_values)
     for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
         if p_values[index] > level / (len(p_values) - rank):

@@ -51,7 +51,7 @@ class Summary:
     nce: float | None
 
     def to_json(self) -> dict[str, Any]:
-        """As in score.json."""
+        """Return the numbers as they stand in JSON files."""
         return asdict(self)
 
 
@@ -97,7 +97,7 @@ def diagram_of(bins: np.ndarray) -> list[dict[str, float]]:
 
 
 class Calibration:
-    """Sums over predictions, by confidence."""
+    """Sums over predictions in bins of confidence, from which ECE, NLL and Brier score are computed."""
 
     def __init__(self, bins: int = 15):
         """Begin with nothing; ``bins`` are the equal ones of ECE and MCE, and as many adaptive ones."""
@@ -154,7 +154,7 @@ class Calibration:
         return self._add(probs.max(axis=1).astype(float), (probs.argmax(axis=1) == targets).astype(float), nll, brier)
 
     def merge(self, other: Calibration) -> Calibration:
-        """Add another's predictions."""
+        """Add the predictions that another Calibration has counted."""
         if other.bins != self.bins:
             raise DataError(f"States of {self.bins} and {other.bins} bins do not add up.")
         return self._read(self.to_vector() + other.to_vector())
@@ -170,7 +170,7 @@ class Calibration:
 
     @property
     def count(self) -> int:
-        """How many predictions were added."""
+        """The number of predictions added so far."""
         return round(self._equal[0].sum())
 
     def summary(self) -> Summary:
@@ -240,7 +240,7 @@ class Calibration:
 
 
 class FrameCalibration:
-    """Calibration of the frames of a CTC model, all of them and those in which it says something.
+    """Calibration of the frames of a CTC model, all of them, and those in which it outputs a unit.
 
     Most frames are blank and surely so, which makes any CTC model look well calibrated; ``nonblank`` leaves out the
     frames in which the model's best class is the blank.
@@ -273,7 +273,7 @@ class FrameCalibration:
         return self
 
     def merge(self, other: FrameCalibration) -> FrameCalibration:
-        """Add another's frames."""
+        """Add the frames that another FrameCalibration has counted."""
         self.all.merge(other.all)
         self.nonblank.merge(other.nonblank)
         return self

@@ -1,7 +1,7 @@
-"""What may be said of few units: intervals that are wide enough, and p-values that no test can go below.
+"""Statistics of few units: intervals that are wide enough, and p-values that no test can go below.
 
 A bootstrap of n units, such as utterances or speakers, is too narrow by about as much as a normal distribution is
-beside Student's t, and draws of a handful of units cannot tell anything rare. Three rules mend that:
+beside Student's t, and draws of a handful of units show nothing rare. Three rules mend that:
 
 - Below ``LEAST`` = 10 units there is no interval, and the p-value is that of all 2^n ways to swap the two systems (the
   exact sign-flip test), which holds its level for any number of units.

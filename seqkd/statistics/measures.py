@@ -24,7 +24,7 @@ from seqkd.statistics.table import Sums
 
 @dataclass(frozen=True)
 class Measure:
-    """One number of a system.
+    """A number computed from sums over test items, such as WER or accuracy.
 
     Attributes:
         key: its name in score.json and in ``report.expect``.
@@ -37,7 +37,7 @@ class Measure:
         higher_is_better: which way is better; None where neither is.
         reflect: whether draws are turned about the value, as those of a biased number must be, such as an ECE.
         tested: whether a report compares systems in it, too; in a task's first measure it always does.
-        about: a sentence that tells a reader what it is, for the legend of a report.
+        about: a sentence that defines it, for the legend of a report.
     """
 
     key: str

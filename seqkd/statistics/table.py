@@ -69,7 +69,7 @@ class Table:
         return {name: np.tensordot(weights, column, 1) for name, column in self.columns.items()}
 
     def part(self, rows: slice | np.ndarray) -> Table:
-        """Return some of the items."""
+        """Return a table of some of the items."""
         ids = np.array(self.ids, object)[rows]
         return Table(tuple(ids), {name: column[rows] for name, column in self.columns.items()})
 

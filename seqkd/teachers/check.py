@@ -14,7 +14,6 @@ import torch
 from omegaconf import DictConfig
 from rapidfuzz.distance import Levenshtein
 from torch import Tensor
-from tqdm import tqdm
 
 from seqkd.data.tokens import Tokenizer
 from seqkd.decoding.greedy import greedy_decode
@@ -24,6 +23,7 @@ from seqkd.knowledge import mix
 from seqkd.layout import run_directory
 from seqkd.models.ctc import CtcModel, load_model
 from seqkd.models.layers import Subsampling
+from seqkd.progress import ProgressBar
 from seqkd.stages import again
 from seqkd.teachers.external.audio import SequenceTeacher
 from seqkd.teachers.external.sequence import fitted
@@ -94,7 +94,7 @@ def check_teacher(cfg: DictConfig) -> str:
     lines += [f"{name.replace('_', ' ')}: {value}" for name, value in summary.items()]
     if reference is None:
         lines.append(
-            f"spike offsets: no reference student yet (exp/student/seed0); when there is one, {again('check')}"
+            f"spike offsets: to compare with a student's spikes, train one ({model.parent}), then {again('check')}"
         )
     return "\n".join([*lines, f"figure: {out / 'check.png'}"])
 
@@ -104,12 +104,10 @@ def all_answers(teaching: Sequence[Listener], sets: Sets, weights: Sequence[floa
     ids = list(sets.corpus.transcripts)
     names = [one.name for one in teaching]
     names = [f"{name} {k}" if names.count(name) > 1 else name for k, name in enumerate(names)]
-    spoken = {
-        name: dict(
-            zip(ids, tqdm(one.answers(sets, ids), total=len(ids), desc=f"teacher {name}", disable=None), strict=True)
-        )
-        for name, one in zip(names, teaching, strict=True)
-    }
+    spoken = {}
+    for name, one in zip(names, teaching, strict=True):
+        answers = ProgressBar(one.answers(sets, ids), total=len(ids), desc=f"{name} on dev", unit="utt")
+        spoken[name] = dict(zip(ids, answers, strict=True))
     if len(names) > 1:
         spoken["mean"] = {u: mix([spoken[name][u] for name in names], weights).float() for u in ids}
     return spoken
@@ -119,7 +117,9 @@ def transcripts_wer(teacher: SequenceTeacher, sets: Sets, tokenizer: Tokenizer) 
     """WER of the best hypotheses, in the student's spelling."""
     found = TeacherStatistics()
     ids = list(sets.corpus.transcripts)
-    speech = tqdm(sets.speech(ids, teacher.sample_rate), total=len(ids), desc=f"teacher {teacher.name}", disable=None)
+    speech = ProgressBar(
+        sets.speech(ids, teacher.sample_rate), total=len(ids), desc=f"{teacher.name} on dev", unit="utt"
+    )
     for utterance, heard in zip(ids, speech, strict=True):
         best = teacher.transcribe([heard], 1)[0]
         found.count_words(sets.corpus.transcripts[utterance], fitted(best[0].text, tokenizer) if best else "")

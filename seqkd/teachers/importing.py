@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig
 from torch import Tensor
-from tqdm import tqdm
 
 from seqkd.data.features import finished_features
 from seqkd.data.tokens import Tokenizer
@@ -17,6 +16,7 @@ from seqkd.decoding.greedy import greedy_decode
 from seqkd.decoding.run import DecodedSpeech, write_decoded
 from seqkd.files import write_json
 from seqkd.layout import is_done, plain, run_directory, working_in
+from seqkd.progress import ProgressBar
 from seqkd.teachers.check import all_answers, measure, transcripts_wer
 from seqkd.teachers.external.audio import SequenceTeacher, TeacherTranscript
 from seqkd.teachers.external.sequence import fitted
@@ -103,7 +103,7 @@ def spoken(log_probs: Tensor, tokenizer: Tokenizer) -> DecodedSpeech:
 def written(teacher: SequenceTeacher, sets: Sets, tokenizer: Tokenizer) -> dict[str, DecodedSpeech]:
     """The best transcripts, in the student's spelling; with confidences, where the teacher gives its words any."""
     ids = list(sets.corpus.transcripts)
-    speech = tqdm(sets.speech(ids, teacher.sample_rate), total=len(ids), desc=f"teacher {teacher.name}", disable=None)
+    speech = ProgressBar(sets.speech(ids, teacher.sample_rate), total=len(ids), desc=teacher.name, unit="utt")
     best = {one.id: teacher.transcribe([one], 1)[0] for one in speech}
     return {u: in_spelling(found[0], tokenizer) if found else DecodedSpeech("", []) for u, found in best.items()}
 

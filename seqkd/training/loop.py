@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
-import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +22,7 @@ from omegaconf import DictConfig
 
 from seqkd.errors import SeqkdError
 from seqkd.processes import check_place, needs_of, place
+from seqkd.progress import ProgressBar
 from seqkd.training.checkpoints import ResumePoint, average_weights, newest_resume_point
 from seqkd.training.module import Distillation, fit_to
 from seqkd.training.settings import TrainingSettings
@@ -65,8 +64,13 @@ def fit(
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
         logger=TensorBoardLogger(directory, name=None, version="tensorboard"),
-        callbacks=[*callbacks, best, ResumePoint(checkpoints), *progress(directory, work.monitor)],
-        enable_progress_bar=sys.stderr.isatty(),
+        callbacks=[
+            *callbacks,
+            best,
+            ResumePoint(checkpoints),
+            UpdatesShown(shown_name(directory, Path(cfg.exp)), work.monitor),
+        ],
+        enable_progress_bar=False,
         enable_model_summary=False,
         log_every_n_steps=settings.validate_every,
     )
@@ -148,32 +152,36 @@ def device_name(cfg: DictConfig, settings: TrainingSettings) -> str:
     return threads if needs.world == 1 else f"{needs.world} processes of {threads}"
 
 
-def progress(directory: Path, monitor: Monitor) -> list[Callback]:
-    """On a terminal Lightning shows its bar; elsewhere a line a minute serves log files better."""
-    return [] if sys.stderr.isatty() else [ProgressLines(directory, monitor)]
+def shown_name(directory: Path, exp: Path) -> str:
+    """A run's directory as a progress bar shows it: without the experiment's, if it is below that."""
+    return str(directory.relative_to(exp)) if directory.is_relative_to(exp) else str(directory)
 
 
-class ProgressLines(Callback):
-    """One line a minute with the estimate of what is left: for log files and background runs."""
+class UpdatesShown(Callback):
+    """How far a run is, with the estimate of what is left and the last look at dev; Lightning's bar has neither."""
 
-    def __init__(self, directory: Path, monitor: Monitor, every: float = 60.0) -> None:
-        self.monitor = monitor
-        self.name, self.every = f"{directory.parent.name}/{directory.name}", every
-        self.began = self.last = time.monotonic()
-        self.first_step: int | None = None
+    def __init__(self, name: str, monitor: Monitor) -> None:
+        self.name, self.monitor = name, monitor
+        self.bar: ProgressBar | None = None
+
+    def on_train_start(self, trainer: lightning.Trainer, *_: Any) -> None:
+        """Begin at the update at which the run resumes."""
+        if trainer.is_global_zero:
+            self.bar = ProgressBar(total=trainer.max_steps, initial=trainer.global_step, desc=self.name, unit="update")
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
-        """Print when it is time."""
-        step, now = trainer.global_step, time.monotonic()
-        if self.first_step is None:
-            self.first_step, self.began = step, now
-        if now - self.last < self.every:
+        """Show another update."""
+        if self.bar is None:
             return
-        self.last = now
-        left = (trainer.max_steps - step) * (now - self.began) / max(1, step - self.first_step)
         measured = trainer.callback_metrics.get(self.monitor.key)
-        shown = f", {self.monitor.say(float(measured))}" if measured is not None else ""
-        print(f"{self.name}: update {step}/{trainer.max_steps}{shown}, {left / 60:.1f} min left", flush=True)
+        if measured is not None:
+            self.bar.set_postfix_str(self.monitor.say(float(measured)), refresh=False)
+        self.bar.update(trainer.global_step - self.bar.n)
+
+    def teardown(self, *_: Any, **__: Any) -> None:
+        """End the bar, also after a failure."""
+        if self.bar is not None:
+            self.bar.close()
 
 
 def quiet_lightning() -> None:

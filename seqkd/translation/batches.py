@@ -39,7 +39,7 @@ class TextBatch:
     targets: Tensor
 
     def to(self, device: torch.device) -> TextBatch:
-        """The same on another device."""
+        """Return the batch on another device."""
         tensors = (self.source, self.source_lengths, self.inputs, self.targets)
         return TextBatch(self.ids, *(tensor.to(device) for tensor in tensors))
 
@@ -127,7 +127,7 @@ def bounded(targets: Tensor, lengths: Tensor, labelled: Tensor) -> tuple[Tensor,
 
 
 def training_text(corpus: TextCorpus, sampler: StepSampler, workers: int) -> DataLoader:
-    """Yield one TextBatch an update."""
+    """Return a loader that yields one TextBatch for each update of the sampler."""
     return DataLoader(_Pairs(corpus), sampler=sampler, batch_size=None, num_workers=workers)
 
 

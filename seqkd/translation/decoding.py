@@ -1,7 +1,7 @@
-"""Decode sentence pairs with a trained model, and ask it how sure it is of the reference.
+"""Decode sentence pairs with a trained model, and measure the probabilities that it gives the reference.
 
 ``decode_<set>/`` receives ``text`` (``<id> <text>``), ``hyp.jsonl`` (tokens and their confidences) and ``forced.npz``,
-what the model predicts at each position when it is told the reference up to there.
+what the model predicts at each position when it is given the reference up to there.
 
 Letters: N sentences, K their reference positions, boundaries included; B, S, C as in training.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,7 @@ from seqkd.errors import DataError
 from seqkd.files import atomic_path, write_text
 from seqkd.models.seq2seq import Seq2SeqModel, load_seq2seq
 from seqkd.models.storage import model_hash
+from seqkd.progress import ProgressBar
 from seqkd.stages import again
 from seqkd.translation.batches import IGNORE, TextCorpus, encode_pairs, evaluation_text
 from seqkd.translation.pairs import pairs_fingerprint, read_pairs
@@ -65,26 +65,21 @@ def translate(
     max_tokens: int,
     what: str = "decoding",
 ) -> dict[str, TextHypothesis]:
-    """The best hypothesis of each sentence, in the corpus' order; says once a minute how far it is."""
+    """The best hypothesis of each sentence, in the corpus' order."""
     device = model.bias.device
     found: dict[str, TextHypothesis] = {}
-    began = said = time.monotonic()
-    # A beam takes as much room as that many sentences.
-    for batch in evaluation_text(corpus, max_tokens // beam):
-        for key, best in zip(
-            batch.ids,
-            beam_search(model, batch.source.to(device), batch.source_lengths, beam=beam, length_penalty=length_penalty),
-            strict=True,
-        ):
-            found[key] = best[0]
-        if (now := time.monotonic()) - said > 60:
-            said, left = now, (now - began) * (len(corpus.sources) / len(found) - 1)
-            log.info("%s: %d of %d sentences, %.1f min left", what, len(found), len(corpus.sources), left / 60)
+    with ProgressBar(total=len(corpus.sources), desc=what, unit="sentence", leave=False) as bar:
+        # A beam takes as much room as that many sentences.
+        for batch in evaluation_text(corpus, max_tokens // beam):
+            source = batch.source.to(device)
+            best = beam_search(model, source, batch.source_lengths, beam=beam, length_penalty=length_penalty)
+            found |= {key: hypotheses[0] for key, hypotheses in zip(batch.ids, best, strict=True)}
+            bar.update(len(batch.ids))
     return {key: found[key] for key in corpus.sources}
 
 
 def write_hypotheses(directory: Path, hypotheses: dict[str, TextHypothesis], tokenizer: Tokenizer) -> None:
-    """``text`` and ``hyp.jsonl``."""
+    """Write hypotheses to ``text`` (``<id> <text>``) and, with confidences, to ``hyp.jsonl``."""
     texts = {key: tokenizer.decode(one.tokens) for key, one in hypotheses.items()}
     write_text(directory / "text", "".join(f"{key} {text}".rstrip() + "\n" for key, text in texts.items()))
     lines = (
@@ -116,8 +111,8 @@ def write_forced(path: Path, model: Seq2SeqModel, corpus: TextCorpus, max_tokens
         batch = batch.to(device)
         logits = model(batch.source, batch.source_lengths, batch.inputs)
         valid = batch.targets != IGNORE
-        for key, row, told, targets in zip(batch.ids, logits, valid, batch.targets, strict=True):
-            kept[key] = measure(row[told], targets[told]).cpu()
+        for key, row, valid_row, targets in zip(batch.ids, logits, valid, batch.targets, strict=True):
+            kept[key] = measure(row[valid_row], targets[valid_row]).cpu()
     keys = list(corpus.sources)
     confidence, correct, nll, brier = torch.cat([kept[key] for key in keys], 1).numpy()
     with atomic_path(path) as temporary:

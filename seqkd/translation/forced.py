@@ -77,7 +77,7 @@ class Forced:
         return Forced(tuple(ids), np.array([lengths[one] for one in ids]), *columns)
 
     def calibration(self, bins: int = 15) -> Calibration:
-        """Return the calibration of all predictions."""
+        """Return the calibration of the predictions at all reference positions."""
         return Calibration(bins).update(self.confidence, self.correct, self.nll, self.brier)
 
 

@@ -62,7 +62,7 @@ class _Placed(str):
 
 def _by_ter(hypothesis: list[int], reference: list[int]) -> np.ndarray:
     """Return (K,) which tokens of one sentence are correct after shifts."""
-    # sacreBLEU's public function tells the number of edits only. This is its loop, which ends with the trace instead;
+    # sacreBLEU's public function returns the number of edits only. This is its loop, which ends with the trace instead;
     # the tests compare their numbers of edits.
     from sacrebleu.metrics import lib_ter
 

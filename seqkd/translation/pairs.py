@@ -28,7 +28,7 @@ _TABLES = ("src", "tgt")
 
 @dataclass(frozen=True)
 class SentencePair:
-    """A sentence and its translation."""
+    """A source sentence and its reference translation, with an id."""
 
     id: str
     source: str
@@ -74,7 +74,7 @@ class Dropped:
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """The number of pairs left out, for any reason."""
         return self.empty + self.over_long + self.unbalanced
 
     def __str__(self) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from seqkd.cli import slurm
 from seqkd.cli.job import Job
-from seqkd.cli.jobs import at_once, failure, on_slurm, run_jobs
+from seqkd.cli.jobs import Here, at_once, failure, on_slurm, run_jobs
 from seqkd.cli.slurm import Slurm, ended_with, filename_pattern, submission
 from seqkd.errors import ConfigError, SeqkdError
 from seqkd.layout import wait_until_ours
@@ -112,7 +112,7 @@ def test_what_jobs_wait_for(stand_in: Path) -> None:
     there = Slurm()
     program(stand_in, "squeue", "printf '7|RUNNING|None\\n8|PENDING|Resources\\n9|PENDING|(a|b)\\n'")
     assert there.look(["7", "8", "9"])
-    assert there.waiting() == "1 running, 2 pending ((a|b) 1, Resources 1)"
+    assert there.news({}) == ["1 running, 2 pending ((a|b) 1, Resources 1)"]
 
 
 @pytest.mark.parametrize(
@@ -207,3 +207,12 @@ def test_other_processes_wait_for_the_first(tmp_path: Path) -> None:
         wait_until_ours(tmp_path, {"system": "a"}, seconds=0.2)
     (tmp_path / "config.yaml").write_text("system: a\n")
     wait_until_ours(tmp_path, {"system": "a"}, seconds=0.2)
+
+
+def test_how_far_local_jobs_are_is_shown_once(tmp_path: Path) -> None:
+    here, job = Here(), Job("kd seed 0", ["train"], tmp_path / "log")
+    assert here.news({1: job}) == []
+    line = "kd/seed0: update 100/400, dev WER 30.00 %, 3.0 min left"
+    job.log.write_text(f"resuming\nkd/seed0: update 50/400, 3.5 min left\n{line}\na warning\n")
+    assert here.news({1: job}) == [line]
+    assert here.news({1: job}) == []

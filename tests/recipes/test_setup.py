@@ -14,13 +14,20 @@ ROOT = Path(__file__).parents[2]
 PYTHON = """#!/bin/sh
 # A Python that can do what setup.sh asks of one.
 case "$1 $2" in
-  "-c "*) exit {version_fits} ;;
+  "-c "*) echo {version} ;;
   "-m venv") [ {has_venv} = 0 ] || exit 1; mkdir -p "$3/bin"; cp "{pip}" "$3/bin/pip" ;;
 esac
 """
 PIP = """#!/bin/sh
 echo "$@" >>"$(dirname "$0")/pip.log"
 exit $(cat "{status}")
+"""
+UV = """#!/bin/sh
+# `uv venv` makes an environment; `uv pip` ends with the status given.
+case "$1" in
+  venv) for place; do :; done; mkdir -p "$place/bin"; cp "{pip}" "$place/bin/pip"; cp "{python}" "$place/bin/python" ;;
+  pip) echo "$@" >>"{log}"; exit {status} ;;
+esac
 """
 
 
@@ -35,23 +42,24 @@ def checkout(tmp_path):
     return root
 
 
-def stand_in(folder: Path, *, version_fits: bool = True, has_venv: bool = True) -> Path:
+def stand_in(folder: Path, *, version: str = "3.12", has_venv: bool = True) -> Path:
     pip, status, python = folder / "pip", folder / "status", folder / "python"
     status.write_text("0")
     pip.write_text(PIP.format(status=status))
-    python.write_text(PYTHON.format(pip=pip, version_fits=int(not version_fits), has_venv=int(not has_venv)))
+    python.write_text(PYTHON.format(pip=pip, version=version, has_venv=int(not has_venv)))
     for script in (pip, python):
         script.chmod(0o755)
     return python
 
 
 def source(root: Path, path: str | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Source setup.sh from elsewhere and print the first folder of PATH."""
+    """Source setup.sh from elsewhere and print the first folder of PATH; this machine's uv is not found."""
+    path = path or ":".join(f for f in os.environ["PATH"].split(":") if not Path(f, "uv").exists())
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SEQKD_")}
     command = f'. "{root}/local/setup.sh"; echo "first: ${{PATH%%:*}}"'
     return subprocess.run(
         [shutil.which("bash"), "-c", command],
-        env={**kept, **environment, **({"PATH": path} if path else {})},
+        env={**kept, **environment, "PATH": path},
         cwd="/",
         capture_output=True,
         text=True,
@@ -105,20 +113,52 @@ def test_without_a_python(checkout, tmp_path):
         (tmp_path / tool).symlink_to(shutil.which(tool))
     done = source(checkout, path=str(tmp_path))
     assert done.returncode == 1
-    assert done.stderr == "setup: no Python 3.10 to 3.13 on the PATH; install one, or set SEQKD_PYTHON\n"
+    assert done.stderr == "setup: no Python 3.10 to 3.14 on the PATH; install one, or set SEQKD_PYTHON\n"
 
 
 def test_with_a_python_that_does_not_fit(checkout, tmp_path):
-    python = str(stand_in(tmp_path, version_fits=False))
+    python = str(stand_in(tmp_path, version="3.9"))
     done = source(checkout, SEQKD_PYTHON=python)
     assert done.returncode == 1
-    assert done.stderr == f"setup: SEQKD_PYTHON is {python}, which is not a Python 3.10 to 3.13\n"
+    assert done.stderr == f"setup: SEQKD_PYTHON is {python}, which is not a Python 3.10 to 3.14\n"
 
 
 def test_with_a_python_without_venv(checkout, tmp_path):
     done = source(checkout, SEQKD_PYTHON=str(stand_in(tmp_path, has_venv=False)))
     assert done.returncode == 1
     assert "cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv" in done.stderr
+
+
+def test_with_another_python_than_the_environment_has(checkout, tmp_path):
+    for version in ("3.11", "3.12"):
+        (tmp_path / version).mkdir()
+    has, wanted = (stand_in(tmp_path / version, version=version) for version in ("3.11", "3.12"))
+    venv = checkout / ".venv"
+    (venv / "bin").mkdir(parents=True)
+    shutil.copy(has, venv / "bin/python")
+    done = source(checkout, SEQKD_PYTHON=str(wanted))
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"setup: {venv} has Python 3.11, SEQKD_PYTHON is 3.12; remove it, or set SEQKD_VENV to another place\n"
+    )
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_uv_installs_where_it_is_and_pip_where_it_fails(checkout, tmp_path, status):
+    python, log = stand_in(tmp_path), tmp_path / "uv.log"
+    uv = tmp_path / "tools/uv"
+    uv.parent.mkdir()
+    uv.write_text(UV.format(pip=tmp_path / "pip", python=python, log=log, status=status))
+    uv.chmod(0o755)
+    done = source(checkout, path=f"{uv.parent}:/usr/bin:/bin", SEQKD_PYTHON=str(python))
+    assert done.returncode == 0, done.stderr
+    what = f"-c {checkout}/local/constraints.txt -e {checkout}[recipes,synth,dev]"
+    assert log.read_text() == f"pip install --quiet --python {checkout}/.venv/bin/python {what}\n"
+    pip = checkout / ".venv/bin/pip.log"
+    assert pip.exists() == (status == 1)
+    if status:
+        assert "setup: uv could not install the packages; pip tries" in done.stderr
+        assert what in pip.read_text()
 
 
 def test_this_environment_is_up_to_date_within_two_seconds():

@@ -89,7 +89,7 @@ def test_duplicates_of_plain_files(tmp_path):
         read_mapping(path)
     reading = Reading(strict=False)
     assert read_mapping(path, reading).words == {"a": "b", "c": "d"}
-    assert reading.said() == [f"{path}: 1 rules for what an earlier line maps, left out"]
+    assert reading.sentences() == [f"{path}: 1 rules for what an earlier line maps, left out"]
 
 
 def test_with_a_score(tmp_path):

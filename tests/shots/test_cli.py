@@ -359,7 +359,7 @@ def missing_library(place: Path, patch: pytest.MonkeyPatch) -> None:
 def missing_tagger(place: Path, patch: pytest.MonkeyPatch) -> None: ...
 
 
-@fault("song.wav", "-o", "cut.edl", "--tagger", "tags.csv", says="The model hears * features, the song has *; make *.")
+@fault("song.wav", "-o", "cut.edl", "--tagger", "tags.csv", says="The model reads * features, the song has *; make *.")
 def features_that_the_model_does_not_know(place: Path, patch: pytest.MonkeyPatch) -> None:
     (place / "tags.csv").write_text("rock,pop\n" + "0.5,0.5\n" * 13)
 

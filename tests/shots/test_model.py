@@ -77,11 +77,11 @@ def test_a_track_must_have_the_model_s_features(song):
     model = make()
     track = SimpleNamespace(frames=song, names=list(NAMES))
     assert (model.posteriors(track) == model.posteriors(song)).all()
-    with pytest.raises(DataError, match=r"hears 6 features, the song has 6 \(missing: f0; unknown to it: tempo\)"):
+    with pytest.raises(DataError, match=r"reads 6 features, the song has 6 \(missing: f0; unknown to it: tempo\)"):
         model.posteriors(SimpleNamespace(frames=song, names=["tempo", *NAMES[1:]]))
     with pytest.raises(DataError, match="in another order"):
         model.posteriors(SimpleNamespace(frames=song, names=NAMES[::-1]))
-    with pytest.raises(DataError, match=r"Features have shape \(23, 5\); this model hears \(T, 6\)"):
+    with pytest.raises(DataError, match=r"Features have shape \(23, 5\); this model reads \(T, 6\)"):
         model.logits(song[:, :5])
 
 
@@ -133,7 +133,7 @@ def rewrite(path, change):
         ),
         (
             lambda d: rewrite(d / "model.yaml", lambda y: y.update(classes=["A"])),
-            "tells apart the classes A; expected CU",
+            "distinguishes the classes A; expected CU",
         ),
         (lambda d: rewrite(d / "model.yaml", lambda y: y["architecture"].update(sizes=[5, 4])), "cannot be loaded"),
         (

@@ -50,7 +50,7 @@ def test_check_writes_numbers_and_a_figure(tones: Path, exp: Path) -> None:
     printed = check_teacher(settings(exp, tones))
     found = json.loads((exp / "teacher" / "check.json").read_text())
     assert (exp / "teacher" / "check.png").read_bytes().startswith(b"\x89PNG")
-    assert "no reference student yet" in printed
+    assert "spike offsets: to compare with a student's spikes, train one" in printed
     assert "spike_offsets" not in found
 
     # The same numbers, the long way.
@@ -87,7 +87,7 @@ def test_with_a_reference_student_offsets_are_counted(tones: Path, exp: Path) ->
     assert found["spike_offsets"]["0"] > 0
     assert found["spikes_on_the_same_frame"] == 1.0
     assert found["spikes_without_a_student_spike_nearby"] == 0.0
-    assert "no reference student" not in printed
+    assert "train one" not in printed
 
 
 def favour_units(directory: Path) -> None:

@@ -12,8 +12,8 @@
 ``lines``   lines of words without ids
 ========== ========================================================================================================
 
-The content says which it is, or the user; what cannot be told is an error. Files may be packed by gzip, and ``-`` is
-standard input.
+The content decides which it is, or the user does; what stays open is an error. Files may be packed by gzip, and ``-``
+is standard input.
 """
 
 from seqkd.scoring.formats.objects import read_jsonl, read_nbest, read_nemo, read_seglst

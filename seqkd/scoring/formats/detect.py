@@ -1,4 +1,4 @@
-"""Which format a file has: from its content, with its name as a hint. What cannot be told is an error."""
+"""Which format a file has: from its content, with its name as a hint. What stays open is an error."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FORMATS = {
     "csv": "a table with a heading, separated by commas, semicolons or tabs",
     "lines": "lines of words without ids, in the same order on both sides",
 }
-# ``.txt``, ``.ref``, ``.hyp`` and the like say nothing.
+# ``.txt``, ``.ref``, ``.hyp`` and the like are no hint.
 _NAMES = {
     "text": "text", "trn": "trn", "stm": "stm", "ctm": "ctm", "seglst": "seglst", "json": "json", "jsonl": "json",
     "ndjson": "json", "manifest": "json", "csv": "csv", "tsv": "csv",
@@ -39,11 +39,11 @@ def detect(path: Path | str, reading: Reading, wanted: str | None = None) -> tup
     Args:
         path: of the file.
         reading: reads it, once.
-        wanted: the format, if the user says.
+        wanted: the format, if the user names one.
 
     Raises:
         ConfigError: there is no format of that name.
-        DataError: the content is of none, or may be of two, or is of another than the name says.
+        DataError: the content is of none, or may be of two, or is of another than the name suggests.
     """
     if wanted is not None:
         if wanted not in FORMATS:
@@ -75,7 +75,9 @@ def detect(path: Path | str, reading: Reading, wanted: str | None = None) -> tup
 
 
 def by_name(path: Path | str) -> str | None:
-    """What the name says: its last part that is known, in any case, as of ``x.TRN``, ``x.trn.txt`` or ``stm.gz``."""
+    """The format that the name suggests: its last part that is known, in any case, as of ``x.TRN``, ``x.trn.txt`` or
+    ``stm.gz``.
+    """
     parts = [part for part in Path(path).name.lower().split(".") if part not in ("gz", "txt")]
     return next((_NAMES[part] for part in reversed(parts[1:] or parts) if part in _NAMES), None)
 

@@ -44,7 +44,7 @@ def fit_ids(
             if utterance not in known and len(alike) == 1 and alike[0] not in hypotheses.texts:
                 names[utterance] = alike[0]
         taken = list(names.values())
-        if len(set(taken)) < len(taken):  # two of them are alike: which is meant cannot be told
+        if len(set(taken)) < len(taken):  # two of them are alike: which is meant cannot be decided
             names = {utterance: utterance for utterance in hypotheses.texts}
         elif changed := sum(one != other for one, other in names.items()):
             reading.note(path, "{} ids in other letters (upper, lower) than the references'", changed)

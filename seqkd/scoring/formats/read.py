@@ -24,7 +24,7 @@ def read_references(
     Args:
         path: of the file; ``-`` is standard input.
         reading: how strictly; by default, as little as may be is taken for granted.
-        wanted: one of `seqkd.scoring.formats.detect.FORMATS`; by default the content says.
+        wanted: one of `seqkd.scoring.formats.detect.FORMATS`; by default the content decides.
         literal: whether NIST's marks inside words, such as ``;tag``, are words.
     """
     path, reading = Path(path), reading or Reading()

@@ -51,8 +51,8 @@ class Reading:
         """Keep that something was done which both readings do."""
         self.notes[str(path), note] += times
 
-    def said(self) -> list[str]:
-        """One sentence for each thing that was done."""
+    def sentences(self) -> list[str]:
+        """Return one sentence for each departure from the format that was read."""
         return [f"{path}: {note.format(times)}" for (path, note), times in self.notes.items()]
 
     def content(self, path: Path | str) -> bytes:
@@ -86,7 +86,7 @@ class Reading:
 
 
 def load(path: Path) -> bytes:
-    """The bytes of a file; DataError where there is none."""
+    """Read the bytes of a file; raises DataError where there is none."""
     try:
         return path.read_bytes()
     except FileNotFoundError:

@@ -72,7 +72,7 @@ def read_plain(path: Path | str, reading: Reading | None = None) -> dict[str, st
 
 
 def read_table(path: Path | str, *, expected: str, reading: Reading | None = None) -> dict[str, str]:
-    """Read a Kaldi table of two columns, such as ``utt2spk``; ``expected`` says what a line holds.
+    """Read a Kaldi table of two columns, such as ``utt2spk``; ``expected`` describes a line, for the message.
 
     Raises:
         DataError: as `read_text`, or a line of another number of columns.

@@ -135,7 +135,7 @@ def read_ctm(path: Path | str, segments: list[Segment] | None = None, reading: R
 
 
 class _Names:
-    """Finds a file and channel among those of the references."""
+    """Finds the file and channel of a hypothesis among those of the references."""
 
     def __init__(self, channels: Iterable[tuple[str, str]], reading: Reading):
         self._channels = set(channels)
@@ -162,7 +162,7 @@ def _absent(path: Path | str, entry: TimedWord) -> str:
 
 
 def by_channel(segments: Iterable[Segment]) -> dict[tuple[str, str], list[Segment]]:
-    """Segments by file and channel, in the order of time."""
+    """Return the segments by file and channel, in the order of time."""
     channels: dict[tuple[str, str], list[Segment]] = {}
     for segment in sorted(segments, key=lambda segment: segment.begin):
         channels.setdefault((segment.file, segment.channel), []).append(segment)

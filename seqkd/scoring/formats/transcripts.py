@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Transcripts:
-    """What a file holds; everything by utterance id.
+    """The transcripts of a file and what comes with them; everything by utterance id.
 
     Attributes:
         texts: transcripts.
-        speakers: who speaks, where the format says.
-        durations: seconds, where the format says.
-        confidences: the recogniser's probability that each word is right, where the format says.
-        nbest: several hypotheses, best first, where the format says.
+        speakers: of each utterance, where the format has them.
+        durations: seconds, where the format has them.
+        confidences: the recogniser's probability that each word is right, where the format has it.
+        nbest: several hypotheses, best first, where the format has them.
         markup: how references of this format are to be read; see `seqkd.scoring.lattice`.
         kind: the format's name.
         found: how the format was found: ``by --format``, ``by its name`` or ``by its content``.
@@ -32,7 +32,7 @@ class Transcripts:
 
 @dataclass(frozen=True)
 class Segment:
-    """A line of an stm file."""
+    """A line of an stm file: who speaks from when to when, and the words."""
 
     file: str
     channel: str
@@ -60,7 +60,7 @@ def seconds(time: float) -> str:
 
 
 def session_speaker(session: str, speaker: str | None) -> str:
-    """The name of what a speaker says in a session, which no other pair of names gives.
+    """Return one name for a speaker in a session, which no other pair of names gives.
 
     ``session-speaker``; a ``-`` in the speaker's name is written ``%2D``, so that the last one separates. A session
     without speakers is called by its name alone, with a ``-`` after it where it holds one itself.

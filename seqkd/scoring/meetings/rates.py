@@ -56,7 +56,7 @@ class SessionRate:
 
     @property
     def errors(self) -> int:
-        """Substitutions, deletions and insertions."""
+        """The number of errors: substitutions, deletions and insertions."""
         return self.substitutions + self.deletions + self.insertions
 
 
@@ -74,14 +74,14 @@ class MeetingRate:
 
     @property
     def rate(self) -> float:
-        """Errors a reference word, a fraction."""
+        """Errors divided by reference words: a fraction, which may exceed 1."""
         return self.total("errors") / self.total("words")
 
 
 def meeting_rate(
     references: Sequence[Turn], hypotheses: Sequence[Turn], measure: str = "cp", *, collar: float = COLLAR
 ) -> MeetingRate:
-    """Score meetings.
+    """Compute one of the word error rates of meetings.
 
     Args:
         references: turns of all meetings.

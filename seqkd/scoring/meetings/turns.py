@@ -1,4 +1,4 @@
-"""Who said what when in a meeting: segments of SegLST and stm, which may overlap, and the times of their words."""
+"""Who spoke which words when in a meeting: segments of SegLST and stm, which may overlap, and their words' times."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Turn:
     Attributes:
         session: the meeting.
         speaker: who speaks, or the stream of a recogniser.
-        words: what is said, split at white space.
+        words: of the transcript, split at white space.
         begin: seconds, or None where the file has no times.
         end: seconds, not before ``begin``, or None.
     """
@@ -41,7 +41,7 @@ def read_turns(path: Path | str) -> list[Turn]:
 
     Raises:
         DataError: the file is malformed; the sentence names the line or segment. A segment of stm that is to be left
-            out of scoring is one, too: what is said there would count as inserted.
+            out of scoring is one, too: words spoken there would count as inserted.
     """
     path = Path(path)
     turns = _read_stm(path) if path.suffix.lower() == ".stm" or path.name == "stm" else _read_seglst(path)
@@ -104,7 +104,7 @@ def in_order(turns: Sequence[Turn]) -> list[Turn]:
 
 
 def word_spans(turn: Turn) -> np.ndarray:
-    """Return (words, 2) when each word is said, as if characters took equally long."""
+    """Return begin and end of each word, (words, 2) seconds, as if characters took equally long."""
     lengths = np.array([0, *map(len, turn.words)], float)
     edges = turn.begin + (turn.end - turn.begin) / max(lengths.sum(), 1) * np.cumsum(lengths)
     return np.stack([edges[:-1], edges[1:]], axis=1)

@@ -49,12 +49,12 @@ class MappingFile:
 
     @property
     def words(self) -> dict[str, str]:
-        """Rules for whole words."""
+        """The rules that apply to whole words, in the order of the file."""
         return {rule.source: rule.target for rule in self.rules}
 
     @property
     def digest(self) -> str:
-        """Tells two files of different rules apart."""
+        """A hash of the rules, for the signature: two files of different rules have different ones."""
         if not self.nist:
             content = repr(sorted(self.words.items()))
         else:

@@ -35,7 +35,7 @@ _TRAIL = re.compile(r"(?P<word>.*?)(?P<trail>[.,;:!?]*)")
 
 
 def numbers(text: str) -> str:
-    """Change a transcript; see the module."""
+    """Write the numbers of an English transcript as digits: ``twenty one`` becomes ``21``."""
     tokens = [_token(word) for word in _hyphenated(_THOUSANDS.sub("", text)).split()]
     done, at = [], 0
     while at < len(tokens):
@@ -70,7 +70,7 @@ def _token(word: str) -> _Token:
 
 
 def _hyphenated(text: str) -> str:
-    """Hyphens between two words of numbers as spaces."""
+    """Replace hyphens between two words of a number by spaces."""
 
     def change(word: str) -> str:
         parts = _HYPHEN.split(word)

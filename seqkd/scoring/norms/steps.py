@@ -38,7 +38,7 @@ _HAN = re.compile(
 
 
 def lower(text: str) -> str:
-    """Lower case."""
+    """Return a transcript in lower case."""
     return text.lower()
 
 
@@ -48,7 +48,7 @@ def lower_ascii(text: str) -> str:
 
 
 def letters(text: str) -> str:
-    """Every character as a word of its own."""
+    """Make every character a word of its own."""
     return " ".join(text.replace(" ", ""))
 
 
@@ -58,12 +58,12 @@ def plain_apostrophes(text: str) -> str:
 
 
 def no_tags(text: str) -> str:
-    """Without [bracketed] or <angled> words."""
+    """Remove [bracketed] and <angled> words."""
     return _TAGS.sub("", text)
 
 
 def contractions(text: str) -> str:
-    """English contractions in full."""
+    """Write English contractions in full."""
     text = plain_apostrophes(text)
     if "'" not in text:
         return text
@@ -101,7 +101,7 @@ def no_punctuation(text: str) -> str:
 
 
 def no_fillers(text: str) -> str:
-    """Without uh, um and the like."""
+    """Remove the words uh, um and the like."""
     return " ".join(word for word in text.split() if word not in FILLERS)
 
 

@@ -38,7 +38,7 @@ class Beside:
     keywords: dict[str, KeywordRates] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """As in score.json."""
+        """Return the rates as they stand in the JSON file of ``seqkd score``."""
         made: dict[str, Any] = {"match": self.matches.to_json()}
         if self.mixed is not None:
             made["mixed"] = counts_json(self.mixed, "units")
@@ -49,7 +49,7 @@ class Beside:
         return made
 
     def lines(self) -> list[str]:
-        """For the terminal."""
+        """Return the rates as lines for the terminal."""
         match = self.matches
         done = [f"MER {match.mer:.2%}, WIL {match.wil:.2%}, WIP {match.wip:.2%}"]
         if self.mixed is not None:
@@ -57,11 +57,11 @@ class Beside:
         if self.formatted:
             done.append("WER " + ", ".join(f"{name} {_percent(one)}" for name, one in self.formatted.items()))
         for name, rates in self.keywords.items():
-            said = rates.to_json()
+            numbers = rates.to_json()
             done.append(
-                f"keywords {name}: WER {_share(said['rate'])} of {rates.words} words, others "
-                f"{_share(said['other_rate'])}; recall {_share(said['recall'])} of {rates.occurrences}, "
-                f"precision {_share(said['precision'])} of {rates.proposed}"
+                f"keywords {name}: WER {_share(numbers['rate'])} of {rates.words} words, others "
+                f"{_share(numbers['other_rate'])}; recall {_share(numbers['recall'])} of {rates.occurrences}, "
+                f"precision {_share(numbers['precision'])} of {rates.proposed}"
             )
         return done
 
@@ -78,7 +78,7 @@ def beside(
     keywords: Mapping[str, Sequence[str]] | None = None,
     **options: Any,
 ) -> Beside:
-    """Compute what was asked for.
+    """Compute the rates that the options ask for.
 
     Args:
         references: as they were scored, not normalised.
@@ -108,7 +108,7 @@ def beside(
 
 
 def counts_json(counts: Counts, unit: str) -> dict[str, Any]:
-    """A rate and its counts."""
+    """Return a rate and its counts for the JSON file."""
     length, errors = int(counts.length.sum()), int(counts.errors.sum())
     return {
         "rate": errors / length if length else None,

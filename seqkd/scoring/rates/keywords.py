@@ -138,7 +138,7 @@ def _index(phrases: Iterable[str], numbers: Mapping[str, int]) -> dict[int, list
 
 
 def _occurrences(ids: np.ndarray, offsets: np.ndarray, wanted: Mapping[int, list[list[int]]]) -> list[tuple[int, int]]:
-    """Begin and end, in ``ids``, of every occurrence."""
+    """Return begin and end, in ``ids``, of every occurrence of the keywords."""
     found, free = [], 0
     for at in np.flatnonzero(np.isin(ids, list(wanted))).tolist() if wanted else ():
         if at < free:
@@ -160,7 +160,10 @@ def _cover(spans: Sequence[tuple[int, int]], length: int) -> np.ndarray:
 
 
 def _right(spans: Sequence[tuple[int, int]], at: np.ndarray, ops: np.ndarray) -> int:
-    """How many spans are matches from their first word to their last; ``at`` says where in ``ops`` a word is."""
+    """How many spans are matches from their first word to their last;
+
+    ``at`` gives the place of each word in ``ops``.
+    """
     return sum(bool((ops[at[begin] : at[end - 1] + 1] == MATCH).all()) for begin, end in spans)
 
 

@@ -1,4 +1,4 @@
-"""Match error rate, and word information lost and preserved: what the errors say of the words that agree.
+"""Match error rate, and word information lost and preserved: computed from the words that agree.
 
 MER and WIL are of Morris, Maier and Green, "From WER and RIL to MER and WIL", Interspeech 2004. With H hits, S
 substitutions, D deletions, I insertions, N = H + S + D reference words and P = H + S + I hypothesis words::
@@ -28,7 +28,7 @@ class MatchRates:
     hits: int
 
     def to_json(self) -> dict[str, Any]:
-        """As in score.json."""
+        """Return the rates as they stand in the JSON file of ``seqkd score``."""
         return asdict(self)
 
 

@@ -91,7 +91,7 @@ def make_drafts(
     Args:
         song: What to call it.
         audio: Its file.
-        track: What ``analyse`` heard.
+        track: The features that ``analyse`` measured.
         posteriors: (T, C) P(shot | music) of the model, a row a second.
         language: Of the same model.
         settings: What the editor chose.

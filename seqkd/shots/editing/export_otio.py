@@ -48,7 +48,7 @@ def require_fcpxml() -> Any:
 
 
 def to_otio(cut: Timeline) -> str:
-    """OpenTimelineIO's JSON."""
+    """Return a timeline as OpenTimelineIO's JSON."""
     otio = require_otio()
     return otio.adapters.write_to_string(build(cut, float(cut.rate.fps)), "otio_json", indent=1) + "\n"
 

@@ -84,7 +84,7 @@ def to_edl(cut: Timeline) -> str:
     """CMX 3600: one video event a shot, cuts only.
 
     Each class is a reel, as if one camera kept to it, and runs in step with the song: source and record timecodes are
-    the same, so that the recordings of a concert conform by relinking eight reels. FROM CLIP NAME says which shot it
+    the same, so that the recordings of a concert conform by relinking eight reels. FROM CLIP NAME names which shot it
     is, LOC (a locator, a comment to systems that have none) where a section begins.
     """
     title = _ascii(cut.song) + (f" draft {cut.draft}" if cut.draft else "")

@@ -51,7 +51,7 @@ class FrameRate:
         return math.floor(Fraction(seconds) * self.fps + Fraction(1, 2))
 
     def seconds(self, frame: int) -> Fraction:
-        """When a frame begins."""
+        """Return the second at which a frame begins."""
         return frame / self.fps
 
     def timecode(self, frame: int) -> str:

@@ -1,6 +1,6 @@
 """A cut of a song: shots on frames, one after the other from its first frame to its last, and where beats fall.
 
-Every time is a number of frames from the song's beginning, so that all formats say the same; `Timeline.timecode` adds
+Every time is a number of frames from the song's beginning, so that all formats agree; `Timeline.timecode` adds
 the timecode at which the song starts.
 
 Legend: C shot classes.
@@ -39,7 +39,7 @@ class Clip:
 
     @property
     def frames(self) -> int:
-        """How long it lasts."""
+        """The number of frames that the clip lasts."""
         return self.end - self.start
 
     @property
@@ -122,7 +122,7 @@ class Timeline:
         return self.rate.seconds(frame)
 
     def marked(self, *kinds: str) -> Iterator[Marker]:
-        """Markers of some kinds, in order."""
+        """Return the markers of the kinds given, in the order of time."""
         return (marker for marker in self.markers if marker.kind in kinds)
 
 

@@ -16,7 +16,7 @@ from seqkd.shots.listening.spectrum import HOP, HOPS, RATE
 BAR = 4  # beats; Chosen: concert songs are in four nearly always, and no metre is estimated
 _WINDOW = 240 * HOPS  # hops that librosa's tempogram sees at once
 _OVERLAP = 20 * HOPS
-_FEWEST = 3 * HOPS  # hops below which there is no tempo to hear
+_FEWEST = 3 * HOPS  # hops below which there is no tempo to find
 _QUIET = 1e-3  # dB of mean onset strength below which nothing beats
 _FAINT = 0.1  # of the strongest onsets
 _SPAN = 30 * HOPS  # hops whose tempo is taken for steady
@@ -44,7 +44,7 @@ def track_beats(onsets: np.ndarray) -> np.ndarray:
         _, found = librosa.beat.beat_track(onset_envelope=part, sr=RATE, hop_length=HOP, trim=False)
         hops = np.asarray(found, int) + start
         times = hops[alive[hops]] / HOPS
-        # Within the overlap the earlier window is believed up to its middle.
+        # Within the overlap the earlier window counts up to its middle.
         seam = (start + _OVERLAP / 2) / HOPS if start else -1.0
         beats = [*[beat for beat in beats if beat < seam], *times[times >= seam].tolist()]
     times = np.asarray(beats)
@@ -133,7 +133,7 @@ def find_downbeats(beats: np.ndarray, low_onsets: np.ndarray, chroma: np.ndarray
 
 
 def beat_columns(beats: np.ndarray, downbeats: np.ndarray, frames: int) -> dict[str, np.ndarray]:
-    """Return what the beat says of each one-second frame, each (T,).
+    """Return columns that describe the beat in each one-second frame, each (T,).
 
     ``tempo`` (beats a minute), ``beats`` and ``downbeats`` (how many begin in the frame), and the position of the
     frame's middle within its beat and its bar as sine and cosine; all 0 where no beat is.

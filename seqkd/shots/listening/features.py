@@ -69,7 +69,7 @@ class Track:
     Attributes:
         frames: (T, F) float32, one row a second.
         names: F names of the columns.
-        beats: (K,) seconds; empty where it is not believed that there is a beat.
+        beats: (K,) seconds; empty where no beat was found with enough confidence.
         downbeats: Seconds, some of ``beats``; empty where no bar is found.
         sections: From 0 to ``duration`` without gap.
         duration: Seconds.
@@ -107,54 +107,54 @@ def analyse(
         progress: Called with what is being done and the share of it that is done (0 to 1).
 
     Raises:
-        DataError: The audio or the tagger's file cannot be used; the sentence says why.
+        DataError: The audio or the tagger's file cannot be used; the message has the reason.
     """
     from seqkd.shots.listening import beats, repetition, spectrum, structure
     from seqkd.shots.listening.tagger import read_tagger
 
     settings = settings or SongFeatureSettings()
-    tell = progress or (lambda what, share: None)
-    tell("loading librosa", 0.0)
-    heard = spectrum.measure(Path(audio), settings.mel_bands, progress)
-    frames = frame_count(heard.duration)
-    tags, tag_names = read_tagger(tagger, heard.duration) if tagger else (np.zeros((frames, 0)), [])
-    tell("beats", 0.0)
-    beat_times = beats.track_beats(heard.onsets)
-    beat_times = beat_times[beat_times < heard.duration]
-    confidence = beats.beat_confidence(beat_times, heard.rises)
+    report = progress or (lambda what, share: None)
+    report("loading librosa", 0.0)
+    sound = spectrum.measure(Path(audio), settings.mel_bands, progress)
+    frames = frame_count(sound.duration)
+    tags, tag_names = read_tagger(tagger, sound.duration) if tagger else (np.zeros((frames, 0)), [])
+    report("beats", 0.0)
+    beat_times = beats.track_beats(sound.onsets)
+    beat_times = beat_times[beat_times < sound.duration]
+    confidence = beats.beat_confidence(beat_times, sound.rises)
     if confidence < beats.BELIEVED:
         beat_times = beat_times[:0]
-    downbeats = beats.find_downbeats(beat_times, heard.low_onsets, heard.chroma)
-    tell("sections", 0.5)
-    chroma = spectrum.per_second(heard.chroma)
-    level = 10 * np.log10(np.mean(10 ** (heard.loudness.astype(float) / 10)))
-    loudness = np.maximum(heard.loudness - level, _DEEPEST)
-    mel = np.maximum(heard.mel - level, _DEEPEST)
+    downbeats = beats.find_downbeats(beat_times, sound.low_onsets, sound.chroma)
+    report("sections", 0.5)
+    chroma = spectrum.per_second(sound.chroma)
+    level = 10 * np.log10(np.mean(10 ** (sound.loudness.astype(float) / 10)))
+    loudness = np.maximum(sound.loudness - level, _DEEPEST)
+    mel = np.maximum(sound.mel - level, _DEEPEST)
     described = structure.describe(mel, chroma, spectrum.per_second(loudness))
     curve = structure.novelty(described, settings.novelty_seconds)
-    sections = structure.find_sections(described, curve, heard.duration, downbeats)
+    sections = structure.find_sections(described, curve, sound.duration, downbeats)
     columns: dict[str, np.ndarray] = {}
-    columns |= _numbered("mel", mel) | _numbered("chroma", chroma) | _numbered("contrast", heard.contrast)
+    columns |= _numbered("mel", mel) | _numbered("chroma", chroma) | _numbered("contrast", sound.contrast)
     for name, how in (("mean", np.mean), ("max", np.max), ("std", np.std)):
-        columns[f"onset_{name}"] = spectrum.per_second(heard.onsets, how)
+        columns[f"onset_{name}"] = spectrum.per_second(sound.onsets, how)
         columns[f"loudness_{name}"] = spectrum.per_second(loudness, how)
     columns |= beats.beat_columns(beat_times, downbeats, frames)
     columns["novelty"] = curve
     columns |= _position(sections, frames)
     if settings.structure == "repetition":
         columns |= repetition.repetition_columns(
-            described, heard.chroma, spectrum.per_second(loudness), beat_times, sections
+            described, sound.chroma, spectrum.per_second(loudness), beat_times, sections
         )
     columns |= dict(zip(tag_names, tags.T, strict=True))
     rows = np.stack(list(columns.values()), axis=1).astype(np.float32)  # (T, F)
-    tell("done", 1.0)
+    report("done", 1.0)
     return Track(
         frames=rows,
         names=list(columns),
         beats=beat_times,
         downbeats=downbeats,
         sections=tuple(sections),
-        duration=heard.duration,
+        duration=sound.duration,
         tempo=beats.tempo_of(beat_times),
         confidence=confidence,
     )
@@ -169,9 +169,7 @@ def make_features(directory: Path | str, settings: SongFeatureSettings | None = 
     Raises:
         DataError: Something is wrong with the set or with a song.
     """
-    from tqdm import tqdm
-
-    from seqkd.parallel import bar_interval
+    from seqkd.progress import ProgressBar
 
     directory, settings = Path(directory), settings or SongFeatureSettings()
     songs = read_songs(directory)
@@ -185,12 +183,11 @@ def make_features(directory: Path | str, settings: SongFeatureSettings | None = 
     todo = [song for song in songs if _mark_of(folder / f"{song.id}.safetensors") != marks[song.id]]
     work = partial(_measure_song, folder=folder, settings=settings, marks=marks)
     bar = partial(
-        tqdm,
+        ProgressBar,
         total=len(songs),
         initial=len(songs) - len(todo),
         desc=f"features of {directory.name}",
         unit="song",
-        mininterval=bar_interval(),
         disable=not todo,
     )
     if nj <= 1 or len(todo) <= 1:
@@ -222,7 +219,7 @@ def read_features(directory: Path | str) -> dict[str, Track]:
 
 
 def save_track(path: Path, track: Track, mark: str = "") -> None:
-    """Write a track atomically; ``mark`` says what it was made from."""
+    """Write a track atomically; ``mark`` identifies what it was made from."""
     from safetensors.numpy import save_file
 
     about = {
@@ -282,8 +279,8 @@ def _tagger_file(song: Song, settings: SongFeatureSettings) -> Path | None:
 def _mark(song: Song, content: str, settings: SongFeatureSettings) -> str:
     """Hash of everything that the features of a song depend on."""
     tagger = _tagger_file(song, settings)
-    told = content_hash(tagger) if tagger else None
-    measured = (_VERSION, settings.mel_bands, settings.novelty_seconds, settings.structure, told)
+    tags = content_hash(tagger) if tagger else None
+    measured = (_VERSION, settings.mel_bands, settings.novelty_seconds, settings.structure, tags)
     return fingerprint(measured, content)
 
 

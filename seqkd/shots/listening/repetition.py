@@ -1,4 +1,4 @@
-"""What repeats in a song and where: columns by which a chorus is told from a bridge that is as loud.
+"""What repeats in a song and where: columns that distinguish a chorus from a bridge that is as loud.
 
 Each beat stands for the harmony around it (chroma of 16 beats, so that a faster verse is the same verse), each second
 for the timbre (cepstrum and loudness of 8 s). Both are compared with all others within ten minutes, a self-similarity
@@ -29,7 +29,7 @@ _BEATS = 16  # of the harmony around a beat
 _SECONDS = 8  # of the timbre around a second
 _APART = 10  # seconds that what repeats is away, at least
 _FARTHEST = 600  # seconds on either side that are searched
-_TOP = 0.1  # share of the most similar seconds whose mean says how common a second's music is
+_TOP = 0.1  # share of the most similar seconds whose mean measures how common a second's music is
 _MINUTE = 60  # seconds that a second's loudness is compared with
 _ALIKE = 1e-3  # of similarity, which counts as none
 _CHUNK = 128  # rows that are compared at once

@@ -24,7 +24,7 @@ RATE = 22050  # Hz
 HOP = 441
 HOPS = RATE // HOP  # a second
 N_FFT = 2048
-SHORTEST = 1.0  # seconds of audio below which there is nothing to say
+SHORTEST = 1.0  # seconds of audio below which nothing is measured
 _BLOCK = 30  # seconds
 _FLOOR = 1e-10  # power: -100 dB of full scale
 _CANCELS = 0.05  # of the channels' mean power; of two channels without any relation the sum has a half
@@ -47,7 +47,7 @@ class Spectrum:
         loudness: (N,), power in dB.
         onsets: (N,), onset strength: mean rise of the mel bands in dB from hop to hop.
         low_onsets: (N,), the same of the bands below 200 Hz.
-        rises: (N,), onset strength of the bands within 50 dB of the loudest: of what is heard, without what windows
+        rises: (N,), onset strength of the bands within 50 dB of the loudest: of the audible bands, without what windows
             leak into silent bands, which in dB rises and falls as the sound does.
     """
 
@@ -72,7 +72,7 @@ def measure(audio: Path, mel_bands: int, progress: Progress | None = None) -> Sp
     Args:
         audio: wav, flac, ogg, mp3 or whatever else libsndfile reads, of any rate and number of channels.
         mel_bands: M.
-        progress: Told how much has been read.
+        progress: Called with the share that has been read.
 
     Raises:
         DataError: It cannot be read, breaks off, has values that are no numbers, or is shorter than a second.
@@ -115,7 +115,7 @@ def measure(audio: Path, mel_bands: int, progress: Progress | None = None) -> Sp
     frames = frame_count(duration)
     for name, values in joined.items():
         joined[name] = values[: frames * (1 if name in ("mel", "contrast") else HOPS)]
-    # A window hears an onset half its length before its centre reaches it.
+    # A window contains an onset half its length before its centre reaches it.
     late = N_FFT // (2 * HOP)
     for name in ("onsets", "low_onsets", "rises"):
         joined[name] = np.pad(joined[name], (late, 0))[: len(joined[name])]
@@ -187,7 +187,7 @@ def _resampled(audio: Path, progress: Progress | None) -> Iterator[np.ndarray]:
                 progress("reading", min(1.0, seen / max(seconds * rate, 1)))
     except DamagedSound as fault:
         if fault.reason == "has no samples":
-            return  # shorter than anything: who called says so
+            return  # shorter than anything: the caller raises
         raise DataError(f"{audio} {advice(audio, fault.reason)}.") from fault
     if resampler is not None:
         yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
