@@ -90,7 +90,7 @@ def test_scripts_are_short_and_their_parts_are_there(script):
             ["--stage", "decode", "--stop-stage", "book"],
             "--stage decode comes after --stop-stage book: ",
         ),
-        (["--preset", "huge"], "there is no preset huge; known: default full smoke study"),
+        (["--preset", "huge"], "there is no preset huge; known: default full smoke stream study"),
     ],
     ids=str,
 )
