@@ -8,12 +8,8 @@ serves every Python 3 of its platform, since the library knows nothing of Python
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
-
-try:
-    from setuptools.command.bdist_wheel import bdist_wheel
-except ImportError:  # an older setuptools, by which "python setup.py build_ext --inplace" builds the library alone
-    bdist_wheel = None
 
 LIBRARY = "_native.abi3.so"  # the name that seqkd/native.py loads, whatever Python builds it
 sources = sorted(map(str, [*Path("seqkd/ctc/cpu").glob("*.cpp"), *Path("seqkd/scoring").glob("*.cpp")]))
@@ -49,7 +45,7 @@ class BuildLibrary(build_ext):
         return str(Path(*fullname.split(".")).with_name(LIBRARY))
 
 
-class PlatformWheel(bdist_wheel or build_ext):
+class PlatformWheel(bdist_wheel):
     """Tags a wheel py3-none-<platform>, or py3-none-any where the library could not be built."""
 
     def get_tag(self) -> tuple[str, str, str]:
@@ -63,5 +59,5 @@ class PlatformWheel(bdist_wheel or build_ext):
         super().write_wheelfile(*arguments, **named)
 
 
-commands = {"build_ext": BuildLibrary, **({"bdist_wheel": PlatformWheel} if bdist_wheel else {})}
+commands = {"build_ext": BuildLibrary, "bdist_wheel": PlatformWheel}
 setup(ext_modules=[native] if sources else [], cmdclass=commands)

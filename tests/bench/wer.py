@@ -50,7 +50,7 @@ def seqkd_compiled(references: list[str], hypotheses: list[str], characters: boo
     from seqkd.scoring.align import compiled
 
     if compiled() is None:
-        raise SystemExit("the compiled part is not built: python setup.py build_ext --inplace")
+        raise SystemExit("the compiled part is not built: pip install --no-deps -e .")
     done = count(references, hypotheses, characters=characters)
     return int(done.words.errors.sum()), done
 
