@@ -26,8 +26,8 @@ from seqkd.experiment.provenance import describe_environment
 from seqkd.files import write_text
 from tests.bench.word_times import RATE, speak, with_noise
 
-SECONDS = (60, 600)
-MILLISECONDS = (160, 640, 1280)  # of a chunk
+SECONDS = (60, 300)
+MILLISECONDS = (160, 640)  # of a chunk
 BLOCK = 0.08  # seconds that a microphone gives at a time
 
 
@@ -99,7 +99,7 @@ def measured(export: Path, audio: Path, milliseconds: int) -> dict[str, float]:
 def rows(export: Path, recordings: dict[int, Path]) -> list[str]:
     """Table rows of one system."""
     described = json.loads((export / "export.json").read_text())
-    name = described["made_by"]["origin"]["label"] or export.parent.parent.name
+    name = described["made_by"]["origin"]["label"] or export.name
     ahead = described["streaming"]["delay"] * 40
     lines = []
     for milliseconds in (0, *MILLISECONDS):

@@ -109,8 +109,8 @@ def _rows(experiment: Experiment, points: list[LatencyPoint]) -> Iterator[list[s
         ends = "" if point.ci95 is None else f" [{100 * point.ci95[0]:.2f}, {100 * point.ci95[1]:.2f}]"
         timed = (
             [
-                f"{1000 * np.median(point.delays):.0f}",
-                f"{1000 * np.percentile(point.delays, 90):.0f}",
+                f"{1000 * np.median(point.delays):.0f}".replace("-", "−"),
+                f"{1000 * np.percentile(point.delays, 90):.0f}".replace("-", "−"),
                 f"{1000 * point.lags.mean():+.0f}".replace("-", "−"),
             ]
             if len(point.delays)
