@@ -493,7 +493,7 @@ def bad_distance(place: Place) -> None:
     "train --one",
     "system=student",
     "student.model.encoder=lstm",
-    says="setting student.model.encoder is 'lstm'; expected one of conformer, conv",
+    says="setting student.model.encoder is 'lstm'; expected one of conformer, conv, chunk_conformer, lookahead_conv",
 )
 def unknown_encoder(place: Place) -> None:
     pass
