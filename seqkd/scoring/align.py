@@ -10,6 +10,7 @@ Legend: N utterances, T tokens of all utterances, K operations of all alignments
 from __future__ import annotations
 
 import ctypes
+import itertools
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -50,7 +51,9 @@ class Alignments:
 class WordIds:
     """Gives each distinct token a number, so that alignments compare integers."""
 
-    def __init__(self, words: Sequence[str] | None = None, spans: tuple[bytes, np.ndarray, np.ndarray] | None = None):
+    def __init__(
+        self, words: Sequence[str] | None = None, spans: tuple[str | bytes, np.ndarray, np.ndarray] | None = None
+    ) -> None:
         self._words = words
         self._spans = spans  # text, and where in it each word is: no string is made of what nobody asks for
 
@@ -62,7 +65,8 @@ class WordIds:
             return self._words[number]
         text, starts, lengths = self._spans
         start = int(starts[number])
-        return text[start : start + int(lengths[number])].decode("utf-8")
+        word = text[start : start + int(lengths[number])]
+        return word if isinstance(word, str) else word.decode("utf-8")
 
     def __iter__(self):
         return (self[number] for number in range(len(self)))
@@ -110,14 +114,14 @@ def number_words(groups: Sequence[Sequence[str]], form: str | None = "NFC") -> t
         DataError: a transcript holds half a surrogate pair, which is no text.
     """
     sizes = [len(group) for group in groups]
-    joined = one_line_each([text for group in groups for text in group], form)
+    joined = one_line_each([*itertools.chain.from_iterable(groups)], form)
     library = compiled()
     if library is None:
         _encode(joined)
         ids, offsets, words = fallback.number_words(joined, sum(sizes))
         vocabulary = WordIds(words)
     else:
-        text = _encode(joined)
+        text = joined if joined.isascii() else _encode(joined)
         del joined  # half of all the memory that this takes
         ids, offsets, vocabulary = _number_words(library, text, sum(sizes))
     tokens, begin = [], 0
@@ -186,7 +190,16 @@ def _encode(joined: str) -> bytes:
         raise DataError(f"Transcript {number + 1} holds half a surrogate pair, which is not Unicode text.") from None
 
 
-def _number_words(library: ctypes.CDLL, text: bytes, lines: int) -> tuple[np.ndarray, np.ndarray, WordIds]:
+def _bytes_of(text: str | bytes) -> ctypes.c_char_p:
+    """Where the characters are: those of an ASCII string are its bytes, so that nothing is copied."""
+    if isinstance(text, bytes):
+        return ctypes.c_char_p(text)
+    where = ctypes.pythonapi.PyUnicode_AsUTF8
+    where.argtypes, where.restype = [ctypes.py_object], ctypes.c_void_p
+    return ctypes.c_char_p(where(text))
+
+
+def _number_words(library: ctypes.CDLL, text: str | bytes, lines: int) -> tuple[np.ndarray, np.ndarray, WordIds]:
     room = (len(text) + 1) // 2
     # What of these is not written takes no memory, so that nothing is gained by copying what is.
     ids, lengths = np.empty(room, np.int32), np.empty(room, np.int32)
@@ -194,7 +207,7 @@ def _number_words(library: ctypes.CDLL, text: bytes, lines: int) -> tuple[np.nda
     if lines == 0:
         return ids, offsets, WordIds([])
     distinct = library.seqkd_scoring_words(
-        text, len(text), lines, *(array.ctypes.data for array in (ids, offsets, starts, lengths))
+        _bytes_of(text), len(text), lines, *(array.ctypes.data for array in (ids, offsets, starts, lengths))
     )
     if distinct < 0:
         raise DataError(f"There is not enough memory for the words of {lines} transcripts; score them in parts.")
