@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
+MARKERS = {"-": "o", "--": "s", ":": "^"}  # by dash
+
+
 @dataclass(frozen=True)
 class SpokenWord:
     """A word of a reference: its ``end``, and the frame of the teacher's ``spike``, in seconds."""
@@ -197,17 +200,19 @@ def draw(experiment: Experiment, points: list[LatencyPoint]) -> Figure:
     """WER against the median emission delay, a line a system, and across it those that read whole utterances."""
     from seqkd.experiment.figures import colour_of, dash_of, new_figure
 
-    figure, (axes,) = new_figure(1, 7.5, 4.6)
+    lines = len(experiment.finished)
+    figure, (axes,) = new_figure(1, 7.5, 3.4 + 0.2 * lines)
     timed = all(len(point.delays) for point in points)
     for name in dict.fromkeys(point.system for point in points):
         own = [point for point in points if point.system == name and point.chunk]
         at = [1000 * float(np.median(point.delays)) if timed else point.chunk + point.lookahead for point in own]
+        dash = dash_of(experiment, name)
         axes.plot(
             at,
             [100 * point.wer for point in own],
-            marker="o",
+            marker=MARKERS[dash],  # of a system with one point there is no line
             color=colour_of(experiment, name),
-            linestyle=dash_of(experiment, name),
+            linestyle=dash,
             label=experiment.systems[name].label,
         )
     streaming = {point.system for point in points}
@@ -221,5 +226,5 @@ def draw(experiment: Experiment, points: list[LatencyPoint]) -> Figure:
     )
     axes.set_ylabel("WER %")
     axes.set_ylim(bottom=0)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    figure.legend(loc="outside lower left", ncols=1, frameon=False)  # two of the longest labels are wider than it
     return figure
