@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import tempfile
-from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from seqkd.cli.jobs import run_forked
+from seqkd.cli.jobs import forking, run_forked
 from seqkd.cli.settings import parse, parser
 from seqkd.config import compose
 from seqkd.tasks import task_of
@@ -48,13 +46,6 @@ def train_here(exp: Path, data: Path, system: str, *overrides: str) -> Path:
     cfg = settings(exp, data, f"system={system}", *overrides)
     make_tokens(cfg)
     return train(task_of(cfg), cfg)
-
-
-def forking() -> ForkServerContext:
-    """What starts processes as ``seqkd.cli.jobs`` starts jobs: forked, with Lightning imported already."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["seqkd.training.run"])
-    return context
 
 
 class Started:

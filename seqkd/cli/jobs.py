@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -38,9 +39,7 @@ class Here:
                 "set SEQKD_BACKEND=slurm (local/cmd.sh), or start 'seqkd train --one' by torchrun on each of them"
             )
         job.log.write_bytes(b"")
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["seqkd.training.run"])
-        process = context.Process(target=run_forked, args=(job.arguments, job.log, dict(os.environ)), name=job.name)
+        process = forking().Process(target=run_forked, args=(job.arguments, job.log, dict(os.environ)), name=job.name)
         process.start()
         return process
 
@@ -62,6 +61,13 @@ class Here:
         for process in running:
             process.join(20)
             process.kill()
+
+
+def forking() -> ForkServerContext:
+    """What starts processes that are forked with Lightning imported already."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["seqkd.training.run"])
+    return context
 
 
 def run_forked(arguments: list[str], log: Path, environment: Mapping[str, str]) -> None:
