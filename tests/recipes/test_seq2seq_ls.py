@@ -105,6 +105,8 @@ def test_nobody_is_surer_than_a_perfect_model(finished: Finished) -> None:
 
 @pytest.mark.recipe
 def test_a_second_run_skips_everything(finished: Finished) -> None:
+    if "dates" not in str(finished.script):
+        pytest.skip("the driver is the same: tested with dates_en_de")
     results = (".safetensors", ".jsonl", ".npz", ".json")
     # A run that is done is not given a process, and so no log, of its own either.
     kept = [path for path in finished.folder.rglob("*") if path.suffix in results or path.match("seed*.log")]
