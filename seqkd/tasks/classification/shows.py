@@ -11,12 +11,15 @@
 
 A point of three has a control, whose accuracy is taken off: ``[0.1, de_kd_10, student]`` is a gain. Places are numbers,
 or words in the order in which they come. What was not trained is left out.
+
+With ``tries: true`` the places of a curve are settings of one method that were tried. Then the best of each curve on
+dev is compared with that of the first curve on the test sets, where both had as many tries.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +32,7 @@ from seqkd.experiment.findings import p
 from seqkd.experiment.parts import bullets, table
 from seqkd.layout import plain
 from seqkd.settings import build
-from seqkd.statistics.bootstrap import LEVEL, difference
+from seqkd.statistics.bootstrap import difference, holm
 from seqkd.tasks.classification.figures import draw_curves_of
 
 if TYPE_CHECKING:
@@ -49,6 +52,7 @@ class Show:
         x: what the places are.
         curves: by label, points ``[place, system]`` or ``[place, system, control]``.
         log: whether places are shown on a logarithmic axis.
+        tries: whether the places are settings of one method, of which dev chooses one.
         note: a sentence more.
     """
 
@@ -57,6 +61,7 @@ class Show:
     x: str
     curves: Mapping[str, Sequence[Sequence[Any]]]
     log: bool = False
+    tries: bool = False
     note: str = ""
 
     def __post_init__(self) -> None:
@@ -71,12 +76,23 @@ class Show:
 
 @dataclass(frozen=True)
 class Point:
-    """A value with its 95 % interval, as shown; ``p_value`` of a gain, None of a value by itself."""
+    """A value with its 95 % interval, as shown.
+
+    Attributes:
+        place: on the axis.
+        system: whose value it is.
+        value: as shown.
+        ends: of the interval.
+        p_value: of a gain; None of a value by itself.
+        survives: whether a gain's p-value is below .05 after Holm's correction for the points of its entry.
+    """
 
     place: Any
+    system: str
     value: float
     ends: tuple[float, float]
-    p_value: float | None
+    p_value: float | None = None
+    survives: bool = False
 
 
 def shows_of(cfg: DictConfig) -> list[Show]:
@@ -98,7 +114,7 @@ def sections(cfg: DictConfig, experiment: Experiment, figures: Path) -> list[str
     measure = experiment.task.measures[0]
     for number, show in enumerate(shows_of(cfg), 1):
         curves = {label: points_of(points, experiment, measure) for label, points in show.curves.items()}
-        curves = {label: points for label, points in curves.items() if points}
+        curves = _corrected({label: points for label, points in curves.items() if points})
         if not curves:
             continue
         gains = any(point.p_value is not None for points in curves.values() for point in points)
@@ -109,7 +125,7 @@ def sections(cfg: DictConfig, experiment: Experiment, figures: Path) -> list[str
             f"### {show.title}",
             f"Claim: {show.claim}.",
             table(*_rows(show, curves, measure)),
-            bullets([sentence for label, points in curves.items() for sentence in findings(label, points, measure)]),
+            bullets([*_findings(curves, measure), *(chosen(curves, experiment, measure) if show.tries else [])]),
             *([show.note] if show.note else []),
             *save_all({name: (drawn, show.title)}, figures),
         ]
@@ -130,8 +146,42 @@ def points_of(points: Sequence[Sequence[Any]], experiment: Experiment, measure: 
         else:
             value, ends, p_value = estimate.value, estimate.ci95, None
         scaled = sorted(measure.scale * end for end in ends)
-        found.append(Point(place, measure.scale * value, (scaled[0], scaled[1]), p_value))
+        found.append(Point(place, system, measure.scale * value, (scaled[0], scaled[1]), p_value))
     return found
+
+
+def _corrected(curves: dict[str, list[Point]]) -> dict[str, list[Point]]:
+    """Say of each gain whether it survives Holm's correction for all gains of the entry."""
+    p_values = [point.p_value for points in curves.values() for point in points if point.p_value is not None]
+    survives = iter(holm(p_values))
+    return {
+        label: [point if point.p_value is None else replace(point, survives=next(survives)) for point in points]
+        for label, points in curves.items()
+    }
+
+
+def chosen(curves: Mapping[str, Sequence[Point]], experiment: Experiment, measure: Measure) -> list[str]:
+    """Compare the best settings of each curve by dev with those of the first, on the test sets."""
+    best = {label: min(points, key=lambda one: _on_dev(one.system, experiment)) for label, points in curves.items()}
+    found = []
+    for label, point in best.items():
+        text = f"Of {len(curves[label])} tries of **{label}** dev chooses {point.place}: {_cell(point, measure)}"
+        first = next(iter(curves))
+        if label != first and len(curves[label]) == len(curves[first]):
+            ours, theirs = (experiment.estimates[best[name].system][measure.key] for name in (label, first))
+            test = difference(ours, theirs)
+            gain = f"{measure.scale * measure.gain(test.delta):+.{measure.decimals}f}".replace("-", "−")
+            text += f", {gain} points against **{first}** at {best[first].place} ({p(test.p_value)})"
+        found.append(f"{text}.")
+    return found
+
+
+def _on_dev(system: str, experiment: Experiment) -> float:
+    """The least that was watched on dev, averaged over seeds; infinite, and so never chosen, if nothing was."""
+    key = experiment.task.monitor.key
+    runs = experiment.systems[system].runs
+    least = [min((row[key] for row in run.history if key in row), default=float("inf")) for run in runs]
+    return float(np.mean(least))
 
 
 def _rows(show: Show, curves: Mapping[str, Sequence[Point]], measure: Measure) -> tuple[list[str], list[list[str]]]:
@@ -149,24 +199,31 @@ def _cell(point: Point | None, measure: Measure) -> str:
     digits = measure.decimals
     low, high = (f"{end:.{digits}f}".replace("-", "−") for end in point.ends)
     value = f"{point.value:+.{digits}f}" if point.p_value is not None else f"{point.value:.{digits}f}"
-    said = f"{value.replace('-', '−')} [{low}, {high}]"
-    return said if point.p_value is None else f"{said}, {p(point.p_value)}"
+    shown = f"{value.replace('-', '−')} [{low}, {high}]"
+    return shown if point.p_value is None else f"{shown}, {p(point.p_value)}{' †' if point.survives else ''}"
+
+
+def _findings(curves: Mapping[str, Sequence[Point]], measure: Measure) -> list[str]:
+    return [sentence for label, points in curves.items() for sentence in findings(label, points, measure)]
 
 
 def findings(label: str, points: Sequence[Point], measure: Measure) -> list[str]:
-    """Say what a curve shows: where a gain is shown or lost and where it crosses zero, or how much a value varies."""
+    """Say what a curve shows: where a gain is shown or lost and where it crosses zero, or how much a value varies.
+
+    A gain or loss is shown where it survives Holm's correction for the points of the entry (†).
+    """
     if points[0].p_value is None:
         best, worst = max(points, key=lambda one: one.value), min(points, key=lambda one: one.value)
         if len(points) == 1:
             return []
-        apart = best.value - worst.value
+        apart, digits = best.value - worst.value, measure.decimals
         overlap = best.ends[0] <= worst.ends[1]
         return [
-            f"**{label}**: best at {best.place} ({best.value:.2f}), worst at {worst.place} ({worst.value:.2f}): "
-            f"{apart:.2f} points apart{', within the intervals' if overlap else ''}."
+            f"**{label}**: best at {best.place} ({best.value:.{digits}f}), worst at {worst.place} "
+            f"({worst.value:.{digits}f}): {apart:.{digits}f} points apart{', within the intervals' if overlap else ''}."
         ]
-    gains = [str(point.place) for point in points if point.value > 0 and point.p_value < LEVEL]
-    losses = [str(point.place) for point in points if point.value < 0 and point.p_value < LEVEL]
+    gains = [str(point.place) for point in points if point.value > 0 and point.survives]
+    losses = [str(point.place) for point in points if point.value < 0 and point.survives]
     parts = [f"a gain is shown at {', '.join(gains)}"] if gains else ["no gain is shown"]
     parts += [f"a loss is shown at {', '.join(losses)}"] if losses else []
     crossings = _crossings(points)
