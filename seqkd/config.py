@@ -11,9 +11,11 @@ import functools
 import gc
 import importlib
 import inspect
+import pickle
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +57,36 @@ def compose(args: argparse.Namespace, *extra: str) -> DictConfig:
 
 def composed(args: argparse.Namespace, *extra: str) -> tuple[DictConfig, list[str]]:
     """Unchecked settings, and the keys of those among them that had to be added to an open mapping."""
+    return pickle.loads(_composed(Command.of(args), extra))
+
+
+@dataclass(frozen=True)
+class Command:
+    """All that settings depend on: the options of a command, and the state of the files that are read."""
+
+    task: str
+    conf: Path | None
+    preset: str | None
+    exp: Path | str
+    data: Path | str
+    nj: int
+    ngpu: int
+    overrides: tuple[str, ...]
+    files: tuple[tuple[str, int, int], ...]
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> Command:
+        """The options that ``seqkd.cli.settings.parse`` returned, and the files as they are now."""
+        conf = args.conf.resolve() if args.conf else None
+        found = [path for folder in (CONF / args.task, conf) if folder for path in sorted(folder.rglob("*.yaml"))]
+        stats = tuple((str(path), (stat := path.stat()).st_mtime_ns, stat.st_size) for path in found)
+        return cls(args.task, conf, args.preset, args.exp, args.data, args.nj, args.ngpu, tuple(args.overrides), stats)
+
+
+# Hydra takes a tenth of a second and more; each stage asks for the settings of each system.
+@functools.lru_cache(maxsize=256)
+def _composed(args: Command, extra: tuple[str, ...]) -> bytes:
+    """`composed`, pickled, so that each caller gets an object of its own."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.errors import HydraException
@@ -68,7 +100,7 @@ def composed(args: argparse.Namespace, *extra: str) -> tuple[DictConfig, list[st
             known = sorted(p.stem for p in (args.conf / "preset").glob("*.yaml")) if args.conf else []
             raise ConfigError(f"there is no preset {args.preset!r}; known: {', '.join(known) or 'none without --conf'}")
         first.append(f"+preset={args.preset}")
-    first += [f"conf={quoted(args.conf.resolve())}"] if args.conf else []
+    first += [f"conf={quoted(args.conf)}"] if args.conf else []
     first += [f"exp={quoted(args.exp)}", f"data={quoted(args.data)}", f"nj={args.nj}", f"ngpu={args.ngpu}"]
     known = defaults(args.task)
     given, added = [*(as_meant(one, known) for one in args.overrides), *extra], []
@@ -79,7 +111,7 @@ def composed(args: argparse.Namespace, *extra: str) -> tuple[DictConfig, list[st
             if (own := own_model(cfg)) and not any(one.startswith(f"{own.partition('=')[0]}=") for one in given):
                 given.insert(0, own)
                 continue
-            return resolved(cfg), added
+            return pickle.dumps((resolved(cfg), added))
         except (HydraException, OmegaConfBaseException) as error:
             unknown = re.match(r"Could not override '([^']+)'", str(error))
             if unknown and unknown[1] not in added and may_be_added(unknown[1], args, given):
@@ -125,7 +157,7 @@ def with_plus(override: str, keys: Iterable[str]) -> str:
     return f"++{override}" if override.partition("=")[0] in keys else override
 
 
-def may_be_added(key: str, args: argparse.Namespace, given: list[str]) -> bool:
+def may_be_added(key: str, args: Command, given: Sequence[str]) -> bool:
     """Whether a key that no file names belongs to an open mapping, or to what builds a model or a corpus."""
     from omegaconf import OmegaConf
 
@@ -134,8 +166,8 @@ def may_be_added(key: str, args: argparse.Namespace, given: list[str]) -> bool:
     place, _, name = key.rpartition(".")
     if place not in ("teacher.model", "student.model", "corpus"):
         return False
-    others = [one for one in given if not one.startswith(f"{place}.")]
-    cfg, _ = composed(type(args)(**{**vars(args), "overrides": others}))
+    others = tuple(one for one in given if not one.startswith(f"{place}."))
+    cfg, _ = pickle.loads(_composed(replace(args, overrides=others), ()))
     holds = OmegaConf.to_container(OmegaConf.select(cfg, place))
     builder = maker(holds) if place == "corpus" else checks_of(args.task).builder(holds)
     return builder is not None and name in inspect.signature(builder).parameters

@@ -66,7 +66,7 @@ class Here:
 def forking() -> ForkServerContext:
     """What starts processes that are forked with Lightning imported already."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["seqkd.training.run"])
+    context.set_forkserver_preload(["seqkd.training.loop", "seqkd.training.run"])
     return context
 
 

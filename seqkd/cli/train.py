@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from seqkd.cli.job import Job
 from seqkd.cli.jobs import at_once, on_slurm, run_jobs
 from seqkd.cli.settings import check_gpus, parse, parser
-from seqkd.config import compose, import_with, system_overrides, system_settings
+from seqkd.config import compose, system_overrides, system_settings
 from seqkd.errors import ConfigError, SeqkdError
 from seqkd.layout import is_done, run_directory
 from seqkd.processes import Needs, needs_of, place
@@ -80,15 +80,17 @@ def main(argv: list[str]) -> int:
 
 def train_here(task: Task, cfg: DictConfig) -> None:
     """Train one run in this process."""
-    # Only now, for Lightning takes longer to import than all else.
-    import_with("seqkd.training.run", "lightning").train(task, cfg)
+    from seqkd.training.run import train
+
+    train(task, cfg)
 
 
 def is_finished(task: Task, args: argparse.Namespace, overrides: list[str]) -> bool:
     """Whether a run is done with these very settings and data; no, if that cannot be told: its own job says why."""
-    study_of = import_with("seqkd.training.study", "lightning").Study
+    from seqkd.training.study import Study
+
     try:
-        study = study_of(task, compose(args, *overrides))
+        study = Study(task, compose(args, *overrides))
         return is_done(study.directory, study.description)
     except SeqkdError:
         return False

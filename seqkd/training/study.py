@@ -20,13 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from seqkd.config import import_with
 from seqkd.files import atomic_path, write_json
 from seqkd.layout import is_done, plain, run_directory, working_in
 from seqkd.losses import Objective, Term
 from seqkd.losses.build import objective_of
-from seqkd.training.loop import choose_weights, device_name, fit
-from seqkd.training.module import Distillation
-from seqkd.training.self_knowledge import past_self
 
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
@@ -140,6 +138,11 @@ class Study:
         place = self.directory / phase if phase else self.directory
         if phase and (place / "weights.safetensors").is_file():
             return _read_phase(place, work)
+        # Only now, for Lightning takes longer to import than to find that a run is done.
+        loop = import_with("seqkd.training.loop", "lightning")
+        from seqkd.training.module import Distillation
+        from seqkd.training.self_knowledge import past_self
+
         # A copy, so that what terms have learned in one phase does not depend on which phases this process has seen.
         objective = copy.deepcopy(self.objective if objective is None else objective)
         past = past_self(objective, work.monitor.key)
@@ -147,9 +150,9 @@ class Study:
         prepare_terms(objective, work, self.cfg.system.passes, seed)
         module = Distillation(work, objective, seed=seed, passes=self.cfg.system.passes, past=past)
         module.train()  # the Trainer leaves the mode as it is, and a phase ends in eval mode
-        trainer, best = fit(self.cfg, module, place, [*callbacks, *([past] if past else [])])
+        trainer, best = loop.fit(self.cfg, module, place, [*callbacks, *([past] if past else [])])
         if trainer.is_global_zero:
-            weights, measured = choose_weights(module, best)
+            weights, measured = loop.choose_weights(module, best)
             steps = trainer.global_step
             refreshes = past.refreshes if past else []
             fitted = Fitted(module.history, weights, measured, module.seconds, steps, list(refreshes))
@@ -163,6 +166,7 @@ class Study:
     def finish(self, fitted: Fitted, work: Workload, **found: Any) -> None:
         """Save the model and write what the report reads, the summary last; drop what only served to carry on."""
         from seqkd.processes import rank
+        from seqkd.training.loop import device_name
 
         if rank() > 0:
             return

@@ -17,10 +17,32 @@ from seqkd.errors import ConfigError
 from seqkd.knowledge import Answer, Book, Dense, Manifest, Sampled, TeacherId, TopK, write_book
 from seqkd.losses import Objective
 from seqkd.models.seq2seq import load_seq2seq
-from seqkd.models.storage import model_hash
+from seqkd.models.storage import model_hash, read_description
 from seqkd.teachers.ctc_book import temperature_of
 from seqkd.translation.batches import IGNORE, TextBatch, encode_pairs, evaluation_text
 from seqkd.translation.pairs import read_pairs
+
+
+def manifest_of(cfg: DictConfig, run: Path, tokenizer: Tokenizer) -> Manifest:
+    """What must hold for every entry of the book of ``run``."""
+    return Manifest(
+        teachers=(TeacherId(run.parent.name, model_hash(run / "model")),),
+        units=tokenizer.hash,
+        classes=len(tokenizer),
+        temperature=cfg.book.temperature,
+        form=form_of(cfg),
+    )
+
+
+def missing_entries(cfg: DictConfig, run: Path) -> int:
+    """How many sentences ``<run>/book`` still lacks; all, if it was made with other settings, which making it says."""
+    ids = [pair.id for pair in read_pairs(Path(cfg.data) / cfg.sets.train)]
+    if not (run / "book" / "manifest.json").is_file():
+        return len(ids)
+    book = Book.open(run / "book")
+    if book.manifest != manifest_of(cfg, run, read_description(run / "model")[1]):
+        return len(ids)
+    return sum(one not in book for one in ids)
 
 
 def make_book(cfg: DictConfig, run: Path, shard: int = 0, shards: int = 1) -> None:
@@ -28,13 +50,7 @@ def make_book(cfg: DictConfig, run: Path, shard: int = 0, shards: int = 1) -> No
     model, tokenizer = load_seq2seq(run / "model")
     model.to("cuda" if cfg.ngpu else "cpu")
     pairs = {pair.id: pair for pair in read_pairs(Path(cfg.data) / cfg.sets.train)}
-    manifest = Manifest(
-        teachers=(TeacherId(run.parent.name, model_hash(run / "model")),),
-        units=tokenizer.hash,
-        classes=len(tokenizer),
-        temperature=cfg.book.temperature,
-        form=form_of(cfg),
-    )
+    manifest = manifest_of(cfg, run, tokenizer)
 
     @torch.no_grad()
     def answers(missing: list[tuple[str, int]]) -> Iterator[Answer]:

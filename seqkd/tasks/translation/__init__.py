@@ -43,11 +43,7 @@ class TranslationTask(TranslationScores):
         """
         from seqkd.translation import book
 
-        asked: dict[RunName, list[DictConfig]] = {}
-        for one in systems:
-            for seed in range(cfg.seeds):
-                for run in teachers_by_name(one.system, seed):
-                    asked.setdefault(run, []).append(one.system)
+        asked = _asked(cfg, systems)
         if not asked:
             print("no system learns from another: there is no book to make")
         for run, students in asked.items():
@@ -58,8 +54,15 @@ class TranslationTask(TranslationScores):
                 book.make_book(cfg, directory, shard, shards)
 
     def pages_to_make(self, cfg: DictConfig, systems: Sequence[DictConfig]) -> int:
-        """At least one for each system that learns from another: `make_book` skips what is there."""
-        return sum(one.system.teacher is not None for one in systems)
+        """Sentences that books lack, and one for each teacher that translates: decoding skips what is there."""
+        from seqkd.translation import book
+
+        missing = 0
+        for run, students in _asked(cfg, systems).items():
+            missing += any(one.targets == "beam" for one in students)
+            if any(one.knowledge == "book" for one in students):
+                missing += book.missing_entries(cfg, run_directory(cfg, *run))
+        return missing
 
     def describe(self, cfg: DictConfig, objective: Objective) -> dict[str, Any]:
         """Model, training, text, units and teacher."""
@@ -97,6 +100,16 @@ class TranslationTask(TranslationScores):
     def export(self, cfg: DictConfig, systems: Sequence[DictConfig]) -> None:
         """Nothing yet: a trained run's ``model/`` is what there is to deploy."""
         print("translation: a trained run's model/ is what there is to deploy; nothing is exported")
+
+
+def _asked(cfg: DictConfig, systems: Sequence[DictConfig]) -> dict[RunName, list[DictConfig]]:
+    """The teachers' runs that systems learn from, with those systems."""
+    asked: dict[RunName, list[DictConfig]] = {}
+    for one in systems:
+        for seed in range(cfg.seeds):
+            for run in teachers_by_name(one.system, seed):
+                asked.setdefault(run, []).append(one.system)
+    return asked
 
 
 def check_pairs(cfg: DictConfig) -> None:
