@@ -22,12 +22,18 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+# These ask for the same settings of every system, which are put together once a process.
+SETTINGS = ("tests/cli/test_ranges.py", "tests/cli/test_commands.py", "tests/test_docs.py")
+
+
 def process_of(test: str) -> str:
     """Which tests share a process, when several run them: those that share what takes long to make."""
     file, _, name = test.partition("::")
     room, _, module = file.removeprefix("tests/").partition("/")
     if room == "deploy" or (room == "shots" and "/" not in module and module != "test_recipe.py"):
         return room  # an exported model, trained assistants
+    if file in SETTINGS:
+        return "settings"
     if room == "recipes" and "[" in name:
         return file + name[name.index("[") :].partition("-")[0]  # each recipe of a file by itself
     return file
@@ -60,7 +66,7 @@ SECONDS = {
     "tests/training/test_distributed.py": 90,
     "tests/machines/test_torchrun.py": 80,
     "deploy": 110,
-    "tests/cli/test_ranges.py": 70,
+    "settings": 90,
     "tests/cli/test_pipeline.py": 70,
     "shots": 60,
     "tests/recipes/test_librispeech.py": 60,

@@ -154,7 +154,7 @@ def test_every_system_composes(task: str, name: str) -> None:
     from seqkd.tasks import task_of
 
     of_task = {system for kind, system in SYSTEMS if kind == task}
-    cfg = composed("--task", task, f"system={name}", *["classes.subset=0.5"] * (task == "classification"))
+    cfg = composed("--task", task, *["classes.subset=0.5"] * (task == "classification"), f"system={name}")
     system = cfg.system
     assert system.name == name and system.label and system.passes >= 1
     assert system.control is None or (system.control in of_task - {name} and system.isolates)

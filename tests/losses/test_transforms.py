@@ -228,7 +228,9 @@ TRANSFORMS = [
 
 
 @pytest.mark.parametrize("transform", TRANSFORMS, ids=lambda f: f.__name__)
-def test_the_gradient_is_the_same(loss, transform):
+def test_the_gradient_is_the_same(loss, transform, request):
+    if transform is under_compile and ":reference-" in request.node.name:
+        pytest.skip("loops over frames: a definition to compare with, which nobody compiles")
     z = LOGITS.clone().requires_grad_()
     (expected,) = torch.autograd.grad(loss(z, DATA, "sum"), z)
     torch.testing.assert_close(transform(loss), expected, rtol=1e-9, atol=1e-11)
