@@ -12,7 +12,7 @@ from pathlib import Path
 from seqkd.shots.editing.drafts import CutSettings, make_drafts
 from seqkd.shots.editing.export_files import write_drafts
 from seqkd.shots.editing.timecode import parse_rate
-from seqkd.shots.listening.features import analyse
+from seqkd.shots.audio.features import analyse
 from seqkd.shots.model import load_shot_model
 
 

@@ -26,7 +26,7 @@ BENCH = Path(__file__).resolve().parent.parent / "tests" / "bench" / "book.md"
 FORMS = ("dense", "top-k 8", "sampled 50")
 FEATURE_BYTES = 80 * 4 * 100  # of a second: 80 bins, float32, 100 Hz (seqkd.data.features)
 SEGMENT_BYTES = 64 << 20  # seqkd.knowledge.BookWriter
-PAGES = SEGMENT_BYTES // 13_000  # of a segment of top-k 8, at 360 frames a page
+PAGES = SEGMENT_BYTES // 13_000  # of a segment of top-k 8, at 360 frames an entry
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def table(args: argparse.Namespace, forms: list[Form], book: Growth, batches: Gr
         )
     rows["student"] = (
         f"{learned / 1e3:,.0f} k frames/s a GPU, {learned / args.frame_rate:,.0f} times real time; an epoch is "
-        f"**{frames / learned / 3600:,.1f} GPU hours**; {learned / length:,.0f} pages/s, in random order"
+        f"**{frames / learned / 3600:,.1f} GPU hours**; {learned / length:,.0f} entries/s, in random order"
     )
     for form in forms:
         rows[f"reading it, {form.name}"] = (
@@ -212,7 +212,7 @@ def opened(size: int) -> Growth:
 
 
 def write_book(folder: str, size: int) -> None:
-    """Pages of one frame: the index of a long one is no longer."""
+    """Entries of one frame: the index of a long one is no longer."""
     import torch
 
     from seqkd.knowledge import BookWriter, Manifest, TeacherId, TopK

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqkd.errors import ConfigError
-from seqkd.overrides import as_meant, as_override, quoted
+from seqkd.overrides import as_meant, as_override, explain, kind, quoted
 from seqkd.settings import did_you_mean
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def _composed(args: Command, extra: tuple[str, ...]) -> bytes:
             if unknown and unknown[1] not in added and may_be_added(unknown[1], args, given):
                 added.append(unknown[1])
                 continue
-            raise ConfigError(explain(error, given, args.task)) from error
+            raise ConfigError(explained(error, given, args.task)) from error
 
 
 def own_model(cfg: DictConfig) -> str | None:
@@ -210,6 +210,11 @@ def check_settings(cfg: DictConfig) -> None:
     if not cfg.systems:
         raise ConfigError("setting systems is []; expected at least one system, such as [student]")
     checks_of(cfg.task).check(cfg)
+
+
+def explained(error: Exception, overrides: Sequence[str], task: str) -> str:
+    """What Hydra or OmegaConf raised about the settings of a task, in one sentence."""
+    return explain(error, overrides, defaults(task), f"seqkd/conf/{task}/config.yaml")
 
 
 # ---- systems
@@ -369,60 +374,3 @@ def value_of(values: Any, name: str) -> Any:
     for key in name.split("."):
         values = values.get(key) if isinstance(values, dict) else None
     return values
-
-
-def kind(default: Any) -> tuple[str, Callable[[Any], bool]]:
-    """Name the kind of a default value, and give the test for it."""
-    number = lambda value: isinstance(value, (int, float)) and not isinstance(value, bool)  # noqa: E731
-    if isinstance(default, bool):
-        return "true or false", lambda value: isinstance(value, bool)
-    if isinstance(default, int):
-        return "a whole number", lambda value: number(value) and isinstance(value, int)
-    if isinstance(default, float):
-        return "a number", number
-    if isinstance(default, str):
-        return "text", lambda value: isinstance(value, str)
-    if isinstance(default, list):
-        return (
-            "a list, such as [a,b]",
-            lambda value: not isinstance(value, (str, int, float)) and hasattr(value, "append"),
-        )
-    return "a mapping, such as {a: 1}", lambda value: hasattr(value, "items")
-
-
-# ---- what Hydra says, in one sentence
-
-
-def explain(error: Exception, overrides: list[str], task: str) -> str:
-    """Turn what Hydra or OmegaConf says of a setting into one sentence."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException, MissingConfigException
-
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        options = error.options or []
-        near = did_you_mean(error.missing_cfg_file.rpartition("/")[2], options).removeprefix("; ")
-        known = f"{near}{' ' * bool(near)}known: {', '.join(options)}" if options else ""
-        return f"there is no {error.missing_cfg_file}" + (f"; {known}" if known else "")
-    for override in overrides:
-        try:
-            OverridesParser.create().parse_override(override)
-        except HydraException as fault:
-            reason = str(fault).splitlines()[0]
-            return (
-                f"setting {override!r} cannot be read ({reason}); expected key=value, lists as [a,b], "
-                "and quotes around text with special characters"
-            )
-    if several := re.match(r"Ambiguous value for argument '([^=']+)=(.*)'", str(error)):
-        default = defaults(task).get(several[1].lstrip("+"))
-        wanted = f"; expected {kind(default)[0]}" if default is not None else ""
-        return f"setting {several[1]} is {several[2]!r}{wanted}"
-    if unknown := re.match(r"Could not override '([^']+)'", str(error)):
-        known = defaults(task)
-        if known.get(unknown[1]) == {}:
-            return f"setting {unknown[1]} is a mapping to add to; write +{unknown[1]}.KEY=VALUE"
-        if unknown[1] in known:
-            return f"setting {unknown[1]} does not belong to what model= or system= chose"
-        meant = did_you_mean(unknown[1], known) or f"; seqkd/conf/{task}/config.yaml lists what there is"
-        return f"there is no setting {unknown[1]}{meant}"
-    reason = " ".join(str(error).split("See https")[0].split())
-    return f"the settings cannot be used: {reason}"

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from seqkd.settings import did_you_mean
 
 
 def quoted(text: Path | str) -> str:
@@ -91,3 +93,63 @@ def _read(override: str) -> tuple[str, Any]:
     if isinstance(value, (int, float)):
         return "number", value
     return ("text", value) if isinstance(value, str) else ("container", value)
+
+
+def kind(default: Any) -> tuple[str, Callable[[Any], bool]]:
+    """Name the kind of a default value, and give the test for it."""
+    number = lambda value: isinstance(value, (int, float)) and not isinstance(value, bool)  # noqa: E731
+    if isinstance(default, bool):
+        return "true or false", lambda value: isinstance(value, bool)
+    if isinstance(default, int):
+        return "a whole number", lambda value: number(value) and isinstance(value, int)
+    if isinstance(default, float):
+        return "a number", number
+    if isinstance(default, str):
+        return "text", lambda value: isinstance(value, str)
+    if isinstance(default, list):
+        return (
+            "a list, such as [a,b]",
+            lambda value: not isinstance(value, (str, int, float)) and hasattr(value, "append"),
+        )
+    return "a mapping, such as {a: 1}", lambda value: hasattr(value, "items")
+
+
+def explain(error: Exception, overrides: Sequence[str], known: Mapping[str, Any], place: str) -> str:
+    """Turn an error of Hydra or OmegaConf about a setting into one sentence.
+
+    Args:
+        error: what was raised.
+        overrides: the settings as they were written.
+        known: every setting by its dotted name, with its default.
+        place: the file that lists them.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException, MissingConfigException
+
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        options = error.options or []
+        near = did_you_mean(error.missing_cfg_file.rpartition("/")[2], options).removeprefix("; ")
+        listed = f"{near}{' ' * bool(near)}known: {', '.join(options)}" if options else ""
+        return f"there is no {error.missing_cfg_file}" + (f"; {listed}" if listed else "")
+    for override in overrides:
+        try:
+            OverridesParser.create().parse_override(override)
+        except HydraException as fault:
+            reason = str(fault).splitlines()[0]
+            return (
+                f"setting {override!r} cannot be read ({reason}); expected key=value, lists as [a,b], "
+                "and quotes around text with special characters"
+            )
+    if several := re.match(r"Ambiguous value for argument '([^=']+)=(.*)'", str(error)):
+        default = known.get(several[1].lstrip("+"))
+        wanted = f"; expected {kind(default)[0]}" if default is not None else ""
+        return f"setting {several[1]} is {several[2]!r}{wanted}"
+    if unknown := re.match(r"Could not override '([^']+)'", str(error)):
+        if known.get(unknown[1]) == {}:
+            return f"setting {unknown[1]} is a mapping to add to; write +{unknown[1]}.KEY=VALUE"
+        if unknown[1] in known:
+            return f"setting {unknown[1]} does not belong to what model= or system= chose"
+        meant = did_you_mean(unknown[1], known) or f"; {place} lists what there is"
+        return f"there is no setting {unknown[1]}{meant}"
+    reason = " ".join(str(error).split("See https")[0].split())
+    return f"the settings cannot be used: {reason}"

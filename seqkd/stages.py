@@ -12,7 +12,7 @@ STAGES = ("corpus", "prepare", "teachers", "check", "book", "students", "decode"
 
 
 def again(stage: str) -> str:
-    """``run ./run.sh --stage <stage>``: what to tell a user whose recipe lacks what that stage makes.
+    """``run ./run.sh --stage <stage>``: what a message tells a user whose recipe lacks what that stage makes.
 
     Where run.sh itself was called with a preset, directories or settings, they are repeated, so that the line can be
     pasted into a shell.

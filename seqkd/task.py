@@ -49,7 +49,7 @@ class Monitor:
         """Name and unit, for a column or an axis."""
         return f"{self.name} {self.unit}".rstrip()
 
-    def say(self, value: float) -> str:
+    def with_unit(self, value: float) -> str:
         """As in ``dev WER 3.21 %``."""
         return f"{self.name} {self.scale * value:.{self.decimals}f} {self.unit}".rstrip()
 
@@ -85,8 +85,8 @@ class Task(Protocol):
     def make_book(self, cfg: DictConfig, systems: Sequence[DictConfig], shard: int, shards: int) -> None:
         """Write what teachers give to the training data, or a share of it, for ``systems``, the settings of each."""
 
-    def pages_to_make(self, cfg: DictConfig, systems: Sequence[DictConfig]) -> int:
-        """How many pages of the book are missing."""
+    def entries_to_make(self, cfg: DictConfig, systems: Sequence[DictConfig]) -> int:
+        """How many entries of the book are missing."""
 
     # -- training
 

@@ -75,7 +75,7 @@ SECONDS = {
     "tests/machines/test_tune.py": 40,
     "tests/machines/test_sweep.py": 40,
     "tests/cli/test_seq2seq_pipeline.py": 40,
-    "tests/shots/listening/test_compiled.py": 30,
+    "tests/shots/audio/test_compiled.py": 30,
     "tests/test_adding_a_method.py": 30,
     "tests/test_light_install.py": 20,
     "tests/statistics/test_mapsswe.py": 20,

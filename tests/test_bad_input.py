@@ -313,7 +313,7 @@ def teacher_with_another_vocabulary_in_stage_4(place: Place) -> None:
     "train --one",
     "system=kd",
     "features.num_mel_bins=30",
-    says="the teacher hears FeatureSettings(sample_rate=8000, num_mel_bins=20, *) and the student "
+    says="the teacher was trained on FeatureSettings(sample_rate=8000, num_mel_bins=20, *) and the student takes "
     "FeatureSettings(sample_rate=8000, num_mel_bins=30, *); set features= to what the teacher was trained on",
 )
 def teacher_of_other_features(place: Place) -> None:

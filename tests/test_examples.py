@@ -44,8 +44,8 @@ def test_a_song(tmp_path):
     pytest.importorskip("librosa")
     import soundfile
 
+    from seqkd.shots.audio.features import analyse
     from seqkd.shots.language import FilmLanguage
-    from seqkd.shots.listening.features import analyse
     from seqkd.shots.model import Architecture, ShotModel, ShotNetwork, save_shot_model
 
     time = np.arange(16 * 22050) / 22050

@@ -19,7 +19,7 @@ from seqkd.data.kaldi import Utterance, read_data_dir, write_data_dir
 from seqkd.decoding.fusion import Fusion
 from seqkd.errors import DataError
 from seqkd.shots import data as songs
-from seqkd.shots.listening import features as song_features
+from seqkd.shots.audio import features as song_features
 from seqkd.uptodate import CACHE, content_hash, content_hashes, is_current, write_stamp
 
 RATE = 8000

@@ -68,7 +68,7 @@ def make(argv: list[str]) -> int:
     if args.shards:
         task.make_book(cfg, systems, args.shard or 0, args.shards or 1)
         return 0
-    if not task.pages_to_make(cfg, systems):
+    if not task.entries_to_make(cfg, systems):
         print("there is nothing to write: stored teacher outputs are finished, or no system needs any before training")
     elif not on_slurm() and (cfg.nj == 1 or cfg.ngpu):
         task.make_book(cfg, systems, 0, 1)
@@ -98,7 +98,7 @@ def run_verify(args: argparse.Namespace) -> int:
         lost = len({utterance for fault in faults for utterance in fault.utterances})
         raise DataError(f"the book {args.book} is damaged: {lost} utterances in {files} files; they are named above")
     found = info(args.book)
-    print(f"{args.book} is whole: {found.pages} pages in {found.segments} segments, content {found.content}")
+    print(f"{args.book} is whole: {found.entries} entries in {found.segments} segments, content {found.content}")
     return 0
 
 
@@ -134,7 +134,7 @@ def table(found: Info) -> str:
         "seeds": str(manifest.seeds),
         "regularisation": f"{manifest.regularisation:g}",
         "uncertainty": "aleatoric, epistemic" if manifest.uncertainty else "none",
-        "utterances": f"{found.utterances:,} ({found.pages:,} pages)",
+        "utterances": f"{found.utterances:,} ({found.entries:,} entries)",
         "frames": f"{found.frames:,}",
         "size": f"{found.bytes / 1e6:,.1f} MB in {found.segments:,} segments",
         "bits per frame": f"{found.bits_per_frame:,.1f}",

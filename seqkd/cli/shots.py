@@ -169,11 +169,11 @@ def load(given: Path | None) -> ShotModel:
 
 
 def cut(song: Path, paths: list[Path], model: ShotModel, settings: CutSettings, tagger: Path | None) -> None:
-    """Listen to a song, cut it, write the files and say so."""
+    """Analyse a song, cut it, write the files and print their names."""
+    from seqkd.shots.audio.features import analyse
     from seqkd.shots.editing.drafts import make_drafts
     from seqkd.shots.editing.export_files import write_drafts
     from seqkd.shots.editing.export_text import readable
-    from seqkd.shots.listening.features import analyse
 
     with Progress(song.name) as tell:
         track = analyse(song, settings=model.settings, tagger=tagger, progress=tell)
@@ -222,9 +222,9 @@ class Progress:
 
 def summary(drafts: list[Timeline], settings: CutSettings) -> str:
     """One line on the song and its cuts, and one on whatever an editor should know."""
+    from seqkd.shots.audio.beats import BELIEVED
     from seqkd.shots.editing.export_text import EDL_EVENTS
     from seqkd.shots.editing.timeline import BEAT, DOWNBEAT, SECTION
-    from seqkd.shots.listening.beats import BELIEVED
 
     first = drafts[0]
     minutes, seconds = divmod(first.duration, 60)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest import mock
 
-from seqkd.config import CONF, check_settings, composed, defaults, explain, search_path, shared_overrides, with_plus
+from seqkd.config import CONF, check_settings, composed, defaults, explained, search_path, shared_overrides, with_plus
 from seqkd.errors import ConfigError
 from seqkd.overrides import as_meant, quoted
 
@@ -90,7 +90,7 @@ def parsed(overrides: list[str], task: str) -> list[Override]:
     try:
         return OverridesParser.create().parse_overrides(overrides)
     except HydraException as error:
-        raise ConfigError(explain(error, overrides, task)) from error
+        raise ConfigError(explained(error, overrides, task)) from error
 
 
 def train(cfg: DictConfig) -> None:

@@ -1,4 +1,4 @@
-"""Forced alignment: which unit of the transcript each frame of a CTC model says.
+"""Forced alignment: which unit of the transcript each frame of a CTC model emits.
 
 Letters: B utterances, T frames, S units, C classes.
 """

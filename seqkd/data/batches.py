@@ -26,10 +26,10 @@ from seqkd.uptodate import CACHE
 
 
 @dataclass
-class Pages:
-    """What teachers say of a batch, frame by frame: ``logits`` (V, B, T', C) and ``lengths`` (B,).
+class TeacherOutputs:
+    """The outputs of teachers for a batch, frame by frame: ``logits`` (V, B, T', C) and ``lengths`` (B,).
 
-    ``seeds``, V lists of B, are those of the augmentation that they heard; None if they heard the audio as it is.
+    ``seeds``, V lists of B, are those of the augmentation of their input; None if they were given the audio as it is.
     """
 
     logits: Tensor
@@ -38,7 +38,7 @@ class Pages:
 
 
 # What is known about the utterances of one update: from their ids and the number of the update.
-Knowledge = Callable[[list[str], int], Pages | Hypotheses]
+Knowledge = Callable[[list[str], int], TeacherOutputs | Hypotheses]
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Batch:
     targets: Tensor
     target_lengths: Tensor
     labelled: Tensor
-    pages: Pages | None = None
+    teacher_outputs: TeacherOutputs | None = None
     hypotheses: Hypotheses | None = None
 
 
@@ -141,7 +141,7 @@ class _Utterances(Dataset):
             targets=torch.nn.utils.rnn.pad_sequence(targets, batch_first=True),
             target_lengths=torch.tensor([len(x) for x in targets]),
             labelled=torch.tensor([self.corpus.transcripts[u] is not None for u in ids]),
-            pages=known if isinstance(known, Pages) else None,
+            teacher_outputs=known if isinstance(known, TeacherOutputs) else None,
             hypotheses=known if isinstance(known, Hypotheses) else None,
         )
 

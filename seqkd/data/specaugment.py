@@ -45,7 +45,7 @@ class SpecAugment:
         time_fraction: share of its utterance that time masks hide together, at most.
         warp: the greatest distance in frames that time warping moves an utterance's inner point.
         mel_warp: the greatest share by which the mel axis is stretched or shrunk, as a shorter or longer vocal tract
-            does; 0.05, say. A teacher that hears it, too, still knows the words; at 0.1 ours did not.
+            does; 0.05, say. A teacher still recognises the words in such input; at 0.1 ours did not.
         rule: how ``time_fraction`` bounds the masks of an utterance of T frames. "lhotse" (default), that of lhotse and
             so of icefall, from where published settings come: there are n = min(time_masks, ⌈time_fraction · T /
             time_width⌉) masks, each below min(time_width, ⌊time_fraction · T / n⌋) frames wide. Few long masks: with

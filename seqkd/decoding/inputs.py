@@ -13,7 +13,7 @@ from seqkd.errors import ConfigError, DataError
 def penalised(logits: Tensor, blank: int, penalty: float) -> Tensor:
     """Logits (..., C) with ``penalty`` subtracted from that of the blank, so that fewer units are left out.
 
-    A model that is trained to agree with itself is surer of blanks than it should be: to say nothing is the cheapest
+    A model that is trained to agree with itself is surer of blanks than it should be: to emit nothing is the cheapest
     agreement. A penalty of about 1 gives deletions and insertions their balance again.
 
     Raises:

@@ -20,7 +20,7 @@ from seqkd.models.ctc import CtcModel
 
 @dataclass(frozen=True)
 class BatchOutputs:
-    """What a model says of a batch, on the CPU: ``logits`` (B, T, C), ``lengths`` (B,)."""
+    """The outputs of a model for a batch, on the CPU: ``logits`` (B, T, C), ``lengths`` (B,)."""
 
     ids: list[str]
     logits: Tensor

@@ -89,7 +89,7 @@ def cut(blocks: Iterable[np.ndarray], rate: int, longest: float = LONGEST) -> It
 
     What is left of the stream is one piece if it is short enough. Otherwise it is cut in the middle of the quietest
     `WINDOW` (by energy) of the second half of the next ``longest`` seconds, the latest one if several are as quiet.
-    The pieces joined are the stream: nothing is dropped or heard twice.
+    The pieces joined are the stream: nothing is dropped or repeated.
     """
     limit, start = round(longest * rate), 0
     held = np.zeros(0, np.float32)

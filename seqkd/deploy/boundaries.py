@@ -1,8 +1,9 @@
 """Where words begin and end in the sound around the frames in which a CTC model spells them.
 
-A CTC model says a unit in one frame or two, wherever in the unit it likes ("spikes"), so the frames of a word tell
-that it was said there, not how long it took. Each word is widened to the sound around it (Chosen: an energy rule; the
-literature rather trains less peaky models, as in Huang et al. 2024, arXiv:2406.02560, which an exported model is not):
+A CTC model emits a unit in one frame or two, anywhere within the unit ("spikes"), so the frames of a word show
+that it was spoken there, not how long it lasted. Each word is widened to the sound around it (Chosen: an
+energy rule; the literature rather trains less peaky models, as in Huang et al. 2024, arXiv:2406.02560, which an
+exported model is not):
 
 - where a pause lies between two words, the first lasts until it begins and the second starts when it ends;
 - where none does, both meet at the quietest moment between their frames;

@@ -1,4 +1,4 @@
-"""Whether exported networks say what PyTorch's model says.
+"""Whether exported networks give the outputs of PyTorch's model.
 
 Letters: B batch, T frames, T' encoder frames, F feature bins, C classes.
 """

@@ -14,7 +14,7 @@ PAUSE, CUE_SECONDS, CUE_CHARACTERS = 0.7, 6.0, 80  # what ends a subtitle: a pau
 
 
 def text(transcript: Transcript, several: bool) -> str:
-    """Only what was said; after the file's name and a tab if there are several files."""
+    """Only the words; after the file's name and a tab if there are several files."""
     return (f"{transcript.file}\t" if several else "") + transcript.text + "\n"
 
 

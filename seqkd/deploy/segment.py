@@ -123,14 +123,16 @@ def segment(
             "other in lower case? See --normalize"
         )
     with tempfile.TemporaryFile() as store:
-        frames = listen(bundle, audio, store, progress)
+        frames = log_probs_of(bundle, audio, store, progress)
         parts: list[Part] = []
         for first, last, begin, end in blocks(texts, frames):
             parts += _place(frames, texts[first:last], units[first:last], begin, end)
         return _padded(parts, frames.seconds)
 
 
-def listen(bundle: Bundle, audio: Path, store: IO[bytes], progress: Callable[[float], object] | None = None) -> Frames:
+def log_probs_of(
+    bundle: Bundle, audio: Path, store: IO[bytes], progress: Callable[[float], object] | None = None
+) -> Frames:
     """Run the model over a recording, piece by piece; its outputs go to ``store``, 16 bits a number."""
     settings = bundle.features
     starts: list[np.ndarray] = []
@@ -164,11 +166,11 @@ def blocks(texts: Sequence[str], frames: Frames) -> list[tuple[int, int, int, in
     """
     said = [text.split() for text in texts]
     flat = [word for words in said for word in words]
-    heard = [word.text for word in frames.words]
+    recognised = [word.text for word in frames.words]
     edges, total = [0], len(frames.starts)
     cuts = [0]
-    if heard and flat:
-        (reference, hypothesis), _ = number_words([[" ".join(flat)], [" ".join(heard)]])
+    if recognised and flat:
+        (reference, hypothesis), _ = number_words([[" ".join(flat)], [" ".join(recognised)]])
         ops = align(reference, hypothesis)[0]
         partner = _partners(ops)
         place = 0

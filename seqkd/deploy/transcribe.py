@@ -21,7 +21,7 @@ from seqkd.errors import DataError
 
 @dataclass(frozen=True)
 class Transcript:
-    """What was said in recording ``file``, which lasts ``seconds``."""
+    """The transcript of recording ``file``, which lasts ``seconds``."""
 
     file: str
     seconds: float

@@ -1,4 +1,4 @@
-"""When each recognised word was said, and how sure the model is of it.
+"""When each recognised word was spoken, and how sure the model is of it.
 
 Letters: T' encoder frames, C classes, S units.
 """

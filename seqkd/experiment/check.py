@@ -78,7 +78,7 @@ def _value(system: Path, name: str, measure: Measure) -> float:
 def _compare(measure: Measure, limit: float, system: str, name: str, value: float) -> None:
     least = bool(measure.higher_is_better)
     bound = f"at {'least' if least else 'most'} {limit:g} {measure.unit}".rstrip()
-    found = f"{measure.say(value)} {measure.name}"
+    found = f"{measure.with_unit(value)} {measure.name}"
     shown = measure.scale * value
     if not (shown >= limit if least else shown <= limit):
         raise SeqkdError(f"{system} has {found} on {name}; this preset must reach {bound}")

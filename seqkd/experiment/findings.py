@@ -113,8 +113,8 @@ def _lead(experiment: Experiment) -> list[str]:
     values = {name: experiment.estimates[name][measure.key].value for name in (task.teacher, task.student)}
     teacher, student = (f"**{finished[name].label}**" for name in values)
     start = (
-        f"{teacher} has {measure.say(values[task.teacher])} {measure.name}, "
-        f"{student} {measure.say(values[task.student])}"
+        f"{teacher} has {measure.with_unit(values[task.teacher])} {measure.name}, "
+        f"{student} {measure.with_unit(values[task.student])}"
     )
     lead = measure.gain(values[task.teacher] - values[task.student])
     if lead > 0:

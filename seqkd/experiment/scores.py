@@ -138,7 +138,7 @@ def line(task: Scores, estimates: Estimates) -> str:
         one = estimates[measure.key]
         ends = one.ci95 if measure is task.measures[0] else None
         interval = f" [{measure.show(ends[0])}, {measure.show(ends[1])}]" if ends else ""
-        parts.append(f"{measure.name} {measure.say(one.value)}{interval}")
+        parts.append(f"{measure.name} {measure.with_unit(one.value)}{interval}")
     return ", ".join(parts)
 
 

@@ -10,12 +10,12 @@
     log_probs, lengths = book.collate(["utt1", "utt2"])       # (B, T, C), (B,)
     kept, lengths = book.collate_sparse(["utt1", "utt2"])     # for seqkd.losses.book_kd.sparse_kd_loss
 
-A page is (T, C), with T CTC frames, target positions of an encoder-decoder model, or seconds of a song. Any other
+An entry is (T, C), with T CTC frames, target positions of an encoder-decoder model, or seconds of a song. Any other
 source of posteriors that can be iterated over may write a book; ``seqkd book info|verify|merge`` looks after them.
 """
 
 from seqkd.knowledge.augmentation import Transform
-from seqkd.knowledge.book import Book, Page
+from seqkd.knowledge.book import Book, BookEntry
 from seqkd.knowledge.care import Fault, Info, info, merge, verify
 from seqkd.knowledge.ensemble import Uncertainty, dev_loss_weights, mix, uniform_weights
 from seqkd.knowledge.forms import Dense, Sampled, TopK
@@ -25,12 +25,12 @@ from seqkd.knowledge.writer import Answer, BookWriter, write_book
 __all__ = [
     "Answer",
     "Book",
+    "BookEntry",
     "BookWriter",
     "Dense",
     "Fault",
     "Info",
     "Manifest",
-    "Page",
     "Sampled",
     "TeacherId",
     "TopK",

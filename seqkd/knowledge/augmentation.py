@@ -1,7 +1,7 @@
 """The augmentation contract: which changes to the input leave stored targets valid, and which move them.
 
-A book holds what the teacher said of one input. Masks and noise leave every frame where it was, so that the teacher's
-answer to the clean input still is the right one for the changed input. Time-warp and speed perturbation move frames:
+A book holds the outputs of the teacher for one input. Masks and noise leave every frame where it was, so that its
+output for the clean input still is the right one for the changed input. Time-warp and speed perturbation move frames:
 their targets are valid only for the very same move, so that a book has to hold them per seed and the student has to
 replay that seed.
 """
@@ -24,7 +24,7 @@ class Transform:
     """One change to the input.
 
     Attributes:
-        name: in words, as error messages say it.
+        name: in words, for error messages.
         keeps_targets: whether frame t still is about what it was about before.
         settings: whatever decides what it does, for a moving transform must be the same on both sides.
     """

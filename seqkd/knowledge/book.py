@@ -1,4 +1,4 @@
-"""Reading a book: pages by utterance id, checked against what the student needs and against damage.
+"""Reading a book: entries by utterance id, checked against what the student needs and against damage.
 
 Letters: B utterances, T frames (or target positions, or seconds), C classes, K kept classes.
 """
@@ -19,7 +19,7 @@ from seqkd.knowledge.augmentation import Transform, check_valid, plain
 from seqkd.knowledge.ensemble import Uncertainty
 from seqkd.knowledge.forms import Fields
 from seqkd.knowledge.manifest import Manifest, mismatch, read_manifest
-from seqkd.knowledge.segments import BookSegment, PageEntry, SegmentReader, quoted, read_segment_index, segment_files
+from seqkd.knowledge.segments import BookSegment, IndexEntry, SegmentReader, quoted, read_segment_index, segment_files
 from seqkd.knowledge.writer import check_belongs
 from seqkd.losses.sparse import SparsePosteriors
 from seqkd.stages import again
@@ -28,8 +28,8 @@ _ANY: Any = object()  # a field that is not compared
 
 
 @dataclass(frozen=True)
-class Page:
-    """What the teachers say about one utterance under one augmentation seed.
+class BookEntry:
+    """The outputs of the teachers for one utterance under one augmentation seed.
 
     Attributes:
         utterance: its id.
@@ -85,9 +85,9 @@ class Book:
     """What teachers know about each utterance. Open it with :meth:`open`; it may be sent to worker processes."""
 
     def __init__(self, directory: Path, manifest: Manifest, segments: Sequence[BookSegment]) -> None:
-        """Index the pages of ``segments``; DataError if two of them disagree on one."""
+        """Index the entries of ``segments``; DataError if two of them disagree on one."""
         self.directory, self.manifest, self.segments = directory, manifest, tuple(segments)
-        self._where: dict[tuple[str, int], tuple[int, PageEntry]] = {}
+        self._where: dict[tuple[str, int], tuple[int, IndexEntry]] = {}
         for number, segment in enumerate(segments):
             check_belongs(segment, manifest, directory)
             for entry in segment.entries:
@@ -115,24 +115,24 @@ class Book:
         return {**self.__dict__, "_readers": {}}
 
     def __len__(self) -> int:
-        """Return the number of pages."""
+        """Return the number of entries."""
         return len(self._where)
 
-    def __contains__(self, page: str | tuple[str, int]) -> bool:
-        """Whether there is a page for an utterance (seed 0), or an utterance and a seed."""
-        return (page if isinstance(page, tuple) else (page, 0)) in self._where
+    def __contains__(self, entry: str | tuple[str, int]) -> bool:
+        """Whether there is an entry for an utterance (seed 0), or an utterance and a seed."""
+        return (entry if isinstance(entry, tuple) else (entry, 0)) in self._where
 
     @cached_property
     def utterances(self) -> tuple[str, ...]:
         """Ids, sorted."""
         return tuple(sorted({utterance for utterance, _ in self._where}))
 
-    def entries(self) -> list[PageEntry]:
+    def entries(self) -> list[IndexEntry]:
         """The index, sorted by utterance and seed."""
-        return [self._where[page][1] for page in sorted(self._where)]
+        return [self._where[entry][1] for entry in sorted(self._where)]
 
-    def read(self, utterance: str, seed: int = 0) -> Page:
-        """The page of an utterance.
+    def read(self, utterance: str, seed: int = 0) -> BookEntry:
+        """The entry of an utterance.
 
         Raises:
             DataError: there is none (the nearest id is named), or it is damaged.
@@ -143,42 +143,42 @@ class Book:
         if number not in self._readers:
             self._readers[number] = SegmentReader(self.segments[number])
         fields = self._readers[number].read(entry, self.manifest.form.per_entry)
-        return Page(utterance, seed, self.manifest, fields, self.directory)
+        return BookEntry(utterance, seed, self.manifest, fields, self.directory)
 
     def collate(
         self, utterances: Sequence[str], seeds: Sequence[int] | int = 0, temperature: float | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Pages of a batch, padded.
+        """Entries of a batch, padded.
 
         Args:
             utterances: B ids.
             seeds: one for all, or B.
-            temperature: as in :meth:`Page.log_probs`.
+            temperature: as in :meth:`BookEntry.log_probs`.
 
         Returns:
             (B, T, C) float32 log-probabilities, uniform where padded, and (B,) lengths.
         """
-        found = [page.log_probs(temperature) for page in self._pages(utterances, seeds)]
+        found = [entry.log_probs(temperature) for entry in self._entries(utterances, seeds)]
         batch = torch.full((len(found), max(map(len, found)), self.manifest.classes), 1 / self.manifest.classes).log()
-        for row, page in zip(batch, found, strict=True):
-            row[: len(page)] = page
-        return batch, torch.tensor([len(page) for page in found])
+        for row, entry in zip(batch, found, strict=True):
+            row[: len(entry)] = entry
+        return batch, torch.tensor([len(entry) for entry in found])
 
     def collate_sparse(
         self, utterances: Sequence[str], seeds: Sequence[int] | int = 0
     ) -> tuple[SparsePosteriors, Tensor]:
-        """What was kept of the pages of a batch, padded: classes (B, T, K), -1 where padded; and (B,) lengths."""
-        found = [page.sparse() for page in self._pages(utterances, seeds)]
-        lengths = torch.tensor([len(page.tail) for page in found])
-        shape = (len(found), int(lengths.max()), max(page.classes.shape[1] for page in found))
+        """What was kept of the entries of a batch, padded: classes (B, T, K), -1 where padded; and (B,) lengths."""
+        found = [entry.sparse() for entry in self._entries(utterances, seeds)]
+        lengths = torch.tensor([len(entry.tail) for entry in found])
+        shape = (len(found), int(lengths.max()), max(entry.classes.shape[1] for entry in found))
         batch = SparsePosteriors(torch.full(shape, -1), torch.zeros(shape), torch.zeros(shape[:2]))
         known = torch.zeros(shape[:2]) if found[0].entropy is not None else None
-        for number, page in enumerate(found):
-            frames, kept = page.classes.shape
-            batch.classes[number, :frames, :kept], batch.probs[number, :frames, :kept] = page.classes, page.probs
-            batch.tail[number, :frames] = page.tail
+        for number, entry in enumerate(found):
+            frames, kept = entry.classes.shape
+            batch.classes[number, :frames, :kept], batch.probs[number, :frames, :kept] = entry.classes, entry.probs
+            batch.tail[number, :frames] = entry.tail
             if known is not None:
-                known[number, :frames] = page.entropy
+                known[number, :frames] = entry.entropy
         return SparsePosteriors(batch.classes, batch.probs, batch.tail, known), lengths
 
     def require(
@@ -203,17 +203,17 @@ class Book:
             classes: C of the student.
             blank: its blank class.
             frame_shift_ms: time between its frames.
-            features: what it hears, a mapping or dataclass.
+            features: its input, a mapping or dataclass.
             temperature: τ of its distillation.
             teachers: hashes of the teachers it is to learn from.
             augmentation: what is done to its input; see :mod:`seqkd.knowledge.augmentation`.
             seeds: how many augmentation seeds it replays, at most those of the book.
             uncertainty: True if it needs the uncertainty fields.
-            utterances: ids it trains on, for each of which there must be a page of every seed.
+            utterances: ids it trains on, for each of which there must be an entry of every seed.
 
         Raises:
             ConfigError: a mismatch; the sentence names both sides.
-            DataError: an utterance without a page.
+            DataError: an utterance without an entry.
         """
         here = f"the book {self.directory}"
         wanted = {"units": units, "classes": classes, "blank": blank, "frame_shift_ms": frame_shift_ms}
@@ -241,12 +241,12 @@ class Book:
         return self
 
     def _require_pages(self, utterances: Iterable[str]) -> None:
-        pages = ((utterance, seed) for utterance in utterances for seed in range(self.manifest.seeds))
-        missing = [page for page in pages if page not in self._where]
+        entries = ((utterance, seed) for utterance in utterances for seed in range(self.manifest.seeds))
+        missing = [entry for entry in entries if entry not in self._where]
         if missing:
-            raise DataError(f"{len(missing)} page(s) are not there: {self._unknown(*missing[0])}")
+            raise DataError(f"entries are missing ({len(missing)}): {self._unknown(*missing[0])}")
 
-    def _pages(self, utterances: Sequence[str], seeds: Sequence[int] | int) -> list[Page]:
+    def _entries(self, utterances: Sequence[str], seeds: Sequence[int] | int) -> list[BookEntry]:
         seeds = [seeds] * len(utterances) if isinstance(seeds, int) else seeds
         return [self.read(utterance, seed) for utterance, seed in zip(utterances, seeds, strict=True)]
 
@@ -269,7 +269,7 @@ class Book:
 
 
 def check_temperature(manifest: Manifest, temperature: float, where: str, *, whole: bool = False) -> None:
-    """Raise ConfigError unless pages can be read at ``temperature``.
+    """Raise ConfigError unless entries can be read at ``temperature``.
 
     Args:
         manifest: of the book.

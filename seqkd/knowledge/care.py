@@ -19,7 +19,7 @@ from seqkd.knowledge.book import Book
 from seqkd.knowledge.manifest import Manifest, read_manifest, write_manifest
 from seqkd.knowledge.segments import (
     SEGMENT_NAME,
-    PageEntry,
+    IndexEntry,
     SegmentReader,
     check_size,
     file_sha256,
@@ -40,10 +40,10 @@ class Info:
 
     Attributes:
         manifest: of the book.
-        content: hash of the manifest and every page: the same for the same content, however it was written.
+        content: hash of the manifest and every entry: the same for the same content, however it was written.
         utterances: how many.
-        pages: how many, one an utterance and seed.
-        frames: of all pages.
+        entries: how many, one an utterance and seed.
+        frames: of all entries.
         segments: how many files hold them.
         bytes: their size.
         bits_per_frame: all bytes counted.
@@ -53,7 +53,7 @@ class Info:
     manifest: Manifest
     content: str
     utterances: int
-    pages: int
+    entries: int
     frames: int
     segments: int
     bytes: int
@@ -75,7 +75,7 @@ def info(directory: Path | str) -> Info:
         manifest=book.manifest,
         content=content_hash(book.manifest, entries),
         utterances=len(book.utterances),
-        pages=len(book),
+        entries=len(book),
         frames=frames,
         segments=len(book.segments),
         bytes=size,
@@ -84,8 +84,8 @@ def info(directory: Path | str) -> Info:
     )
 
 
-def content_hash(manifest: Manifest, entries: Sequence[PageEntry]) -> str:
-    """Hash of a manifest and of sorted pages, in whatever order, shards and segments they were written."""
+def content_hash(manifest: Manifest, entries: Sequence[IndexEntry]) -> str:
+    """Hash of a manifest and of sorted entries, in whatever order, shards and segments they were written."""
     digest = hashlib.sha256(manifest.hash.encode())
     for entry in entries:
         digest.update(f"\0{entry.id}\0{entry.seed}\0{entry.digest}".encode())
@@ -98,7 +98,7 @@ class Fault:
 
     Attributes:
         path: the file.
-        utterances: whose pages cannot be read, or none if only the index is damaged.
+        utterances: whose entries cannot be read, or none if only the index is damaged.
         sentence: what was found, and what to do.
     """
 
@@ -154,7 +154,9 @@ def _faults(path: Path, manifest: Manifest, directory: Path) -> Iterator[Fault]:
             before += 1
             yield Fault(segment.path, (entry.id,), str(error))
     if not before and segment.sha256 is not None and file_sha256(segment.path) != segment.sha256:
-        sentence = f"{segment.path} is not the file that was written, although its pages are whole: its header differs"
+        sentence = (
+            f"{segment.path} is not the file that was written, although its entries are whole: its header differs"
+        )
         yield Fault(segment.path, names, f"{sentence}; delete its index, which then is made again")
 
 
@@ -172,15 +174,15 @@ def _gaps(directory: Path) -> Iterator[Fault]:
 
 
 def merge(directory: Path | str, books: Sequence[Path | str]) -> Info:
-    """Join books into a new one without copying a page: its index points to their segments, by relative paths.
+    """Join books into a new one without copying an entry: its index points to their segments, by relative paths.
 
     Args:
         directory: of the joined book, which must be new or empty.
-        books: directories whose manifests are the same, and which share no page.
+        books: directories whose manifests are the same, and which share no entry.
 
     Raises:
         ConfigError: manifests that differ (both sides are named), or a directory that is in use.
-        DataError: a page that is in two books, or a damaged index.
+        DataError: an entry that is in two books, or a damaged index.
     """
     directory = Path(directory)
     if len(books) < 2:

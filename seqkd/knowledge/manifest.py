@@ -1,4 +1,4 @@
-"""What a book says about itself: whose knowledge it holds, of which units, at which rate, in which form."""
+"""The description of a book: whose outputs it holds, of which units, at which rate, in which form."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class TeacherId:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What must hold for every page of a book; a student's own settings are compared with it.
+    """What must hold for every entry of a book; a student's own settings are compared with it.
 
     Attributes:
         teachers: all whose posteriors were averaged, with their weights.
@@ -70,7 +70,7 @@ class Manifest:
         temperature: τ at which teachers' logits were made probabilities: softmax(z / τ).
         form: ``Dense()``, ``TopK(k)`` or ``Sampled(draws, seed)``.
         augmentation: what was done to the teacher's input, see :mod:`seqkd.knowledge.augmentation`.
-        seeds: how many pages an utterance has, one for each augmentation seed 0, 1, ...
+        seeds: how many entries an utterance has, one for each augmentation seed 0, 1, ...
         regularisation: ε_b, the share of the one-hot target that is mixed in: b = (1 − ε_b) p + ε_b y.
         uncertainty: whether aleatoric and epistemic uncertainty stand beside every frame.
 

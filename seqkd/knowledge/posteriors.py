@@ -1,4 +1,4 @@
-"""What a page may be made of: posteriors, hard targets and uncertainties, checked before anything is kept.
+"""What an entry may be made of: posteriors, hard targets and uncertainties, checked before anything is kept.
 
 Letters: T frames (or target positions, or seconds), C classes.
 """
@@ -70,7 +70,7 @@ def uncertainty_fields(
     if (uncertainty is not None) != manifest.uncertainty:
         said = "with" if uncertainty is not None else "without"
         raise ConfigError(
-            f"{where} comes {said} uncertainty, but the manifest says otherwise; all pages have it or none"
+            f"{where} comes {said} uncertainty, but the manifest says otherwise; all entries have it or none"
         )
     if uncertainty is None:
         return {}

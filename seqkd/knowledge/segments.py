@@ -1,12 +1,12 @@
 """Segments: the files of a book. Each appears whole, is never changed, and describes itself.
 
-``<book>/<shard>/<number>.safetensors`` holds the pages of some utterances joined along time: one tensor a field,
-(ΣT, ...) or (ΣE,). Its metadata hold the index of its pages, so that its one rename is the moment at which they are
+``<book>/<shard>/<number>.safetensors`` holds the entries of some utterances joined along time: one tensor a field,
+(ΣT, ...) or (ΣE,). Its metadata hold the index of its entries, so that its one rename is the moment at which they are
 written: whatever is killed before has written nothing, whatever is killed after has lost nothing. ``<number>.jsonl``
-repeats the index for quick opening, in lines: the segment with its size and SHA-256, its pages, a seal over what
+repeats the index for quick opening, in lines: the segment with its size and SHA-256, its entries, a seal over what
 stands before. It may point to a segment elsewhere (a joined book), and be deleted, as it is made again.
 
-Letters: T frames, E kept classes of all frames of a page.
+Letters: T frames, E kept classes of all frames of an entry.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ SEGMENT_NAME = re.compile(r"(\d{5})/(\d{6})\.(safetensors|jsonl)")
 
 
 @dataclass(frozen=True, slots=True)
-class PageEntry:
-    """Where a page stands in its segment, and what it must be.
+class IndexEntry:
+    """Where an entry stands in its segment, and what it must be.
 
     Attributes:
         id: utterance.
@@ -62,13 +62,13 @@ class BookSegment:
 
     path: Path
     manifest: str
-    entries: tuple[PageEntry, ...]
+    entries: tuple[IndexEntry, ...]
     bytes: int
     sha256: str | None = None
 
 
 def page_digest(utterance: str, seed: int, fields: Fields) -> str:
-    """Hash of a page's key and content, the same wherever the page stands."""
+    """Hash of an entry's key and content, the same wherever the entry stands."""
     digest = hashlib.sha256(f"{utterance}\0{seed}".encode())
     for name in sorted(fields):
         value = np.ascontiguousarray(fields[name])
@@ -79,7 +79,7 @@ def page_digest(utterance: str, seed: int, fields: Fields) -> str:
 
 @dataclass(frozen=True)
 class Draft:
-    """A page that is to be written."""
+    """An entry that is to be written."""
 
     utterance: str
     seed: int
@@ -93,7 +93,7 @@ class Draft:
 
 
 def write_segment(path: Path, manifest: str, drafts: Sequence[Draft], per_entry: Sequence[str]) -> BookSegment:
-    """Write pages as one segment and its index. ``per_entry`` names the fields with a row a kept class.
+    """Write entries as one segment and its index. ``per_entry`` names the fields with a row a kept class.
 
     Raises:
         DataError: the system refused: no space, no permission. Nothing is left of the segment then.
@@ -105,10 +105,12 @@ def write_segment(path: Path, manifest: str, drafts: Sequence[Draft], per_entry:
         frames = len(next(value for name, value in draft.fields.items() if name not in per_entry))
         kept = len(draft.fields[per_entry[0]]) if per_entry else 0
         digest = page_digest(draft.utterance, draft.seed, draft.fields)
-        entries.append(PageEntry(draft.utterance, draft.seed, start, frames, first, kept, round(draft.mass, 9), digest))
+        entries.append(
+            IndexEntry(draft.utterance, draft.seed, start, frames, first, kept, round(draft.mass, 9), digest)
+        )
         start, first = start + frames, first + kept
     joined = {name: np.concatenate([draft.fields[name] for draft in drafts]) for name in drafts[0].fields}
-    index = "".join(_page_lines(entries))
+    index = "".join(_entry_lines(entries))
     content = save(joined, {"manifest": manifest, "index": index, "seal": _seal((manifest + index).encode())})
     segment = BookSegment(path, manifest, tuple(entries), len(content), hashlib.sha256(content).hexdigest())
     try:
@@ -131,7 +133,7 @@ def write_index(segment: BookSegment, at: Path | None = None) -> None:
         "sha256": segment.sha256 or file_sha256(segment.path),
         "manifest": segment.manifest,
     }
-    text = "".join([json.dumps(head) + "\n", *_page_lines(segment.entries)])
+    text = "".join([json.dumps(head) + "\n", *_entry_lines(segment.entries)])
     write_text(at, text + json.dumps({"seal": _seal(text.encode())}) + "\n")
 
 
@@ -159,7 +161,7 @@ def read_index(path: Path) -> BookSegment:
     if values[-1]["seal"] != _seal(b"".join(lines[:-1])):
         raise DataError(f"{path}: is not as it was written (its seal is broken); {remedy}")
     head = values[0]
-    entries = tuple(PageEntry(**value) for value in values[1:-1])
+    entries = tuple(IndexEntry(**value) for value in values[1:-1])
     beside = path.with_suffix(".safetensors")
     target = beside if beside.is_file() else path.parent / head["segment"]
     return BookSegment(target, head["manifest"], entries, head["bytes"], head["sha256"])
@@ -181,7 +183,7 @@ def read_metadata(path: Path) -> BookSegment:
         if metadata["seal"] != _seal((manifest + index).encode()):
             raise ValueError("its seal is broken")
         return BookSegment(
-            path, manifest, tuple(PageEntry(**json.loads(line)) for line in index.split("\n")[:-1]), length
+            path, manifest, tuple(IndexEntry(**json.loads(line)) for line in index.split("\n")[:-1]), length
         )
     except (KeyError, ValueError, TypeError, OSError) as error:
         remedy = remedy_for(path.name)
@@ -212,7 +214,7 @@ def read_segment_index(path: Path) -> BookSegment:
 
 
 class SegmentReader:
-    """The pages of one segment, read through a memory map."""
+    """The entries of one segment, read through a memory map."""
 
     def __init__(self, segment: BookSegment) -> None:
         """Open the segment.
@@ -230,11 +232,11 @@ class SegmentReader:
         except (SafetensorError, OSError) as error:
             raise DataError(damaged(self.segment, _reason(error))) from error
 
-    def read(self, entry: PageEntry, per_entry: Sequence[str]) -> Fields:
-        """The fields of a page, checked.
+    def read(self, entry: IndexEntry, per_entry: Sequence[str]) -> Fields:
+        """The fields of an entry, checked.
 
         Raises:
-            DataError: the page is not as it was written.
+            DataError: the entry is not as it was written.
         """
         from safetensors import SafetensorError
 
@@ -298,7 +300,7 @@ def refused(error: OSError, path: Path, utterances: Sequence[str]) -> str:
     return f"{path}: cannot be written ({error.strerror or error}){lost}; {again}"
 
 
-def _page_lines(entries: Iterable[PageEntry]) -> Iterator[str]:
+def _entry_lines(entries: Iterable[IndexEntry]) -> Iterator[str]:
     for entry in entries:
         yield json.dumps(asdict(entry), ensure_ascii=False) + "\n"
 

@@ -35,12 +35,12 @@ from seqkd.knowledge.segments import (
 
 @dataclass(frozen=True)
 class Answer:
-    """What teachers say about one utterance.
+    """The outputs of the teachers for one utterance.
 
     Attributes:
         utterance: its id.
         log_probs: (T, C) at the manifest's temperature, of one teacher or of :func:`seqkd.knowledge.mix`.
-        seed: of the augmentation the teacher heard.
+        seed: of the augmentation of the teacher's input.
         targets: (T,) classes of the hard target, for a manifest with regularisation.
         uncertainty: (T,) each, for a manifest with uncertainty.
     """
@@ -53,11 +53,11 @@ class Answer:
 
 
 class BookWriter:
-    """Appends pages to one shard of a book; use it in a ``with`` block.
+    """Appends entries to one shard of a book; use it in a ``with`` block.
 
-    Pages gather in memory and are written as a segment when they are ``segment_bytes`` in all, or the oldest
+    Entries gather in memory and are written as a segment when they are ``segment_bytes`` in all, or the oldest
     is ``segment_seconds`` old, and at the end of the block, also when an error or Ctrl-C ends it. What a
-    ``kill -9`` takes is what was not written yet; ``in`` says what is written, by any shard.
+    ``kill -9`` takes is what was not written yet; ``in`` tests what is written, by any shard.
     """
 
     def __init__(
@@ -126,12 +126,12 @@ class BookWriter:
         with self._open:
             self.flush()
 
-    def __contains__(self, page: str | tuple[str, int]) -> bool:
+    def __contains__(self, entry: str | tuple[str, int]) -> bool:
         """Whether an utterance (seed 0), or an utterance and a seed, is written or waits to be."""
-        return (page if isinstance(page, tuple) else (page, 0)) in self._there
+        return (entry if isinstance(entry, tuple) else (entry, 0)) in self._there
 
     def todo(self, utterances: Iterable[str]) -> list[tuple[str, int]]:
-        """The pages (utterance, seed) that this shard has to write: every ``shards``-th utterance, less what is there.
+        """The entries (utterance, seed) that this shard has to write: every ``shards``-th utterance less what is there.
 
         Args:
             utterances: of the whole book, the same in every process, in any order.
@@ -140,10 +140,10 @@ class BookWriter:
         for left, right in itertools.pairwise(ids):
             if left == right:
                 raise DataError(f"utterance {left!r} is there twice; every id must be unique, remove or rename one")
-        pages = (
+        entries = (
             (utterance, seed) for utterance in ids[self.shard :: self.shards] for seed in range(self.manifest.seeds)
         )
-        return [page for page in pages if page not in self._there]
+        return [entry for entry in entries if entry not in self._there]
 
     def add(
         self,
@@ -154,15 +154,15 @@ class BookWriter:
         targets: Tensor | Sequence[int] | None = None,
         uncertainty: Uncertainty | None = None,
     ) -> None:
-        """Add a page; see :class:`Answer` for the arguments.
+        """Add an entry; see :class:`Answer` for the arguments.
 
         Raises:
-            DataError: the page is there already, or is no posterior of C classes.
+            DataError: the entry is there already, or is no posterior of C classes.
         """
         where = f"utterance {utterance!r}"
         if (utterance, seed) in self._there:
             raise DataError(
-                f"{where} with seed {seed} is in the book {self.directory} already; every page is written once"
+                f"{where} with seed {seed} is in the book {self.directory} already; every entry is written once"
             )
         if not 0 <= seed < self.manifest.seeds:
             raise ConfigError(f"{where} has seed {seed} and the book {self.manifest.seeds} seeds; expected less")
@@ -184,10 +184,10 @@ class BookWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Write all pages that wait as a segment.
+        """Write all entries that wait as a segment.
 
         Raises:
-            DataError: the system refused; these pages are not written.
+            DataError: the system refused; these entries are not written.
         """
         drafts, self._drafts, self._size = self._drafts, [], 0
         if not drafts:
@@ -215,13 +215,13 @@ def write_book(
     segment_seconds: float = 60.0,
     label: str = "book",
 ) -> int:
-    """Write what this process's share of a book still lacks, with progress and an estimate; return how many pages.
+    """Write what this process's share of a book still lacks, with progress and an estimate; return how many entries.
 
     Args:
         directory: of the book.
         manifest: of the book.
         utterances: ids of the whole book, the same in every process.
-        answers: asks the teachers: given the pages (utterance, seed) that are missing, yields an :class:`Answer`
+        answers: asks the teachers: given the entries (utterance, seed) that are missing, yields an :class:`Answer`
             for each, in any order, such as that of batches by length.
         shard: this process, from 0.
         shards: how many processes there are.
@@ -241,9 +241,9 @@ def write_book(
         if not todo:
             return 0
         label = label if shards == 1 else f"{label}, shard {shard} of {shards}"
-        for answer in ProgressBar(answers(todo), total=len(todo), desc=label, unit="page"):
-            page = (answer.utterance, answer.seed)
-            if page not in missing:
+        for answer in ProgressBar(answers(todo), total=len(todo), desc=label, unit="entry"):
+            entry = (answer.utterance, answer.seed)
+            if entry not in missing:
                 raise DataError(f"utterance {answer.utterance!r} with seed {answer.seed} was not asked for")
             writer.add(
                 answer.utterance,
@@ -252,7 +252,7 @@ def write_book(
                 targets=answer.targets,
                 uncertainty=answer.uncertainty,
             )
-            missing.discard(page)
+            missing.discard(entry)
         if missing:
             raise DataError(
                 f"the teachers gave no answer for {quoted(sorted(u for u, _ in missing))}; nothing can be read"

@@ -20,7 +20,7 @@ from seqkd.models.layers import check_heads, feed_forward, rotary_angles, rotate
 
 @dataclass
 class Memory:
-    """What an encoder says of B sentences, as a decoder wants it.
+    """The outputs of an encoder for B sentences, as a decoder needs them.
 
     ``parts``: tensors whose first dimension is B: the states (B, L, D), or keys and values (B, H, L, D/H) of each
     layer in turn. ``valid`` (B, L): true where there is a token.
@@ -152,9 +152,9 @@ class LstmDecoder(nn.Module):
         """
         state = None if cache is None else (cache.hidden, cache.cell)
         states, (hidden, cell) = self.lstm(x, state)
-        (told,) = memory.parts
+        (encoded,) = memory.parts
         # The hypotheses of a sentence ask its memory together, as if they were positions.
-        asking = self.query(states).reshape(len(told), -1, told.shape[-1])  # (B, K · S, D)
+        asking = self.query(states).reshape(len(encoded), -1, encoded.shape[-1])  # (B, K · S, D)
         seen = memory.valid[:, None, :]
-        attended = functional.scaled_dot_product_attention(asking, told, told, attn_mask=seen).view_as(states)
+        attended = functional.scaled_dot_product_attention(asking, encoded, encoded, attn_mask=seen).view_as(states)
         return self.dropout(torch.tanh(self.combine(torch.cat([states, attended], -1)))), LstmCache(hidden, cell)

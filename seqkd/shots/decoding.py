@@ -26,10 +26,10 @@ import numpy as np
 
 from seqkd.errors import ConfigError, DataError
 from seqkd.files import atomic_path, write_text
+from seqkd.shots.audio.features import read_features
 from seqkd.shots.data import HEADER, shots_of
 from seqkd.shots.fusion import load_teacher
 from seqkd.shots.language import FilmLanguage
-from seqkd.shots.listening.features import read_features
 from seqkd.shots.model import directory_hash, load_shot_model
 from seqkd.stages import again
 from seqkd.uptodate import is_current, write_stamp
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from omegaconf import DictConfig
 
-    from seqkd.shots.listening.features import Track
+    from seqkd.shots.audio.features import Track
 
 log = logging.getLogger("seqkd")
 

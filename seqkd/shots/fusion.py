@@ -40,7 +40,7 @@ from seqkd.shots.rates import RATES, averaged, repeated
 from seqkd.stages import again
 
 if TYPE_CHECKING:
-    from seqkd.shots.listening.features import Track
+    from seqkd.shots.audio.features import Track
 
 
 def soften(probabilities: np.ndarray, temperature: float) -> np.ndarray:

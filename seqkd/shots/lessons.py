@@ -1,4 +1,4 @@
-"""What a network learns from: songs at its frame rate, with their shots and, where there is a teacher, its beliefs.
+"""What a network learns from: songs at its frame rate, with their shots and, where there is a teacher, its posteriors.
 
 Legend: B songs, T frames, F features, C shot classes.
 """
@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from seqkd.errors import DataError
+from seqkd.shots.audio.features import Track, read_features
 from seqkd.shots.data import Shot, data_fingerprint, frame_classes, read_songs
-from seqkd.shots.listening.features import Track, read_features
 from seqkd.shots.model import check_names
 from seqkd.shots.rates import averaged
 from seqkd.stages import again

@@ -23,13 +23,13 @@ from torch import Tensor, nn
 from seqkd.errors import ConfigError, DataError
 from seqkd.files import atomic_path, write_text
 from seqkd.settings import less_than
+from seqkd.shots.audio.features import SongFeatureSettings
 from seqkd.shots.classes import SHOTS
 from seqkd.shots.language import FilmLanguage
-from seqkd.shots.listening.features import SongFeatureSettings
 from seqkd.shots.rates import averaged, repeated
 
 if TYPE_CHECKING:
-    from seqkd.shots.listening.features import Track
+    from seqkd.shots.audio.features import Track
 
 _FARTHEST = 8.0  # standard deviations: what is farther from the training songs, as silence may be, counts as this far
 

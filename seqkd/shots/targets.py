@@ -21,7 +21,7 @@ from seqkd.shots.lessons import SongSet
 UNITS = hashlib.sha256(" ".join(SHOTS).encode()).hexdigest()[:16]
 
 
-def write_targets(directory: Path, beliefs: Mapping[str, np.ndarray], *, teacher: str, songs: SongSet) -> None:
+def write_targets(directory: Path, posteriors: Mapping[str, np.ndarray], *, teacher: str, songs: SongSet) -> None:
     """Write the probabilities (T, C) of each of the songs; ``teacher`` is a hash of whose they are."""
     if directory.exists() and not has_targets(directory, teacher=teacher, songs=songs):
         shutil.rmtree(directory)
@@ -35,9 +35,9 @@ def write_targets(directory: Path, beliefs: Mapping[str, np.ndarray], *, teacher
 
     def answers(missing: list[tuple[str, int]]) -> Iterator[Answer]:
         for key, _ in missing:
-            yield Answer(key, torch.from_numpy(np.log(np.maximum(beliefs[key], 1e-30))).float())
+            yield Answer(key, torch.from_numpy(np.log(np.maximum(posteriors[key], 1e-30))).float())
 
-    write_book(directory, manifest, list(beliefs), answers)
+    write_book(directory, manifest, list(posteriors), answers)
 
 
 def has_targets(directory: Path, *, teacher: str, songs: SongSet) -> bool:

@@ -65,7 +65,7 @@ class Measure:
         """Format a value in ``unit``, without naming it: ``12.30``, or a dash where it is undefined."""
         return "–" if not np.isfinite(value) else f"{self.scale * value:.{self.decimals}f}".replace("-", "−")
 
-    def say(self, value: float) -> str:
+    def with_unit(self, value: float) -> str:
         """Format a value with its unit, as in ``12.30 %``."""
         return f"{self.show(value)} {self.unit}".rstrip()
 

@@ -21,7 +21,7 @@ class Teacher(Protocol):
     frame_shift_ms: float
     tokenizer_hash: str
     features: FeatureSettings
-    fill: Tensor  # (F,) what it hears where a mask hides something
+    fill: Tensor  # (F,) its input where a mask hides something
 
     def logits(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, T, F) and lengths (B,) to logits (B, T', C), blank 0, and their lengths (B,)."""
@@ -49,7 +49,7 @@ def check_compatible(
         )
     if teacher.features != features:
         raise ConfigError(
-            f"the teacher hears {teacher.features} and the student {features}; "
+            f"the teacher was trained on {teacher.features} and the student takes {features}; "
             "set features= to what the teacher was trained on"
         )
 

@@ -25,10 +25,10 @@ from seqkd.models.ctc import CtcModel, load_model
 from seqkd.models.layers import Subsampling
 from seqkd.progress import ProgressBar
 from seqkd.stages import again
+from seqkd.teachers.aligned import AlignedTeacher, ExternalTeacher, Sets
 from seqkd.teachers.external.audio import SequenceTeacher
 from seqkd.teachers.external.sequence import fitted
-from seqkd.teachers.listeners import ElsewhereListener, Listener, Sets
-from seqkd.teachers.making import who_teaches
+from seqkd.teachers.making import teachers_of
 from seqkd.teachers.own import weights_of
 
 WIDEST_OFFSET = 6  # frames; spikes further apart are counted as unmatched
@@ -72,7 +72,7 @@ def check_teacher(cfg: DictConfig) -> str:
     tokenizer = Tokenizer.load(Path(cfg.tokens.directory))
     sets = Sets.of(Path(cfg.data), [cfg.sets.dev], tokenizer)
     out = Path(cfg.exp) / "teacher"
-    teaching = who_teaches(cfg, tokenizer)
+    teaching = teachers_of(cfg, tokenizer)
     if isinstance(teaching, SequenceTeacher):
         wer = transcripts_wer(teaching, sets, tokenizer)
         write_json(out / "check.json", {"dev_wer": round(wer, 4), "teacher": teaching.name})
@@ -90,7 +90,7 @@ def check_teacher(cfg: DictConfig) -> str:
         draw_posteriors({name: one[utterance] for name, one in answers.items()}, tokenizer, out / "teachers.png")
     write_json(out / "check.json", summary)
     draw(found, out / "check.png", frame_shift_ms)
-    lines = [f"{one.name}\n{one.mapping.table()}" for one in teaching if isinstance(one, ElsewhereListener)]
+    lines = [f"{one.name}\n{one.mapping.table()}" for one in teaching if isinstance(one, ExternalTeacher)]
     lines += [f"{name.replace('_', ' ')}: {value}" for name, value in summary.items()]
     if reference is None:
         lines.append(
@@ -99,7 +99,9 @@ def check_teacher(cfg: DictConfig) -> str:
     return "\n".join([*lines, f"figure: {out / 'check.png'}"])
 
 
-def all_answers(teaching: Sequence[Listener], sets: Sets, weights: Sequence[float]) -> dict[str, dict[str, Tensor]]:
+def all_answers(
+    teaching: Sequence[AlignedTeacher], sets: Sets, weights: Sequence[float]
+) -> dict[str, dict[str, Tensor]]:
     """(T', C) log-probabilities by teacher and utterance; of several also their ``mean``, as students learn it."""
     ids = list(sets.corpus.transcripts)
     names = [one.name for one in teaching]
@@ -120,8 +122,8 @@ def transcripts_wer(teacher: SequenceTeacher, sets: Sets, tokenizer: Tokenizer) 
     speech = ProgressBar(
         sets.speech(ids, teacher.sample_rate), total=len(ids), desc=f"{teacher.name} on dev", unit="utt"
     )
-    for utterance, heard in zip(ids, speech, strict=True):
-        best = teacher.transcribe([heard], 1)[0]
+    for utterance, one in zip(ids, speech, strict=True):
+        best = teacher.transcribe([one], 1)[0]
         found.count_words(sets.corpus.transcripts[utterance], fitted(best[0].text, tokenizer) if best else "")
     return found.wer
 

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from seqkd.ctc.alignment import forced_alignment
-from seqkd.data.batches import Pages
+from seqkd.data.batches import TeacherOutputs
 from seqkd.data.specaugment import SpecAugment, augment_of
 from seqkd.data.tokens import Tokenizer
 from seqkd.errors import ConfigError
@@ -30,7 +30,7 @@ from seqkd.losses.build import objective_of
 from seqkd.losses.sparse import densify
 from seqkd.models.layers import Subsampling
 from seqkd.stages import again
-from seqkd.teachers.listeners import Listener, Sets, all_own, device_of
+from seqkd.teachers.aligned import AlignedTeacher, Sets, all_own, device_of
 from seqkd.teachers.own import live_teacher, teacher_ids
 
 FRAMES = {"dense": lambda cfg: Dense(), "top_k": lambda cfg: TopK(cfg.book.k)}
@@ -66,9 +66,9 @@ def temperature_of(objective: Objective) -> float:
 
 
 def book_directory(cfg: DictConfig, view: str, unlabelled: bool, mel_warp: float = 0.0) -> Path:
-    """Where the book of a view is. Sets with and without transcripts are heard in more and fewer masked versions.
+    """Where the book of a view is. Sets with and without transcripts have entries of more and fewer masked versions.
 
-    Systems whose students hear other voices (``mel_warp``) have a book of their own.
+    Systems whose students are given other voices (``mel_warp``) have a book of their own.
     """
     if view == "clean":
         return Path(cfg.book.directory) / "clean"
@@ -94,11 +94,11 @@ class Plan:
     unlabelled: bool
 
     def sets(self, cfg: DictConfig, tokenizer: Tokenizer) -> Sets:
-        """What is heard."""
+        """The sets of the book."""
         unlabelled = list(cfg.unlabelled) if self.unlabelled else []
         return Sets.of(Path(cfg.data), [cfg.student.train_set], tokenizer, unlabelled)
 
-    def manifest(self, cfg: DictConfig, tokenizer: Tokenizer, teachers: Sequence[Listener]) -> Manifest:
+    def manifest(self, cfg: DictConfig, tokenizer: Tokenizer, teachers: Sequence[AlignedTeacher]) -> Manifest:
         """What the book says of itself."""
         return Manifest(
             teachers=teacher_ids(cfg, {one.name: one.hash for one in teachers}),
@@ -118,8 +118,8 @@ class Plan:
         """How many masked versions of an utterance there are: ``book.seeds``, or about one an epoch of training."""
         if cfg.book.seeds is not None:
             return cfg.book.seeds
-        heard = cfg.student.training.updates * cfg.student.training.max_duration
-        return min(MOST_SEEDS, math.ceil(heard / sum(self.sets(cfg, tokenizer).corpus.seconds().values())))
+        seconds = cfg.student.training.updates * cfg.student.training.max_duration
+        return min(MOST_SEEDS, math.ceil(seconds / sum(self.sets(cfg, tokenizer).corpus.seconds().values())))
 
     def directory(self, cfg: DictConfig) -> Path:
         """Where the book is."""
@@ -148,24 +148,24 @@ def plans(systems: Sequence[DictConfig]) -> list[Plan]:
     return list(found.values())
 
 
-def missing_pages(cfg: DictConfig, plan: Plan, tokenizer: Tokenizer, teachers: Sequence[Listener]) -> int:
-    """How many pages a book still lacks.
+def missing_entries(cfg: DictConfig, plan: Plan, tokenizer: Tokenizer, teachers: Sequence[AlignedTeacher]) -> int:
+    """How many entries a book still lacks.
 
     Raises ConfigError if the book that is there was made with other settings.
     """
     wanted, directory = plan.manifest(cfg, tokenizer, teachers), plan.directory(cfg)
-    pages = [(u, seed) for u in plan.sets(cfg, tokenizer).corpus.transcripts for seed in range(wanted.seeds)]
+    entries = [(u, seed) for u in plan.sets(cfg, tokenizer).corpus.transcripts for seed in range(wanted.seeds)]
     if not (directory / "manifest.json").is_file():
-        return len(pages)
+        return len(entries)
     read_manifest(directory).require_same(wanted, f"the book {directory}", "what is wanted now")
     book = Book.open(directory)
-    return sum(page not in book for page in pages)
+    return sum(entry not in book for entry in entries)
 
 
 def make_book(
-    cfg: DictConfig, plan: Plan, tokenizer: Tokenizer, teachers: Sequence[Listener], shard: int, shards: int
+    cfg: DictConfig, plan: Plan, tokenizer: Tokenizer, teachers: Sequence[AlignedTeacher], shard: int, shards: int
 ) -> None:
-    """Write a book, or this process' share of it: a page an utterance, or one a seed if features are masked."""
+    """Write a book, or this process' share of it: an entry an utterance, or one a seed if features are masked."""
     sets, manifest = plan.sets(cfg, tokenizer), plan.manifest(cfg, tokenizer, teachers)
     if plan.augment:
         teacher = live_teacher(cfg, manifest.temperature).to(device_of(cfg))
@@ -176,7 +176,7 @@ def make_book(
     made = write_book(
         directory, manifest, sets.corpus.transcripts, asked, shard=shard, shards=shards, label=directory.name
     )
-    print(f"{directory}: {made} pages written; {len(sets.corpus)} utterances, {manifest.seeds} pages each, in all")
+    print(f"{directory}: {made} entries written; {len(sets.corpus)} utterances, {manifest.seeds} entries each, in all")
     for one in teachers:
         if getattr(one, "lost", 0):
             print(f"{one.name}: {one.lost} units of its transcripts share a frame of the student's clock and were lost")
@@ -184,7 +184,7 @@ def make_book(
 
 @dataclass(frozen=True)
 class AskedMasked:
-    """Asks the teacher for pages of masked features. Seeds of an utterance are a batch: always the same ones."""
+    """Asks the teacher for entries of masked features. Seeds of an utterance are a batch: always the same ones."""
 
     teacher: torch.nn.Module
     sets: Sets
@@ -192,9 +192,9 @@ class AskedMasked:
     augment: SpecAugment
 
     def __call__(self, missing: list[tuple[str, int]]) -> Iterator[Answer]:
-        """The pages (utterance, seed) that are missing."""
-        for utterance, pages in groupby(missing, key=lambda page: page[0]):
-            wanted, log_probs = {seed for _, seed in pages}, self.answers(utterance)
+        """The entries (utterance, seed) that are missing."""
+        for utterance, entries in groupby(missing, key=lambda entry: entry[0]):
+            wanted, log_probs = {seed for _, seed in entries}, self.answers(utterance)
             path = path_of(utterance, log_probs, self.sets, self.manifest)
             for seed in wanted:
                 yield Answer(utterance, log_probs[seed], seed=seed, targets=None if path is None else path[seed])
@@ -220,14 +220,14 @@ class AskedMasked:
 
 @dataclass(frozen=True)
 class AskedClean:
-    """Asks teachers, trained here or elsewhere, for pages of the audio as it is, and averages what they say."""
+    """Asks teachers, trained here or elsewhere, for entries of the audio as it is, and averages what they say."""
 
-    teachers: Sequence[Listener]
+    teachers: Sequence[AlignedTeacher]
     sets: Sets
     manifest: Manifest
 
     def __call__(self, missing: list[tuple[str, int]]) -> Iterator[Answer]:
-        """The pages (utterance, 0) that are missing."""
+        """The entries (utterance, 0) that are missing."""
         ids = [utterance for utterance, _ in missing]
         weights = [one.weight for one in self.manifest.teachers]
         temperature = self.manifest.temperature
@@ -254,8 +254,8 @@ def path_of(utterance: str, log_probs: Tensor, sets: Sets, manifest: Manifest) -
 
 
 @dataclass
-class BookPages:
-    """Pages of a book for the batches of a run: run, update and rank decide with which seed an utterance is heard."""
+class BookOutputs:
+    """The outputs in a book for the batches of a run: run, update and rank decide which seed is read."""
 
     book: Book
     tail: str
@@ -264,15 +264,15 @@ class BookPages:
     seed: int
     rank: int
 
-    def __call__(self, ids: list[str], step: int) -> Pages:
-        """The pages of an update."""
+    def __call__(self, ids: list[str], step: int) -> TeacherOutputs:
+        """The entries of an update."""
         seeds = [[0] * len(ids)]
         if self.replayed:
             generator = torch.Generator().manual_seed(hash((self.seed, step, self.rank)) % 2**63)
             seeds = torch.randint(self.book.manifest.seeds, (self.views, len(ids)), generator=generator).tolist()
         found = [self.log_probs(ids, of_view) for of_view in seeds]
         logits = self.book.manifest.temperature * torch.stack([log_probs for log_probs, _ in found])
-        return Pages(logits.clamp_min(_LEAST), found[0][1], seeds if self.replayed else None)
+        return TeacherOutputs(logits.clamp_min(_LEAST), found[0][1], seeds if self.replayed else None)
 
     def log_probs(self, ids: list[str], seeds: list[int]) -> tuple[Tensor, Tensor]:
         """(B, T', C) and (B,)."""
@@ -300,7 +300,7 @@ def open_book(
     view = view_of(cfg)
     masked, directory = view == "student", book_directory(cfg, view, cfg.system.use_unlabelled, mel_warp_of(cfg))
     augment = augment_of(plain(cfg.student.augment), cfg.system)
-    heard = of_specaugment(augment)
+    wanted = of_specaugment(augment)
     book = Book.open(directory)
     # Teachers from elsewhere are known by name: to hash them would mean to load them.
     known = {one.name: one.hash for one in book.manifest.teachers}
@@ -312,11 +312,11 @@ def open_book(
         frame_shift_ms=frame_shift_ms,
         features=plain(cfg.features),
         temperature=temperature_of(objective),
-        augmentation=heard,
+        augmentation=wanted,
         utterances=utterances,
     )
-    if masked and book.manifest.augmentation != heard:
-        theirs, ours = ("; ".join(map(str, side)) or "no masks" for side in (book.manifest.augmentation, heard))
+    if masked and book.manifest.augmentation != wanted:
+        theirs, ours = ("; ".join(map(str, side)) or "no masks" for side in (book.manifest.augmentation, wanted))
         raise ConfigError(
             f"the book {directory} was made with {theirs} and the student is trained with {ours}; what a teacher says "
             "of masked features holds for these masks only: make the book anew, or use book=live"
@@ -329,8 +329,8 @@ def open_book(
     return book
 
 
-def pages_of(cfg: DictConfig, book: Book, rank: int) -> BookPages:
-    """What gives the pages of a run's batches."""
+def pages_of(cfg: DictConfig, book: Book, rank: int) -> BookOutputs:
+    """What gives the entries of a run's batches."""
     views = cfg.system.passes if cfg.system.masks == "independent" else 1
     masked = view_of(cfg) == "student"
-    return BookPages(book, cfg.book.tail, views if masked else 1, masked, cfg.seed, rank)
+    return BookOutputs(book, cfg.book.tail, views if masked else 1, masked, cfg.seed, rank)

@@ -17,11 +17,11 @@ from seqkd.decoding.run import DecodedSpeech, write_decoded
 from seqkd.files import write_json
 from seqkd.layout import is_done, plain, run_directory, working_in
 from seqkd.progress import ProgressBar
+from seqkd.teachers.aligned import AlignedTeacher, Sets
 from seqkd.teachers.check import all_answers, measure, transcripts_wer
 from seqkd.teachers.external.audio import SequenceTeacher, TeacherTranscript
 from seqkd.teachers.external.sequence import fitted
-from seqkd.teachers.listeners import Listener, Sets
-from seqkd.teachers.making import who_teaches
+from seqkd.teachers.making import teachers_of
 from seqkd.teachers.own import weights_of
 from seqkd.uptodate import is_current
 
@@ -34,7 +34,7 @@ def import_teacher(cfg: DictConfig) -> Path:
     Raises ConfigError or DataError for a teacher that is not there, damaged, or does not fit the students.
     """
     directory, tokenizer = run_directory(cfg, "teacher", 0), Tokenizer.load(Path(cfg.tokens.directory))
-    teaching = who_teaches(cfg, tokenizer)
+    teaching = teachers_of(cfg, tokenizer)
     description = {
         "system": "teacher",
         "imported": hashes(teaching),
@@ -79,7 +79,7 @@ def import_teacher(cfg: DictConfig) -> Path:
 def decode_imported(cfg: DictConfig, name: str) -> None:
     """What the imported teachers say of a test set, as ``decode_run`` writes it of a trained model."""
     run, tokenizer = run_directory(cfg, "teacher", 0), Tokenizer.load(Path(cfg.tokens.directory))
-    teaching = who_teaches(cfg, tokenizer)
+    teaching = teachers_of(cfg, tokenizer)
     made_by = {"imported": hashes(teaching), "features": finished_features(Path(cfg.data) / name)}
     stamp = run / f"decode_{name}" / "decode.json"
     if is_current(stamp, made_by):
@@ -115,6 +115,6 @@ def in_spelling(found: TeacherTranscript, tokenizer: Tokenizer) -> DecodedSpeech
     return DecodedSpeech(text, sure if len(sure) == len(text.split()) else [])
 
 
-def hashes(teaching: list[Listener] | SequenceTeacher) -> dict[str, str]:
+def hashes(teaching: list[AlignedTeacher] | SequenceTeacher) -> dict[str, str]:
     """Of all teachers, by name."""
     return {one.name: one.hash for one in ([teaching] if isinstance(teaching, SequenceTeacher) else teaching)}

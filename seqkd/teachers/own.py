@@ -14,21 +14,21 @@ from seqkd.files import write_json
 from seqkd.knowledge import TeacherId, dev_loss_weights, uniform_weights
 from seqkd.layout import teacher_sources
 from seqkd.losses import ctc_loss
+from seqkd.teachers.aligned import AlignedTeacher, Sets, aligned_teachers, is_own, own_hash, own_teacher, source_name
 from seqkd.teachers.checkpoint import CheckpointTeacher
 from seqkd.teachers.ensemble import EnsembleTeacher
-from seqkd.teachers.listeners import Listener, Sets, is_own, listeners, own_hash, own_teacher, source_name
 
 
 def live_teacher(cfg: DictConfig, temperature: float = 1.0) -> CheckpointTeacher | EnsembleTeacher:
     """Load the teacher, or several as one, whose distributions are averaged at ``temperature``.
 
-    Raises ConfigError for a teacher from elsewhere, which hears audio and not features.
+    Raises ConfigError for a teacher from elsewhere, whose input is audio and not features.
     """
     for source in teacher_sources(cfg):
         if not is_own(source):
             raise ConfigError(
-                f"the teacher {source} hears audio and cannot run beside students, who hear features; make a book of "
-                "what it says: book=dense instead of book=live"
+                f"the teacher {source} takes audio and cannot run beside students, which take features; make a book of "
+                "its outputs: book=dense instead of book=live"
             )
     teachers = [own_teacher(source) for source in teacher_sources(cfg)]
     return teachers[0] if len(teachers) == 1 else EnsembleTeacher(teachers, weights_of(cfg), temperature)
@@ -61,12 +61,12 @@ def dev_losses(cfg: DictConfig) -> list[float]:
     if any(key not in known for key in keys):
         tokenizer = Tokenizer.load(Path(cfg.tokens.directory))
         sets = Sets.of(Path(cfg.data), [cfg.sets.dev], tokenizer)
-        known |= {k: dev_loss(one, sets) for k, one in zip(keys, listeners(cfg, tokenizer), strict=True)}
+        known |= {k: dev_loss(one, sets) for k, one in zip(keys, aligned_teachers(cfg, tokenizer), strict=True)}
         write_json(kept, known)
     return [known[key] for key in keys]
 
 
-def dev_loss(teacher: Listener, sets: Sets) -> float:
+def dev_loss(teacher: AlignedTeacher, sets: Sets) -> float:
     """CTC loss of one teacher, in nats a unit."""
     targets = {u: sets.corpus.targets[u] for u in sets.corpus.transcripts}
     answers = zip(targets.values(), teacher.answers(sets, list(targets)), strict=True)

@@ -1,4 +1,4 @@
-"""Sequence-level distillation: the teacher's transcripts of all that students hear, and batches of them.
+"""Sequence-level distillation: the teacher's transcripts of all that students are trained on, and batches of them.
 
 Letters: B utterances, N hypotheses, U units of the longest.
 """

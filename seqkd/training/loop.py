@@ -175,7 +175,7 @@ class UpdatesShown(Callback):
             return
         measured = trainer.callback_metrics.get(self.monitor.key)
         if measured is not None:
-            self.bar.set_postfix_str(self.monitor.say(float(measured)), refresh=False)
+            self.bar.set_postfix_str(self.monitor.with_unit(float(measured)), refresh=False)
         self.bar.update(trainer.global_step - self.bar.n)
 
     def teardown(self, *_: Any, **__: Any) -> None:

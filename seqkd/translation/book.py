@@ -63,7 +63,7 @@ def make_book(cfg: DictConfig, run: Path, shard: int = 0, shards: int = 1) -> No
                 yield Answer(key, row[targets != IGNORE].cpu())
 
     made = write_book(run / "book", manifest, list(pairs), answers, shard=shard, shards=shards)
-    print(f"{run / 'book'}: {made} pages written, {len(pairs)} in all")
+    print(f"{run / 'book'}: {made} entries written, {len(pairs)} in all")
 
 
 def form_of(cfg: DictConfig) -> Dense | TopK | Sampled:

@@ -23,8 +23,8 @@ from seqkd.cli.settings import parse, parser
 from seqkd.config import compose
 from seqkd.data.tokens import Tokenizer
 from seqkd.files import write_text
+from seqkd.teachers.aligned import Sets, aligned_teachers
 from seqkd.teachers.check import TeacherStatistics, all_answers, draw_posteriors, measure
-from seqkd.teachers.listeners import Sets, listeners
 from seqkd.teachers.own import weights_of
 
 RECIPE = Path(__file__).parents[2] / "egs" / "espeak_voices" / "ctc_kd"
@@ -78,7 +78,7 @@ def main() -> None:
         cfg = settings(exp, guided)
         tokenizer = Tokenizer.load(Path(cfg.tokens.directory))
         sets = Sets.of(Path(cfg.data), [cfg.sets.dev], tokenizer)
-        answers = all_answers(listeners(cfg, tokenizer), sets, weights_of(cfg))
+        answers = all_answers(aligned_teachers(cfg, tokenizer), sets, weights_of(cfg))
         kind = "guided by the first" if guided else "trained alone"
         for number, (name, spoken) in enumerate(answers.items()):
             label = f"mean of {TEACHERS}, {kind}" if name == "mean" else f"teacher {number + 1}, {kind}"

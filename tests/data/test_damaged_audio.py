@@ -19,9 +19,9 @@ from seqkd.data.sound import look_at
 from seqkd.data.whole import torn
 from seqkd.deploy.audio import read_pieces
 from seqkd.errors import DataError
-from seqkd.shots.listening.spectrum import RATE as SONG_RATE
-from seqkd.shots.listening.spectrum import measure
-from seqkd.teachers.external.audio import heard
+from seqkd.shots.audio.spectrum import RATE as SONG_RATE
+from seqkd.shots.audio.spectrum import measure
+from seqkd.teachers.external.audio import read_speech
 
 RATE = SONG_RATE  # one that all ways in take
 NOISE = 0.1 * np.random.default_rng(0).standard_normal(3 * RATE)
@@ -116,7 +116,7 @@ def prepared(path: Path, folder: Path) -> None:
 
 def taught(path: Path, folder: Path) -> None:
     write_data_dir(folder / "set", [Utterance("u", path, "u", "ab")])
-    list(heard(folder / "set", None, RATE))
+    list(read_speech(folder / "set", None, RATE))
 
 
 def clip(path: Path, folder: Path) -> None:

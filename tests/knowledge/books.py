@@ -37,9 +37,9 @@ def posteriors(count: int = 10, seed: int = 0, classes: int = CLASSES, scale: fl
     }
 
 
-def write(directory: Path, pages: dict[str, Tensor], segment_bytes: int = 150, **changes: object) -> Book:
+def write(directory: Path, entries: dict[str, Tensor], segment_bytes: int = 150, **changes: object) -> Book:
     """Write a book of several small segments."""
     with BookWriter(directory, manifest(**changes), segment_bytes=segment_bytes) as writer:
-        for utterance, seed in writer.todo(pages):
-            writer.add(utterance, pages[utterance], seed=seed)
+        for utterance, seed in writer.todo(entries):
+            writer.add(utterance, entries[utterance], seed=seed)
     return Book.open(directory)

@@ -1,4 +1,4 @@
-"""Reading a book: pages, batches, temperatures, several teachers, seeds, uncertainty."""
+"""Reading a book: entries, batches, temperatures, several teachers, seeds, uncertainty."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tests.knowledge.books import CLASSES, FORMS, manifest, posteriors, write
 
 
 def test_pages_come_back_by_id(tmp_path):
-    pages = posteriors(20)
-    book = write(tmp_path / "book", pages)
-    assert len(book.segments) > 3 and book.utterances == tuple(sorted(pages)) and len(book) == 20
+    entries = posteriors(20)
+    book = write(tmp_path / "book", entries)
+    assert len(book.segments) > 3 and book.utterances == tuple(sorted(entries)) and len(book) == 20
     assert "utt003" in book and ("utt003", 0) in book and ("utt003", 1) not in book and "utt999" not in book
     for utterance in reversed(book.utterances):
-        page = book.read(utterance)
-        assert len(page) == len(pages[utterance]) and page.utterance == utterance and page.uncertainty is None
-        torch.testing.assert_close(page.probs(), pages[utterance].exp(), atol=1e-3, rtol=0)
+        entry = book.read(utterance)
+        assert len(entry) == len(entries[utterance]) and entry.utterance == utterance and entry.uncertainty is None
+        torch.testing.assert_close(entry.probs(), entries[utterance].exp(), atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -37,11 +37,11 @@ def test_a_batch_is_its_pages_padded(tmp_path, form):
     kept, same = book.collate_sparse(ids)
     assert log_probs.shape == (3, max(lengths), CLASSES) and log_probs.dtype == torch.float32 and same.equal(lengths)
     for row, utterance in enumerate(ids):
-        page = book.read(utterance)
-        n = len(page)
-        assert lengths[row] == n and log_probs[row, :n].equal(page.log_probs())
+        entry = book.read(utterance)
+        n = len(entry)
+        assert lengths[row] == n and log_probs[row, :n].equal(entry.log_probs())
         torch.testing.assert_close(log_probs[row, n:].exp(), torch.full((max(lengths) - n, CLASSES), 1 / CLASSES))
-        alone = page.sparse()
+        alone = entry.sparse()
         k = alone.classes.shape[1]
         assert kept.classes[row, :n, :k].equal(alone.classes) and (kept.classes[row, :n, k:] == -1).all()
         assert (kept.classes[row, n:] == -1).all() and kept.tail[row, :n].equal(alone.tail)
@@ -57,10 +57,10 @@ def test_a_book_travels_to_worker_processes(tmp_path):
 def test_target_positions_and_seconds_have_no_blank(tmp_path):
     # Seq2seq token posteriors (S, C), and shots (T, 8) once a second.
     for settings in ({"frame_shift_ms": None}, {"frame_shift_ms": 1000.0, "classes": 8}):
-        pages = posteriors(3, classes=settings.get("classes", CLASSES))
-        book = write(tmp_path / str(len(settings)), pages, blank=None, features=None, **settings)
+        entries = posteriors(3, classes=settings.get("classes", CLASSES))
+        book = write(tmp_path / str(len(settings)), entries, blank=None, features=None, **settings)
         book.require(blank=None, features=None, frame_shift_ms=settings["frame_shift_ms"])
-        batch, _ = book.collate(list(pages))
+        batch, _ = book.collate(list(entries))
         targets = torch.zeros(batch.shape[:2], dtype=torch.int64)
         found = book_kd_loss(torch.zeros_like(batch), targets, batch, kd_weight=1.0)
         assert found.total.isfinite()
@@ -141,12 +141,12 @@ def test_teachers_are_averaged_into_one_posterior(tmp_path):
 
 
 def test_a_regularised_book_holds_some_of_the_target(tmp_path):
-    page = posteriors(1)["utt000"]
-    targets = torch.arange(len(page)) % CLASSES
+    entry = posteriors(1)["utt000"]
+    targets = torch.arange(len(entry)) % CLASSES
     for form in (Dense(), TopK(CLASSES)):
         with BookWriter(tmp_path / form.name, manifest(regularisation=0.2, form=form)) as writer:
-            writer.add("utt000", page, targets=targets)
-        expected = 0.8 * page.exp() + 0.2 * torch.nn.functional.one_hot(targets, CLASSES)
+            writer.add("utt000", entry, targets=targets)
+        expected = 0.8 * entry.exp() + 0.2 * torch.nn.functional.one_hot(targets, CLASSES)
         found = Book.open(tmp_path / form.name).read("utt000").probs()
         torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
 
@@ -179,18 +179,18 @@ def test_uncertainty_stands_beside_the_posteriors(tmp_path):
 
 
 def test_a_book_holds_several_seeds_an_utterance(tmp_path):
-    pages = posteriors(4)
+    entries = posteriors(4)
     with BookWriter(tmp_path / "book", manifest(seeds=3), segment_bytes=200) as writer:
-        assert len(writer.todo(pages)) == 12
-        for utterance, seed in writer.todo(pages):
-            writer.add(utterance, pages[utterance].roll(seed, -1), seed=seed)
-    book = Book.open(tmp_path / "book").require(seeds=3, utterances=pages)
+        assert len(writer.todo(entries)) == 12
+        for utterance, seed in writer.todo(entries):
+            writer.add(utterance, entries[utterance].roll(seed, -1), seed=seed)
+    book = Book.open(tmp_path / "book").require(seeds=3, utterances=entries)
     assert len(book) == 12 and len(book.utterances) == 4
     for seed in range(3):
-        expected = pages["utt001"].roll(seed, -1).exp()
+        expected = entries["utt001"].roll(seed, -1).exp()
         torch.testing.assert_close(book.read("utt001", seed).probs(), expected, atol=1e-3, rtol=0)
     batch, lengths = book.collate(["utt001", "utt001"], [0, 2])
-    torch.testing.assert_close(batch[1, : lengths[1]].exp(), pages["utt001"].roll(2, -1).exp(), atol=1e-3, rtol=0)
+    torch.testing.assert_close(batch[1, : lengths[1]].exp(), entries["utt001"].roll(2, -1).exp(), atol=1e-3, rtol=0)
 
 
 # The manifest.

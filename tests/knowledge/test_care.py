@@ -30,25 +30,25 @@ def size(directory: Path, pattern: str = "*") -> int:
 def test_info_reports_bits_and_mass(tmp_path, form):
     book = write(tmp_path / "book", PAGES, form=FORMS[form], segment_bytes=10**6)
     found = info(tmp_path / "book")
-    frames = sum(len(page) for page in PAGES.values())
-    assert (found.utterances, found.pages, found.frames, found.segments) == (20, 20, frames, 1)
+    frames = sum(len(entry) for entry in PAGES.values())
+    assert (found.utterances, found.entries, found.frames, found.segments) == (20, 20, frames, 1)
     assert found.bytes == size(tmp_path / "book", "*.safetensors")
     assert found.bits_per_frame == pytest.approx(8 * found.bytes / frames)
     kept = 0.0
-    for utterance, page in PAGES.items():
+    for utterance, entry in PAGES.items():
         stored = book.read(utterance).sparse()
         filled = stored.classes >= 0
-        kept += (page.exp().gather(-1, stored.classes.clamp(min=0)) * filled).sum().item()
+        kept += (entry.exp().gather(-1, stored.classes.clamp(min=0)) * filled).sum().item()
     assert found.retained_mass == pytest.approx(kept / frames, abs=1e-6)
 
 
 def test_bits_of_the_fields_alone(tmp_path):
     # Beside the header, a frame takes what the form says: 16 C, or 32 k + 32 with classes of 16 bits.
     frames, classes = 20000, 300
-    page = torch.zeros(frames, classes).log_softmax(-1)
+    entry = torch.zeros(frames, classes).log_softmax(-1)
     for form, bits in ((Dense(), 16 * classes), (TopK(4), 32 * 4 + 32)):
         with BookWriter(tmp_path / form.name, manifest(classes=classes, form=form)) as writer:
-            writer.add("a", page)
+            writer.add("a", entry)
         assert info(tmp_path / form.name).bits_per_frame == pytest.approx(bits, abs=1)
 
 
@@ -56,7 +56,7 @@ def test_an_empty_book_is_a_book(tmp_path):
     with BookWriter(tmp_path / "book", manifest()):
         pass
     found = info(tmp_path / "book")
-    assert (found.pages, found.frames, found.bits_per_frame) == (0, 0, 0) and verify(tmp_path / "book") == []
+    assert (found.entries, found.frames, found.bits_per_frame) == (0, 0, 0) and verify(tmp_path / "book") == []
     with pytest.raises(DataError, match="has no utterance 'a'; with the data"):
         Book.open(tmp_path / "book").read("a")
 
@@ -69,7 +69,7 @@ def test_the_command_prints_it(tmp_path, capsys):
         "teachers        large (aa11)",
         "classes         6, blank 0",
         "form            top-k, k 3",
-        "utterances      20 (20 pages)",
+        "utterances      20 (20 entries)",
     ):
         assert line in out.splitlines()
     assert main(["info", str(tmp_path / "book"), "--json"]) == 0
@@ -94,7 +94,7 @@ def test_the_command_verifies(tmp_path, capsys):
     names = [entry.id for entry in write(directory, PAGES, segment_bytes=900).segments[0].entries]
     assert main(["verify", str(directory)]) == 0
     assert capsys.readouterr().out == (
-        f"{directory} is whole: 20 pages in {len(Book.open(directory).segments)} segments, "
+        f"{directory} is whole: 20 entries in {len(Book.open(directory).segments)} segments, "
         f"content {info(directory).content}\n"
     )
     path = directory / "00000" / "000000.safetensors"
@@ -116,8 +116,8 @@ def test_the_command_verifies(tmp_path, capsys):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_joined_books_are_one_and_nothing_is_copied(tmp_path, form):
-    for name, pages in (("a", HALVES[0]), ("b", HALVES[1]), ("whole", PAGES)):
-        write(tmp_path / name, pages, form=FORMS[form])
+    for name, entries in (("a", HALVES[0]), ("b", HALVES[1]), ("whole", PAGES)):
+        write(tmp_path / name, entries, form=FORMS[form])
     assert main(["merge", *(str(tmp_path / name) for name in ("joined", "a", "b"))]) == 0
     joined = Book.open(tmp_path / "joined")
     assert info(tmp_path / "joined").content == info(tmp_path / "whole").content
@@ -193,8 +193,8 @@ def test_progress_and_resume(tmp_path, capsys):
     assert [len(todo) for todo in asked] == [12, 8]  # nobody is asked for nothing
     assert len(Book.open(directory)) == 20
     with BookWriter(tmp_path / "other", settings) as writer:
-        for utterance, page in PAGES.items():
-            writer.add(utterance, page)
+        for utterance, entry in PAGES.items():
+            writer.add(utterance, entry)
     assert info(directory).content == info(tmp_path / "other").content
 
 
@@ -203,17 +203,17 @@ def test_shards_are_disjoint_and_all(tmp_path):
     for shard in range(3):
         with BookWriter(tmp_path / "book", manifest(seeds=2), shard=shard, shards=3) as writer:
             parts.append(writer.todo(sorted(PAGES, reverse=True)))
-    assert sorted(page for part in parts for page in part) == [
+    assert sorted(entry for part in parts for entry in part) == [
         (utterance, seed) for utterance in sorted(PAGES) for seed in (0, 1)
     ]
     assert max(map(len, parts)) - min(map(len, parts)) <= 2
 
 
 def test_a_class_of_any_width_is_read_back(tmp_path):
-    page = (3 * torch.randn(30, 700, generator=torch.Generator().manual_seed(0))).log_softmax(-1)
+    entry = (3 * torch.randn(30, 700, generator=torch.Generator().manual_seed(0))).log_softmax(-1)
     for form in (TopK(5), Sampled(300)):
         with BookWriter(tmp_path / form.name, manifest(classes=700, form=form)) as writer:
-            writer.add("a", page)
+            writer.add("a", entry)
         found = Book.open(tmp_path / form.name).read("a").sparse()
         best = found.classes.gather(-1, found.probs.argmax(-1, keepdim=True))[:, 0]
-        assert (page.gather(-1, best[:, None])[:, 0] > page.topk(20).values[:, -1]).all()
+        assert (entry.gather(-1, best[:, None])[:, 0] > entry.topk(20).values[:, -1]).all()

@@ -68,7 +68,7 @@ def says(sentence: str) -> str:
         ),
         (
             {"utterances": ["utt001", "utt01"]},
-            "1 page(s) are not there: the book {book} has no utterance 'utt01'; the nearest is 'utt001'; with the data "
+            "entries are missing (1): the book {book} has no utterance 'utt01'; the nearest is 'utt001'; with the data "
             "that is trained on run ./run.sh --stage book",
         ),
     ],
@@ -143,9 +143,9 @@ BAD = torch.full((3, CLASSES), 1 / CLASSES).log()
 
 
 def broken(value: float) -> torch.Tensor:
-    page = BAD.clone()
-    page[1, 2] = value
-    return page
+    entry = BAD.clone()
+    entry[1, 2] = value
+    return entry
 
 
 @pytest.mark.parametrize(
@@ -182,9 +182,9 @@ def broken(value: float) -> torch.Tensor:
         ),
         (
             {"uncertainty": Uncertainty(torch.zeros(3), torch.zeros(3))},
-            "utterance 'x' comes with uncertainty, but the manifest says otherwise; all pages have it or none",
+            "utterance 'x' comes with uncertainty, but the manifest says otherwise; all entries have it or none",
         ),
-        ({"utterance": "there"}, "utterance 'there' with seed 0 is in the book * already; every page is written once"),
+        ({"utterance": "there"}, "utterance 'there' with seed 0 is in the book * already; every entry is written once"),
     ],
 )
 def test_a_page_that_cannot_be(tmp_path, arguments, sentence):
@@ -334,10 +334,10 @@ def readable(directory: Path) -> set[str]:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_any_byte_of_a_segment(tmp_path, form):
-    # Wherever a bit flips, no page is read that is not as it was written, and verify names what cannot be read.
+    # Wherever a bit flips, no entry is read that is not as it was written, and verify names what cannot be read.
     directory = tmp_path / "book"
     book = write(directory, PAGES, form=FORMS[form], segment_bytes=250)
-    pages = {utterance: book.read(utterance).log_probs() for utterance in PAGES}
+    entries = {utterance: book.read(utterance).log_probs() for utterance in PAGES}
     names = {entry.id for entry in book.segments[1].entries}
     whole = segment(directory).read_bytes()
     for position in range(0, len(whole), 83):
@@ -348,7 +348,7 @@ def test_any_byte_of_a_segment(tmp_path, form):
         named = {utterance for fault in faults for utterance in fault.utterances}
         assert lost <= named <= names
         for utterance in set(PAGES) - lost:
-            assert Book.open(directory).read(utterance).log_probs().equal(pages[utterance])
+            assert Book.open(directory).read(utterance).log_probs().equal(entries[utterance])
         segment(directory).write_bytes(whole)
     assert verify(directory) == []
 
@@ -451,7 +451,7 @@ def test_a_damaged_index(tmp_path, change, sentence):
     with pytest.raises(DataError, match=says(f"{index}{sentence}")):
         Book.open(directory)
     assert [fault.path for fault in verify(directory)] == [index]
-    # What the sentence says to do helps: the segment knows its pages.
+    # What the sentence says to do helps: the segment knows its entries.
     index.unlink()
     assert verify(directory) == [] and set(names) <= readable(directory)
     with BookWriter(directory, manifest()) as writer:

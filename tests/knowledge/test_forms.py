@@ -26,9 +26,9 @@ def rounding(log_probs: torch.Tensor, tempered: float = 1.0) -> torch.Tensor:
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
 def test_a_dense_book_gives_the_gradient_of_the_live_teacher(tmp_path, temperature):
-    pages = posteriors(scale=4.0)
-    book = write(tmp_path / "book", pages)
-    for utterance, live in pages.items():
+    entries = posteriors(scale=4.0)
+    book = write(tmp_path / "book", entries)
+    for utterance, live in entries.items():
         student = torch.randn(live.shape, generator=torch.Generator().manual_seed(1)).requires_grad_()
         common = ([[1]], [len(live)], [1])
         options = {"kd_weight": 1.0, "ctc_weight": 0.0, "distance": "kl", "temperature": temperature}
@@ -43,18 +43,18 @@ def test_a_dense_book_gives_the_gradient_of_the_live_teacher(tmp_path, temperatu
 
 def test_the_mean_gradient_of_sampled_books_converges_to_it(tmp_path):
     draws, books = 50, 120
-    pages = posteriors(3, scale=2.0)
-    student = {u: torch.randn(p.shape, generator=torch.Generator().manual_seed(1)) for u, p in pages.items()}
-    sums = {u: torch.zeros_like(p) for u, p in pages.items()}
+    entries = posteriors(3, scale=2.0)
+    student = {u: torch.randn(p.shape, generator=torch.Generator().manual_seed(1)) for u, p in entries.items()}
+    sums = {u: torch.zeros_like(p) for u, p in entries.items()}
     for seed in range(books):
-        book = write(tmp_path / str(seed), pages, form=Sampled(draws, seed), segment_bytes=10**6)
+        book = write(tmp_path / str(seed), entries, form=Sampled(draws, seed), segment_bytes=10**6)
         for utterance, total in sums.items():
             z = student[utterance][None].requires_grad_()
             kept, lengths = book.collate_sparse([utterance])
             loss = sparse_ctc_kd_loss(z, kept, [[1]], lengths, [1], kd_weight=1.0, ctc_weight=0.0).total
             total += torch.autograd.grad(loss, z)[0][0] / books
     scores = []
-    for utterance, live in pages.items():
+    for utterance, live in entries.items():
         t = live.exp()
         expected = student[utterance].softmax(-1) - t
         deviation = (t * (1 - t) / (draws * books)).sqrt()
@@ -81,7 +81,7 @@ def test_what_is_kept_is_what_is_read(seed, classes, frames, k, draws, scale):
     generator = torch.Generator().manual_seed(seed)
     live = (scale * torch.randn(frames, classes, generator=generator, dtype=torch.float64)).log_softmax(-1)
     for form in (Dense(), TopK(min(k, classes)), Sampled(draws, seed)):
-        fields, mass = form.encode(live.numpy(), "page")
+        fields, mass = form.encode(live.numpy(), "entry")
         dense, sparse = form.dense(fields, classes).exp(), form.sparse(fields, classes)
         assert dense.dtype == torch.float32 and dense.shape == live.shape
         torch.testing.assert_close(dense.sum(-1), torch.ones(frames))
@@ -105,7 +105,7 @@ def test_what_is_kept_is_what_is_read(seed, classes, frames, k, draws, scale):
 
 
 def test_published_posterior_cut_after_two():
-    fields, mass = TopK(2).encode(np.log([[0.5, 0.3, 0.1, 0.1]]), "page")
+    fields, mass = TopK(2).encode(np.log([[0.5, 0.3, 0.1, 0.1]]), "entry")
     kept = TopK(2).sparse(fields, 4)
     assert kept.classes.tolist() == [[0, 1]] and mass == pytest.approx(0.8)
     torch.testing.assert_close(kept.probs, torch.tensor([[0.5, 0.3]]), atol=1e-3, rtol=0)
@@ -121,7 +121,7 @@ def test_published_posterior_cut_after_two():
 def test_small_probabilities_survive_for_a_higher_temperature():
     # 1e-12 is nothing in half precision, and 1e-3 at temperature 4: that is why logarithms are kept.
     log_probs = torch.tensor([[1 - 2e-12, 1e-12, 1e-12]], dtype=torch.float64).log()
-    read = Dense().dense(Dense().encode(log_probs.numpy(), "page")[0], 3)
+    read = Dense().dense(Dense().encode(log_probs.numpy(), "entry")[0], 3)
     expected = (log_probs / 4).softmax(-1).float()
     torch.testing.assert_close((read / 4).softmax(-1), expected, rtol=5e-3, atol=0)
 
@@ -129,7 +129,7 @@ def test_small_probabilities_survive_for_a_higher_temperature():
 def test_a_class_of_probability_zero_is_kept_as_that():
     live = torch.tensor([[0.75, 0.25, 0.0, 0.0]], dtype=torch.float64).log().numpy()
     for form in (Dense(), TopK(2), TopK(3), TopK(4), Sampled(20)):
-        fields, _ = form.encode(live, "page")
+        fields, _ = form.encode(live, "entry")
         probs = form.dense(fields, 4).exp()
         assert probs[0, 2:].tolist() == [0, 0] and probs.isfinite().all()
 
@@ -147,7 +147,7 @@ def test_draws_depend_on_utterance_and_seed_alone():
 def test_classes_take_the_bytes_they_need(classes, width):
     live = torch.zeros(2, classes, dtype=torch.float64).log_softmax(-1).numpy()
     for form in (TopK(2), Sampled(3)):
-        fields, _ = form.encode(live, "page")
+        fields, _ = form.encode(live, "entry")
         assert fields["classes"].itemsize == width
         assert (form.sparse(fields, classes).classes < classes).all()
 
@@ -163,8 +163,8 @@ def test_forms_that_cannot_be():
 def test_any_floating_type_may_be_written(tmp_path, form):
     from tests.knowledge.books import manifest
 
-    page = next(iter(posteriors(1).values()))
+    entry = next(iter(posteriors(1).values()))
     with BookWriter(tmp_path / "book", manifest(form=FORMS[form])) as writer:
         for name, dtype in {"a": torch.float16, "b": torch.bfloat16, "c": torch.float64}.items():
-            writer.add(name, page.to(dtype).requires_grad_())
+            writer.add(name, entry.to(dtype).requires_grad_())
     assert len(writer.todo(["a", "b", "c"])) == 0

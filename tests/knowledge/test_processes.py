@@ -20,11 +20,11 @@ from tests.knowledge.books import FORMS, manifest, posteriors
 
 FORK = multiprocessing.get_context("fork")
 PAGES = posteriors(60)
-SMALL = 100  # bytes a segment: a few pages
+SMALL = 100  # bytes a segment: a few entries
 
 
 def work(directory: Path, shard: int, shards: int, form: str, log: Path, pause: float) -> None:
-    """A process's share of the book; every page that the teacher is asked for leaves a line in ``log``."""
+    """A process's share of the book; every entry that the teacher is asked for leaves a line in ``log``."""
     tqdm.set_lock(threading.RLock())  # the default one is shared by forked processes, and dies with one of them
 
     def answers(todo: list[tuple[str, int]]) -> Iterator[Answer]:
@@ -46,10 +46,10 @@ def start(directory: Path, shards: int, form: str, log: Path, pause: float = 0.0
     return processes
 
 
-def wait_for(log: Path, pages: int) -> None:
-    """Wait until teachers have been asked for so many pages."""
+def wait_for(log: Path, entries: int) -> None:
+    """Wait until teachers have been asked for so many entries."""
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not (log.exists() and log.read_text().count("\n") >= pages):
+    while time.monotonic() < deadline and not (log.exists() and log.read_text().count("\n") >= entries):
         time.sleep(0.001)
 
 

@@ -12,9 +12,9 @@ from omegaconf import DictConfig
 from seqkd.cli.settings import parse, parser
 from seqkd.config import compose
 from seqkd.files import write_json
+from seqkd.shots.audio.features import SongFeatureSettings, Track, save_track
 from seqkd.shots.data import Song, shots_of, write_songs
 from seqkd.shots.language import FilmLanguage
-from seqkd.shots.listening.features import SongFeatureSettings, Track, save_track
 from seqkd.tasks.shots import TASK
 from seqkd.training.run import train
 

@@ -11,9 +11,9 @@ import soundfile
 
 from seqkd.corpora.songs.shot_lists import read_shot_list
 from seqkd.errors import DataError
+from seqkd.shots.audio.features import SongFeatureSettings, make_features, read_features
 from seqkd.shots.data import Shot, Song, read_songs, write_songs
 from seqkd.shots.editing.timecode import parse_rate
-from seqkd.shots.listening.features import SongFeatureSettings, make_features, read_features
 
 RATE = 8000
 LONG = 40  # seconds

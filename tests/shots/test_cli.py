@@ -35,10 +35,10 @@ def music(seconds: float, rate: int = 22050, seed: int = 0) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def shot_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that was never trained, of the features that the tool hears."""
+    """A model that was never trained, of the features that the tool computes."""
     import torch
 
-    from seqkd.shots.listening.features import analyse
+    from seqkd.shots.audio.features import analyse
     from seqkd.shots.model import Architecture, ShotModel, ShotNetwork, save_shot_model
 
     folder = tmp_path_factory.mktemp("model")

@@ -60,7 +60,7 @@ def test_posteriors_are_the_softmax_of_the_logits(song):
     assert np.abs(posteriors.sum(-1) - 1).max() < 1e-12
 
 
-def test_a_slower_model_hears_means_and_says_one_thing_for_each(song):
+def test_a_slower_model_is_given_means_and_gives_one_output_for_each(song):
     slow, same = make(seconds=4), make(seconds=1)
     means = np.stack([song[t : t + 4].mean(0) for t in range(0, 23, 4)])
     expected = same.logits(means)

@@ -17,7 +17,7 @@ from seqkd.config import compose, system_overrides
 from seqkd.losses import CrossEntropy, Labels, Outputs, SoftTargets
 from seqkd.losses.build import objective_of
 from seqkd.settings import build
-from seqkd.shots.listening.features import SongFeatureSettings
+from seqkd.shots.audio.features import SongFeatureSettings
 from seqkd.shots.model import Architecture, ShotNetwork
 from seqkd.tasks.shots import TASK
 from seqkd.tasks.shots.work import SongTraining

@@ -293,5 +293,5 @@ def test_faults():
     ],
 )
 def test_how_values_are_shown(measure, value, shown, amount):
-    assert measure.say(value) == shown
+    assert measure.with_unit(value) == shown
     assert measure.amount(value) == amount

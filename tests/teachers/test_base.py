@@ -36,7 +36,7 @@ def test_agreement_is_silent() -> None:
         ),
         (
             {"features": FeatureSettings(num_mel_bins=80)},
-            f"the teacher hears {FeatureSettings(num_mel_bins=80)} and the student {FEATURES}; "
+            f"the teacher was trained on {FeatureSettings(num_mel_bins=80)} and the student takes {FEATURES}; "
             "set features= to what the teacher was trained on",
         ),
     ],

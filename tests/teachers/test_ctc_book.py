@@ -84,14 +84,14 @@ def test_the_book_gives_the_gradient_of_the_live_teacher(exp: Path, tones: Path,
     read = gradient(speech(teacher, tokenizer, objective, augment, **view), batch)
 
     live = speech(teacher, tokenizer, objective, augment, **view)
-    pages = batch.pages
-    batch.pages = None
-    if pages.seeds is not None:  # the live teacher hears the very masks that the book replays
-        draws = iter([augment.replay(ids, seeds, "cpu") for seeds in pages.seeds])
+    entries = batch.teacher_outputs
+    batch.teacher_outputs = None
+    if entries.seeds is not None:  # the live teacher is given the very masks that the book replays
+        draws = iter([augment.replay(ids, seeds, "cpu") for seeds in entries.seeds])
         live.work.augment = Drawn(augment, draws)
-    heard = gradient(live, batch)
-    assert heard.norm() > 0
-    torch.testing.assert_close(read, heard, rtol=2e-3, atol=2e-3 * float(heard.abs().max()))
+    written = gradient(live, batch)
+    assert written.norm() > 0
+    torch.testing.assert_close(read, written, rtol=2e-3, atol=2e-3 * float(written.abs().max()))
 
 
 class Drawn(SpecAugment):
@@ -117,8 +117,8 @@ def test_a_book_of_moved_frames_is_replayed_by_its_seeds(exp: Path, tones: Path)
     for seed in range(3):
         draws = augment.replay([utterance], [seed], "cpu")
         warped = augment.warp_time(features, length, draws)
-        heard = torch.where(augment.hidden(warped, length, draws), teacher.fill, warped)
-        log_probs = teacher.logits(heard, length)[0][0].log_softmax(-1)
+        inputs = torch.where(augment.hidden(warped, length, draws), teacher.fill, warped)
+        log_probs = teacher.logits(inputs, length)[0][0].log_softmax(-1)
         torch.testing.assert_close(book.read(utterance, seed).log_probs(), log_probs, rtol=2e-3, atol=2e-3)
 
 
@@ -128,7 +128,7 @@ def test_one_and_three_processes_make_the_same_book(exp: Path, tones: Path) -> N
     for shard in (2, 0, 1):
         make(three, [three], shard, 3)
     assert info(exp / "one" / "masked").content == info(exp / "three" / "masked").content
-    assert info(exp / "one" / "masked").pages == 24 * 3
+    assert info(exp / "one" / "masked").entries == 24 * 3
 
 
 def test_seeds_depend_on_run_update_and_rank(exp: Path, tones: Path) -> None:
@@ -148,9 +148,9 @@ def test_seeds_depend_on_run_update_and_rank(exp: Path, tones: Path) -> None:
 def test_stage_5_and_6(exp: Path, tones: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = arguments(exp, tones, "systems=[kd,kd_unlabelled]", "book=top_k", "book.k=2", "book.seeds=2")
     assert main(["book", "make", *options]) == 0
-    assert "144 pages written" not in capsys.readouterr().out
-    assert info(exp / "book" / "masked").pages == 24 * 2
-    assert info(exp / "book" / "masked_unlabelled").pages == 36 * 2
+    assert "144 entries written" not in capsys.readouterr().out
+    assert info(exp / "book" / "masked").entries == 24 * 2
+    assert info(exp / "book" / "masked_unlabelled").entries == 36 * 2
     written = {path: path.stat().st_mtime_ns for path in (exp / "book").rglob("*.safetensors")}
     assert main(["book", "make", *options]) == 0
     assert written == {path: path.stat().st_mtime_ns for path in (exp / "book").rglob("*.safetensors")}
@@ -252,13 +252,13 @@ def test_several_teachers_are_averaged(exp: Path, tones: Path) -> None:
     both = [CheckpointTeacher.from_directory(exp / run / "model") for run in ("teacher/seed0", "teacher_guided/seed1")]
     corpus = load_corpus(tones, ["dev"], Tokenizer.load(exp / "tokens"))
     batch = next(iter(training_batches(corpus, [list(corpus.transcripts)[:3]], 0)))
-    heard = (batch.features, batch.feature_lengths)
-    expected = sum(one.logits(*heard)[0].softmax(-1) for one in both) / 2
-    logits, lengths = live_teacher(cfg).logits(*heard)
+    inputs = (batch.features, batch.feature_lengths)
+    expected = sum(one.logits(*inputs)[0].softmax(-1) for one in both) / 2
+    logits, lengths = live_teacher(cfg).logits(*inputs)
     torch.testing.assert_close(logits.softmax(-1), expected)
-    assert lengths.equal(both[0].logits(*heard)[1])
-    hot = live_teacher(cfg, temperature=3.0).logits(*heard)[0]
-    expected = sum((one.logits(*heard)[0] / 3).softmax(-1) for one in both) / 2
+    assert lengths.equal(both[0].logits(*inputs)[1])
+    hot = live_teacher(cfg, temperature=3.0).logits(*inputs)[0]
+    expected = sum((one.logits(*inputs)[0] / 3).softmax(-1) for one in both) / 2
     torch.testing.assert_close((hot / 3).softmax(-1), expected)
     make(cfg, [cfg])
     assert [one.weight for one in Book.open(exp / "book" / "masked").manifest.teachers] == [0.5, 0.5]

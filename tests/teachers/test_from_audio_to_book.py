@@ -11,7 +11,7 @@ import torch
 from seqkd.data.kaldi import read_data_dir
 from seqkd.data.tokens import Tokenizer, train_tokenizer
 from seqkd.knowledge import Answer, Book, Manifest, TeacherId, write_book
-from seqkd.teachers.external.audio import FrameTeacher, heard
+from seqkd.teachers.external.audio import FrameTeacher, read_speech
 from seqkd.teachers.external.opening import open_teacher
 from seqkd.teachers.external.rates import to_rate
 from seqkd.teachers.external.sequence import nbest_of
@@ -49,7 +49,7 @@ def test_a_book_holds_what_the_teacher_says(
         ).log_probs
 
     def answers(missing: list[tuple[str, int]]) -> Iterator[Answer]:
-        for speech in heard(tones / "dev", [name for name, _ in missing], teacher.sample_rate):
+        for speech in read_speech(tones / "dev", [name for name, _ in missing], teacher.sample_rate):
             yield Answer(speech.id, of(teacher.log_probs([speech])[0]))
 
     manifest = Manifest(
@@ -61,7 +61,7 @@ def test_a_book_holds_what_the_teacher_says(
     )
     assert write_book(tmp_path / "book", manifest, ids, answers) == len(ids)
     book = Book.open(tmp_path / "book").require(units=student.hash, classes=len(student), utterances=ids)
-    together = teacher.log_probs(list(heard(tones / "dev", ids, teacher.sample_rate)))
+    together = teacher.log_probs(list(read_speech(tones / "dev", ids, teacher.sample_rate)))
     for name, log_probs in zip(ids, together, strict=True):
         stored, lengths = book.collate([name])
         expected = of(log_probs)
@@ -77,11 +77,11 @@ def test_a_student_of_other_units_reads_its_transcripts(tones: Path, teacher: Fr
         VocabularyMap.of(teacher.vocabulary, words)
     ids = [utterance.id for utterance in read_data_dir(tones / "dev")]
     writer = nbest_of(teacher, beam=4)
-    hear = lambda missing: heard(tones / "dev", missing, writer.sample_rate)  # noqa: E731
+    hear = lambda missing: read_speech(tones / "dev", missing, writer.sample_rate)  # noqa: E731
     assert write_transcripts(tmp_path / "t", writer, ids, hear, n=3, settings={"beam": 4}) == len(ids)
     found = TeacherTranscripts.open(tmp_path / "t").require(teacher=teacher.hash, utterances=ids)
     letters = set("DOREMIFA ")
-    for speech in heard(tones / "dev", ids, teacher.sample_rate):
+    for speech in read_speech(tones / "dev", ids, teacher.sample_rate):
         assert found.of(speech.id) == writer.transcribe([speech], 3)[0]
         assert all(set(one.text) <= letters for one in found.of(speech.id))
         assert 0 <= found.agreement(speech.id) <= 1

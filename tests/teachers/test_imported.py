@@ -16,10 +16,10 @@ from seqkd.errors import ConfigError, DataError
 from seqkd.knowledge import Book
 from seqkd.layout import run_directory
 from seqkd.tasks.asr import TASK, make_tokens
+from seqkd.teachers.aligned import ExternalTeacher, Sets, aligned_teachers
 from seqkd.teachers.ctc_book import book_directory
 from seqkd.teachers.importing import import_teacher
-from seqkd.teachers.listeners import ElsewhereListener, Sets, listeners
-from seqkd.teachers.making import make, pages_to_make
+from seqkd.teachers.making import entries_to_make, make
 from seqkd.teachers.transcript_targets import open_transcripts, targets_of
 from seqkd.training.run import train
 from tests.runs import settings
@@ -61,15 +61,15 @@ def whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_frames_are_taught(tmp_path: Path, tones: Path, teacher: str, request: pytest.FixtureRequest) -> None:
     cfg = configured(tmp_path, tones, request.getfixturevalue(teacher))
     train(TASK, settings_of(cfg))
-    assert pages_to_make(cfg, [cfg]) == 24
+    assert entries_to_make(cfg, [cfg]) == 24
     make(cfg, [cfg])
-    assert pages_to_make(cfg, [cfg]) == 0
+    assert entries_to_make(cfg, [cfg]) == 0
     book = Book.open(book_directory(cfg, "clean", False))
-    (heard,) = listeners(cfg, Tokenizer.load(tmp_path / "tokens"))
-    assert isinstance(heard, ElsewhereListener)
+    (teacher,) = aligned_teachers(cfg, Tokenizer.load(tmp_path / "tokens"))
+    assert isinstance(teacher, ExternalTeacher)
     sets = Sets.of(tones, ["train"], Tokenizer.load(tmp_path / "tokens"))
     ids = list(book.utterances)[:3]
-    for utterance, expected in zip(ids, heard.answers(sets, ids), strict=True):
+    for utterance, expected in zip(ids, teacher.answers(sets, ids), strict=True):
         torch.testing.assert_close(book.read(utterance).log_probs(), expected, rtol=2e-3, atol=2e-3)
     run = train(TASK, cfg)
     row = json.loads((run / "history.json").read_text())["rows"][0]["train"]
@@ -91,10 +91,10 @@ def test_one_that_writes_teaches_by_its_transcripts(
     tmp_path: Path, tones: Path, whisper: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     cfg = configured(tmp_path, tones, whisper, "system=kd_unlabelled", "book.hypotheses=2", "book.beam=2")
-    assert pages_to_make(cfg, [cfg]) == 36
+    assert entries_to_make(cfg, [cfg]) == 36
     assert "writes transcripts and has no frames to learn from; its transcripts are written down" in caplog.text
     make(cfg, [cfg])
-    assert pages_to_make(cfg, [cfg]) == 0
+    assert entries_to_make(cfg, [cfg]) == 0
     found = open_transcripts(cfg)
     assert len(found.entries) == 36
     row = json.loads((train(TASK, cfg) / "history.json").read_text())["rows"][0]["train"]
@@ -110,7 +110,7 @@ def test_units_of_another_kind_fall_back_to_transcripts(
     teacher = tmp_path / "pieces"
     write_files(teacher, tones, ["<blank>", "▁do", "▁re", "▁mi", "sol", "a"], spoken=["▁do", "▁re"])
     cfg = configured(tmp_path, tones, teacher, "system=cons_kd")
-    assert pages_to_make(cfg, [cfg]) == 24
+    assert entries_to_make(cfg, [cfg]) == 24
     assert "of several characters that the student lacks" in caplog.text
     make(cfg, [cfg])
     assert open_transcripts(cfg).of("s0-train000")[0].text == "do re"
@@ -132,7 +132,7 @@ def test_one_trained_here_may_teach_by_transcripts(tone_exp: Path, tones: Path, 
     train(TASK, cfg)
     # Back to frames: what is there of the other kind must not be read.
     dense = settings(tmp_path / "exp", tones, "book=dense", "book.seeds=2", "system=kd")
-    assert pages_to_make(dense, [dense]) == 48
+    assert entries_to_make(dense, [dense]) == 48
     assert not (tmp_path / "exp" / "book" / "transcripts").exists()
 
 
@@ -156,7 +156,7 @@ def test_several_from_anywhere_are_averaged(
     book, tokenizer = Book.open(book_directory(cfg, "clean", False)), Tokenizer.load(tmp_path / "tokens")
     assert [one.weight for one in book.manifest.teachers] == [0.25, 0.75]
     sets, ids = Sets.of(tones, ["train"], tokenizer), list(book.utterances)[:2]
-    answers = [list(one.answers(sets, ids)) for one in listeners(cfg, tokenizer)]
+    answers = [list(one.answers(sets, ids)) for one in aligned_teachers(cfg, tokenizer)]
     for utterance, first, second in zip(ids, *answers, strict=True):
         expected = 0.25 * first.exp() + 0.75 * second.exp()
         torch.testing.assert_close(book.read(utterance).probs(), expected, rtol=2e-3, atol=1e-3)
@@ -167,7 +167,7 @@ def test_several_from_anywhere_are_averaged(
 
 def test_elsewhere_cannot_run_beside(tmp_path: Path, tones: Path, wav2vec2: Path) -> None:
     cfg = configured(tmp_path, tones, wav2vec2, "book=live")
-    with pytest.raises(ConfigError, match=r"hears audio and cannot run beside students, .* book=dense instead"):
+    with pytest.raises(ConfigError, match=r"takes audio and cannot run beside students, .* book=dense instead"):
         train(TASK, cfg)
 
 
@@ -200,7 +200,7 @@ def write_files(directory: Path, tones: Path, labels: list[str], spoken: list[st
     directory.mkdir()
     about = {"name": "theirs", "labels": labels, "blank": 0, "word_boundary": "▁", "frame_shift_ms": 40.0}
     (directory / "teacher.json").write_text(json.dumps({**about, "kind": "log_probs"}))
-    pages = {}
+    entries = {}
     for name in ("train", "dev"):
         for line in (tones / name / "text").read_text().splitlines():
             utterance = line.split()[0]
@@ -209,8 +209,8 @@ def write_files(directory: Path, tones: Path, labels: list[str], spoken: list[st
             probs[:, 0] = 1.0
             for place, label in enumerate(spoken):
                 probs[2 * place + 1, labels.index(label)] = 5.0
-            pages[utterance] = probs.log().log_softmax(-1)
-    save_file(pages, directory / "00000.safetensors")
+            entries[utterance] = probs.log().log_softmax(-1)
+    save_file(entries, directory / "00000.safetensors")
 
 
 def frames_of(data: Path, utterance: str) -> int:

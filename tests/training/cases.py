@@ -60,7 +60,7 @@ class Kind:
 
 
 def with_book(exp: Path, data: Path, overrides: list[str]) -> None:
-    """Of speech: the pages that the system reads."""
+    """Of speech: the entries that the system reads."""
     from seqkd.teachers.making import make
 
     cfg = runs.settings(exp, data, *overrides)

@@ -102,7 +102,7 @@ def test_the_objective_is_cross_entropy_and_kl_over_the_tokens_to_write(cfg: Dic
 
 
 def test_transcripts_are_kept_by_their_word_error_rate(cfg: DictConfig) -> None:
-    from seqkd.teachers.listeners import Sets
+    from seqkd.teachers.aligned import Sets
 
     tokenizer = Tokenizer.load(Path(cfg.tokens.directory))
     corpus = Sets.of(Path(cfg.data), ["train"], tokenizer).corpus

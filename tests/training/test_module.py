@@ -264,7 +264,7 @@ def test_views(teacher: CheckpointTeacher, tokenizer: Tokenizer, batch: Batch, m
 
 
 @pytest.mark.parametrize("view", ["clean", "student"])
-def test_what_the_teacher_hears(
+def test_the_input_of_the_teacher(
     teacher: CheckpointTeacher, tokenizer: Tokenizer, batch: Batch, view: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard = []
@@ -296,7 +296,7 @@ def test_passes_that_hear_differently_have_a_teacher_each(
 
 
 @pytest.mark.parametrize("masks", ["same", "independent"])
-def test_the_teacher_hears_the_voices_of_the_passes(
+def test_the_teacher_is_given_the_voices_of_the_passes(
     teacher: CheckpointTeacher, tokenizer: Tokenizer, batch: Batch, masks: str
 ) -> None:
     augment = SpecAugment(freq_masks=0, time_masks=0, mel_warp=0.05)

@@ -24,8 +24,8 @@ from seqkd.errors import ConfigError
 from seqkd.files import atomic_path
 from seqkd.parallel import bar_interval
 from seqkd.settings import number
+from seqkd.shots.audio.spectrum import RATE
 from seqkd.shots.data import Shot, Song, shots_of, write_songs
-from seqkd.shots.listening.spectrum import RATE
 from seqkd.shots.truth import Truth, write_truth
 from seqkd.uptodate import fingerprint
 

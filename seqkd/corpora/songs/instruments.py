@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.signal import butter, lfilter, oaconvolve, sosfilt
 
-from seqkd.shots.listening.spectrum import RATE
+from seqkd.shots.audio.spectrum import RATE
 
 # Formants (Hz) of five vowels, and their bandwidths: Peterson and Barney (1952), rounded.
 _VOWELS = ((730, 1090, 2440), (530, 1840, 2480), (390, 1990, 2550), (570, 840, 2410), (440, 1020, 2240))

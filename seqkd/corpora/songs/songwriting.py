@@ -77,7 +77,7 @@ class SongScore:
 
 @dataclass(frozen=True)
 class Context:
-    """What the director hears in each second, all (T,), taken in its middle.
+    """What the director knows of each second, all (T,), taken in its middle.
 
     Attributes:
         section: Number into ``SECTIONS``.

@@ -14,7 +14,7 @@ import numpy as np
 
 from seqkd.corpora.songs import instruments
 from seqkd.corpora.songs.songwriting import BEATS, Bar, SongScore
-from seqkd.shots.listening.spectrum import RATE
+from seqkd.shots.audio.spectrum import RATE
 
 # Relative amplitudes of harmonics: sine-like, organ, clarinet, string, brass.
 _TIMBRES = (

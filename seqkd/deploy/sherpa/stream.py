@@ -5,8 +5,9 @@ Zipformer whose sizes the metadata state. Here they state one layer of which the
 the state of ``stream.onnx``, one after the other; the third has how many encoder frames belong to the speech, and the
 last how many there were. The others are passed on.
 
-sherpa-onnx does not tell the network where speech ends: callers add silence, so that the last chunk is full. Frames of
-digital silence at the end of a chunk are therefore treated as what comes after the end, and their outputs are blanks.
+sherpa-onnx does not pass on to the network where speech ends: callers add silence, so that the last chunk is full.
+Frames of digital silence at the end of a chunk are therefore treated as what comes after the end, and their outputs
+are blanks.
 
 Letters: B streams, T feature frames of a chunk, n encoder frames, D filters of sherpa-onnx, S floats of the state,
 C classes.

@@ -118,12 +118,12 @@ class StreamRecogniser:
     def _look(self) -> Iterator[StreamResult]:
         """Give a partial result, or end the segment."""
         logits, shift = self._logits, self.bundle.times.shift
-        said = (logits.argmax(-1) != self.bundle.tokenizer.blank).nonzero().flatten()
-        if not len(said):
-            # Nothing was said: as much as a silence is kept, so that a word's beginning is not lost.
+        emitted = (logits.argmax(-1) != self.bundle.tokenizer.blank).nonzero().flatten()
+        if not len(emitted):
+            # Nothing was spoken: as much as a silence is kept, so that a word's beginning is not lost.
             self._drop(max(0, len(logits) - round(self.silence / shift)))
             return
-        nothing = len(logits) - 1 - int(said[-1])  # frames since
+        nothing = len(logits) - 1 - int(emitted[-1])  # frames since
         if nothing * shift >= self.silence and (nothing * shift >= 2 * self.silence or self._quiet()):
             yield from self._end(len(logits))
         elif len(logits) * shift >= LONGEST:

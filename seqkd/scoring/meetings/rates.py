@@ -4,7 +4,7 @@
   says is one text; each reference speaker is given one stream, and each stream one speaker, so that there are fewest
   errors. A speaker without a stream is deleted, a stream without a speaker inserted.
 - ``tcp``: the same, time-constrained (von Neumann et al., CHiME 2023, arXiv:2307.11394): words can be aligned only if
-  they were said at the same time, within a collar.
+  they were spoken at the same time, within a collar.
 - ``orc``: optimal reference combination WER (Sklyar et al., ICASSP 2022, arXiv:2112.10200). Each reference utterance,
   in the order of their begins, is given to any stream; who spoke does not matter.
 - ``tcorc``: the same, time-constrained.

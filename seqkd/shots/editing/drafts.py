@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from seqkd.errors import ConfigError
+from seqkd.shots.audio.features import Track
 from seqkd.shots.classes import SHOTS
 from seqkd.shots.coupling import change_probabilities, coupled, draw
 from seqkd.shots.data import shots_of
@@ -33,7 +34,6 @@ from seqkd.shots.editing.pace import PacePlan, decide_paced, last_apart, plan_pa
 from seqkd.shots.editing.timecode import RATES, FrameRate
 from seqkd.shots.editing.timeline import BEAT, DOWNBEAT, SECTION, Clip, Marker, Timeline, frames_of
 from seqkd.shots.language import FilmLanguage
-from seqkd.shots.listening.features import Track
 
 VARIETY = 0.3  # of a right second: what a drawn draft adds for showing what was drawn
 SHORT = 0.1  # of a right second: what a shot of one second costs, or of the least length

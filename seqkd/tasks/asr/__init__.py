@@ -59,11 +59,11 @@ class AsrTask(AsrScores):
 
         make(cfg, systems, shard, shards)
 
-    def pages_to_make(self, cfg: DictConfig, systems: Sequence[DictConfig]) -> int:
-        """How many pages are still to be written; books of other settings are removed."""
-        from seqkd.teachers.making import pages_to_make
+    def entries_to_make(self, cfg: DictConfig, systems: Sequence[DictConfig]) -> int:
+        """How many entries are still to be written; books of other settings are removed."""
+        from seqkd.teachers.making import entries_to_make
 
-        return pages_to_make(cfg, systems)
+        return entries_to_make(cfg, systems)
 
     def describe(self, cfg: DictConfig, objective: Objective) -> dict[str, Any]:
         """Model, training, audio, units and teachers."""

@@ -35,12 +35,12 @@ from seqkd.models.storage import model_hash
 from seqkd.models.whisper import distilled
 from seqkd.settings import build
 from seqkd.tasks.asr.settings import MONITOR, SpeechTraining, WhisperSettings, training_of
+from seqkd.teachers.aligned import Sets, device_of
 from seqkd.teachers.external.audio import Recordings
 from seqkd.teachers.external.huggingface_writing import WritingTeacher
 from seqkd.teachers.external.opening import kind_of, open_teacher
 from seqkd.teachers.external.sequence import fitted
 from seqkd.teachers.importing import written
-from seqkd.teachers.listeners import Sets, device_of
 from seqkd.teachers.transcript_targets import open_transcripts
 from seqkd.training.study import Study
 from seqkd.uptodate import is_current

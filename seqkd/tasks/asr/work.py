@@ -108,8 +108,8 @@ class SpeechWork:
     def views(self, batch: Batch) -> Seen:
         """Masks as a book replays them, or new ones."""
         features, lengths = batch.features, batch.feature_lengths
-        if batch.pages is not None and batch.pages.seeds is not None:
-            draws = [self.augment.replay(batch.ids, seeds, features.device) for seeds in batch.pages.seeds]
+        if batch.teacher_outputs is not None and batch.teacher_outputs.seeds is not None:
+            draws = [self.augment.replay(batch.ids, seeds, features.device) for seeds in batch.teacher_outputs.seeds]
         else:
             draws = [self.augment.draw(len(batch.ids), features.device) for _ in range(self.own_masks)]
         features = self.augment.warp_time(features, lengths, draws[0])
@@ -200,8 +200,8 @@ class SpeechTeacher:
         batch, frames, layers = seen.batch, student.logits.shape[2], {}
         if batch.hypotheses is not None:
             return batch.hypotheses
-        if batch.pages is not None:
-            logits, lengths = batch.pages.logits, batch.pages.lengths  # (V, B, T', C), (B,)
+        if batch.teacher_outputs is not None:
+            logits, lengths = batch.teacher_outputs.logits, batch.teacher_outputs.lengths  # (V, B, T', C), (B,)
         else:
             given = seen.features if self.clean else torch.where(seen.hidden, self.teacher.fill, seen.features)
             input_lengths = batch.feature_lengths.repeat(len(given))  # given: (V, B, T, F)

@@ -56,7 +56,7 @@ class ClassificationTask(ClassificationScores):
         """Nothing: the first student of a teacher computes its table, and others read it."""
         print("a teacher's outputs are computed by its first student, and kept in its run for the others")
 
-    def pages_to_make(self, cfg: DictConfig, systems: Sequence[DictConfig]) -> int:
+    def entries_to_make(self, cfg: DictConfig, systems: Sequence[DictConfig]) -> int:
         """None: see `make_book`."""
         return 0
 

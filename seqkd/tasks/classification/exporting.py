@@ -51,7 +51,7 @@ def export_runs(cfg: DictConfig, systems: Sequence[DictConfig]) -> None:
         seed = min(seeds, key=lambda seed: (seeds[seed], seed))
         run = run_directory(one, seed=seed)
         fresh = export_classifier(run / "model", out, origin=origin_of(one, seed, seeds), tests=tests, own=True)
-        of = f"{run.name}, {MONITOR.say(seeds[seed])}"
+        of = f"{run.name}, {MONITOR.with_unit(seeds[seed])}"
         print(f"{out}: {'written' if fresh else 'is up to date'} ({of})")
         exported += 1
     if not exported:

@@ -30,7 +30,7 @@ class ShotsTask(ShotsScores):
 
     def prepare(self, cfg: DictConfig) -> None:
         """Features of every set that is used."""
-        from seqkd.shots.listening import features
+        from seqkd.shots.audio import features
 
         for name in dict.fromkeys([cfg.sets.train, cfg.sets.dev, *cfg.sets.test]):
             settings = features.SongFeatureSettings(**cfg.features)
@@ -49,7 +49,7 @@ class ShotsTask(ShotsScores):
         """Nothing: a teacher writes its book when it is made, and interaction one a round."""
         print("a teacher's outputs are written when it is trained")
 
-    def pages_to_make(self, cfg: DictConfig, systems: Sequence[DictConfig]) -> int:
+    def entries_to_make(self, cfg: DictConfig, systems: Sequence[DictConfig]) -> int:
         """None: see `make_book`."""
         return 0
 

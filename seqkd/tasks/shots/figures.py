@@ -68,12 +68,12 @@ def draw_song(cfg: DictConfig, experiment: Experiment) -> Figure | None:
     system, test = experiment.finished[name], cfg.sets.test[0]
     decoded = read_decoded(system.runs[0].directory / f"decode_{test}")
     song = next(song for song in read_songs(Path(cfg.data) / test) if song.id in decoded)
-    said = decoded[song.id]
+    found = decoded[song.id]
     figure, (truth, shots, probabilities) = _new(9.0, 3.8, rows=(1, 1, 4))
-    _strip(truth, frame_classes(song.shots, len(said.shots)), "truth")
-    _strip(shots, said.shots, "student")
-    probabilities.stackplot(np.arange(len(said.shots)) + 0.5, said.posteriors.T, colors=COLOURS, linewidth=0)
-    probabilities.set(xlim=(0, len(said.shots)), ylim=(0, 1), xlabel=f"{song.id}, seconds", ylabel="probability")
+    _strip(truth, frame_classes(song.shots, len(found.shots)), "truth")
+    _strip(shots, found.shots, "student")
+    probabilities.stackplot(np.arange(len(found.shots)) + 0.5, found.posteriors.T, colors=COLOURS, linewidth=0)
+    probabilities.set(xlim=(0, len(found.shots)), ylim=(0, 1), xlabel=f"{song.id}, seconds", ylabel="probability")
     from matplotlib.patches import Patch
 
     keys = [Patch(color=colour, label=kind) for kind, colour in zip(SHOTS, COLOURS, strict=True)]

@@ -40,9 +40,9 @@ class ShotsScores(Scores):
 
     def count(self, cfg: DictConfig, run: Path, name: str) -> Table:
         """Sums of each song; see `seqkd.shots.measures`."""
+        from seqkd.shots.audio.features import read_features
         from seqkd.shots.data import read_songs
         from seqkd.shots.decoding import read_decoded
-        from seqkd.shots.listening.features import read_features
         from seqkd.shots.metrics import score_song
         from seqkd.shots.truth import read_truth
 

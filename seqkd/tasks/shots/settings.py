@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from seqkd.layout import plain
 from seqkd.settings import at_least, build, one_of
-from seqkd.shots.listening.features import SongFeatureSettings
+from seqkd.shots.audio.features import SongFeatureSettings
 from seqkd.shots.model import Architecture
 from seqkd.shots.rates import RATES
 from seqkd.shots.settings import FusionSettings, InteractionSettings, LanguageSettings

@@ -19,10 +19,10 @@ from seqkd.errors import ConfigError
 from seqkd.layout import plain
 from seqkd.losses import Labels, Outputs
 from seqkd.settings import build
+from seqkd.shots.audio.features import SongFeatureSettings
 from seqkd.shots.coupling import stay_factor
 from seqkd.shots.language import FilmLanguage
 from seqkd.shots.lessons import Lesson, SongSet, draw, lessons, load_songs
-from seqkd.shots.listening.features import SongFeatureSettings
 from seqkd.shots.model import Architecture, ShotModel, ShotNetwork, save_shot_model
 from seqkd.shots.rates import averaged
 from seqkd.tasks.shots.settings import MONITOR, SongTraining

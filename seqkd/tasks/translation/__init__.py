@@ -53,7 +53,7 @@ class TranslationTask(TranslationScores):
             if any(one.knowledge == "book" for one in students):
                 book.make_book(cfg, directory, shard, shards)
 
-    def pages_to_make(self, cfg: DictConfig, systems: Sequence[DictConfig]) -> int:
+    def entries_to_make(self, cfg: DictConfig, systems: Sequence[DictConfig]) -> int:
         """Sentences that books lack, and one for each teacher that translates: decoding skips what is there."""
         from seqkd.translation import book
 

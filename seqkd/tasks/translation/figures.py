@@ -56,7 +56,9 @@ def draw_reliability(experiment: Experiment, measure: Measure) -> Figure | None:
         panel.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle="--")
         panel.plot(confidence, accuracy, "o-", color=colour, markersize=3, linewidth=1.2)
         panel.set_title(textwrap.fill(experiment.systems[name].label, 28), loc="left", fontsize=9)
-        panel.annotate(f"ECE {measure.say(experiment.estimates[name][measure.key].value)}", (0.05, 0.9), fontsize=9)
+        panel.annotate(
+            f"ECE {measure.with_unit(experiment.estimates[name][measure.key].value)}", (0.05, 0.9), fontsize=9
+        )
         panel.set_xlim(0, 1.07)
         panel.set_ylim(0, 1.02)
         panel.set_xticks([0, 0.5, 1])

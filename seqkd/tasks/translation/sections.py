@@ -131,7 +131,7 @@ def _halving(experiment: Experiment, subject: str, baseline: str, measure: Measu
     if test.ci95 is None or not theirs.value > 0:
         return f"{one} or {other} has no {what} to compare.", False
     start = (
-        f"{capital(what)} of {one}: {measure.say(ours.value)}, of {other}: {measure.say(theirs.value)}; "
+        f"{capital(what)} of {one}: {measure.with_unit(ours.value)}, of {other}: {measure.with_unit(theirs.value)}; "
         f"that is {100 * ours.value / theirs.value:.0f} % of it"
     )
     clear = test.p_value < LEVEL

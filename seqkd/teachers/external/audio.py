@@ -1,4 +1,4 @@
-"""What a teacher from elsewhere hears and answers: speech in, posteriors over its own units or transcripts out.
+"""The input and output of an external teacher: speech in, posteriors over its own units or transcripts out.
 
 Letters: n samples, T frames of the teacher, C classes of the teacher.
 """
@@ -23,12 +23,12 @@ from seqkd.teachers.external.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class Speech:
-    """One utterance as it is heard.
+    """One utterance as input.
 
     Attributes:
         id: of the utterance.
-        samples: (n,) float32 in [-1, 1]; none if the teacher does not listen.
-        sample_rate: in Hz; None if the teacher does not listen.
+        samples: (n,) float32 in [-1, 1]; none if the teacher takes no audio.
+        sample_rate: in Hz; None if the teacher takes no audio.
     """
 
     id: str
@@ -87,7 +87,7 @@ class SequenceTeacher(Protocol):
         ...
 
 
-def heard(
+def read_speech(
     directories: Path | str | Sequence[Path | str], ids: Iterable[str] | None, sample_rate: int | None
 ) -> Iterator[Speech]:
     """Utterances of Kaldi data directories at a teacher's sample rate, in the order of ``ids``.
@@ -96,7 +96,7 @@ def heard(
         directories: one or several, with ``wav.scp``, perhaps ``segments``; the first that has an utterance gives it.
         ids: of the utterances; None for all of them.
         sample_rate: of the teacher, in Hz: audio of another rate is resampled (soxr, high quality), with one
-            warning if it has less than the teacher is used to. None for a teacher that does not listen: no audio
+            warning if it has less than the teacher is used to. None for a teacher that takes no audio: no audio
             is read.
 
     Raises:
@@ -115,13 +115,13 @@ class Recordings:
 
     @classmethod
     def of(cls, directories: Path | str | Sequence[Path | str]) -> Recordings:
-        """See `heard`."""
+        """See `read_speech`."""
         directories = [directories] if isinstance(directories, (str, Path)) else list(directories)
         known = {utterance.id: utterance for one in reversed(directories) for utterance in read_data_dir(one)}
         return cls(known, " and ".join(map(str, directories)))
 
     def speech(self, ids: Sequence[str], sample_rate: int | None) -> Iterator[Speech]:
-        """See `heard`."""
+        """See `read_speech`."""
         for name in ids:
             if name not in self.utterances:
                 raise DataError(f"utterance {name!r} is not in {self.where}; name the directory that has it")
@@ -180,5 +180,5 @@ def check_rate(speech: Speech, sample_rate: int, teacher: str) -> None:
     if speech.sample_rate != sample_rate:
         found = "was not read" if speech.sample_rate is None else f"has {speech.sample_rate} Hz"
         raise ConfigError(
-            f"utterance {speech.id!r} {found} and {teacher} hears {sample_rate} Hz; give it speech at its own rate"
+            f"utterance {speech.id!r} {found} and {teacher} takes {sample_rate} Hz; give it speech at its own rate"
         )

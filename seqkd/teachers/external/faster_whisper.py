@@ -85,12 +85,12 @@ class FasterWhisperTeacher:
         longest = self._listen.n_samples
         if len(speech.samples) > longest:
             raise DataError(
-                f"utterance {speech.id!r} lasts {len(speech.samples) / self.sample_rate:.1f} s and {self.name} hears "
+                f"utterance {speech.id!r} lasts {len(speech.samples) / self.sample_rate:.1f} s and {self.name} takes "
                 f"{longest / self.sample_rate:g} s; split it with a segments file"
             )
-        heard = self._encoded(speech.samples)
+        encoded = self._encoded(speech.samples)
         found = self._model.generate(
-            heard,
+            encoded,
             [self._prompt],
             beam_size=max(self._beam, n),
             num_hypotheses=n,
@@ -103,7 +103,7 @@ class FasterWhisperTeacher:
             TeacherTranscript(
                 " ".join(self._tokenizer.decode(tokens).split()),
                 score * max(1, len(tokens)),  # the search divides by the tokens without the end
-                self._timed(heard, tokens, frames),
+                self._timed(encoded, tokens, frames),
             )
             for tokens, score in zip(found.sequences_ids, found.scores, strict=True)
         )
@@ -119,14 +119,14 @@ class FasterWhisperTeacher:
         features = self._listen(padded, padding=0)[:, : self._listen.nb_max_frames]
         return self._model.encode(ctranslate2.StorageView.from_array(np.ascontiguousarray(features[None])))
 
-    def _timed(self, heard: Any, tokens: Sequence[int], frames: int) -> tuple[TeacherWord, ...]:
+    def _timed(self, encoded: Any, tokens: Sequence[int], frames: int) -> tuple[TeacherWord, ...]:
         """Words of a hypothesis with their times and mean probabilities of their tokens."""
         import numpy as np
 
         written = [token for token in tokens if token < self._tokenizer.eot]
         if not written:
             return ()
-        (aligned,) = self._model.align(heard, self._tokenizer.sot_sequence, [written], max(2, frames))
+        (aligned,) = self._model.align(encoded, self._tokenizer.sot_sequence, [written], max(2, frames))
         texts, pieces = self._tokenizer.split_to_word_tokens([*written, self._tokenizer.eot])
         path = np.array(aligned.alignments)  # (steps, 2): token and encoder frame
         begins = path[np.diff(path[:, 0], prepend=-1) > 0, 1] * _FRAME  # (S + 1,) of each token, and of the end

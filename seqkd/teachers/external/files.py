@@ -20,8 +20,8 @@ and ``frame_shift_ms``. All that it takes, in the other toolkit's environment::
     about = {"name": "my teacher", "kind": "log_probs", "labels": labels, "blank": 0}
     about |= {"word_boundary": "▁", "frame_shift_ms": 40}
     (out / "teacher.json").write_text(json.dumps(about))
-    pages = {utterance: model(samples).log_softmax(-1).contiguous() for utterance, samples in audio.items()}
-    save_file(pages, out / "00000.safetensors")
+    entries = {utterance: model(samples).log_softmax(-1).contiguous() for utterance, samples in audio.items()}
+    save_file(entries, out / "00000.safetensors")
 
 Letters: T frames, C classes.
 """
@@ -97,7 +97,7 @@ class FileTeacher:
             self._files[utterance] = file
 
     def log_probs(self, speech: Sequence[Speech]) -> list[Tensor]:
-        """See FrameTeacher; nothing is heard.
+        """See FrameTeacher; no audio is read.
 
         Raises:
             DataError: an utterance that is in no file, NaN, or log_probs whose rows do not sum to 1.
@@ -160,7 +160,7 @@ class TranscriptTeacher:
             self._entries[utterance] = found
 
     def transcribe(self, speech: Sequence[Speech], n: int) -> list[list[TeacherTranscript]]:
-        """See SequenceTeacher; nothing is heard. DataError for an utterance that has no line."""
+        """See SequenceTeacher; no audio is read. DataError for an utterance that has no line."""
         for one in speech:
             if one.id not in self._entries:
                 raise DataError(

@@ -23,7 +23,7 @@ from seqkd.teachers.external.huggingface_writing import open_writing
 from seqkd.teachers.external.network import NetworkTeacher, receptive_field
 from seqkd.teachers.external.vocabulary import BOUNDARY, Vocabulary
 
-_WINDOW_MS, _STEP_MS = 25, 10  # of the filterbanks that some models hear
+_WINDOW_MS, _STEP_MS = 25, 10  # of the filterbanks that some models take
 
 
 def open_huggingface(

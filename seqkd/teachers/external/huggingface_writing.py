@@ -49,7 +49,7 @@ class WritingTeacher:
 
         Raises:
             ConfigError: another sample rate.
-            DataError: an utterance that is longer than the model hears, or too short.
+            DataError: an utterance that is longer than the model takes, or too short.
         """
         return [self._write(one, n) for one in speech]
 
@@ -60,7 +60,7 @@ class WritingTeacher:
         check_length(speech, round(_SHORTEST * self.sample_rate), self.name)
         if self._longest and len(speech.samples) > self._longest:
             raise DataError(
-                f"utterance {speech.id!r} lasts {len(speech.samples) / self.sample_rate:.1f} s and {self.name} hears "
+                f"utterance {speech.id!r} lasts {len(speech.samples) / self.sample_rate:.1f} s and {self.name} takes "
                 f"{self._longest / self.sample_rate:g} s; split it with a segments file"
             )
         samples = speech.samples.numpy()

@@ -1,4 +1,4 @@
-"""A frozen CTC network that hears waveforms: what the adapters of other libraries have in common.
+"""A frozen CTC network whose input is waveforms: what the adapters of other libraries have in common.
 
 Utterances go through the network one at a time. Many such networks normalise over time or were trained without masks,
 so that padding changes what they say; this way an answer depends on nothing but its utterance, to the last bit.

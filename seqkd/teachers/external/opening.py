@@ -71,7 +71,7 @@ def open_teacher(
     source = str(source)
     kind = kind_of(source)
     if kind == "own":
-        raise ConfigError(f"{source} is a model trained here, which hears features; open it as a CheckpointTeacher")
+        raise ConfigError(f"{source} is a model trained here, whose input is features; open it as a CheckpointTeacher")
     if kind == "files":
         from seqkd.teachers.external.files import open_files
 

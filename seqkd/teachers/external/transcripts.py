@@ -150,7 +150,7 @@ def write_transcripts(
     directory: Path | str,
     teacher: SequenceTeacher,
     utterances: Iterable[str],
-    hear: Callable[[list[str]], Iterable[Speech]],
+    speech_of: Callable[[list[str]], Iterable[Speech]],
     *,
     n: int,
     settings: Mapping[str, Any] | None = None,
@@ -165,8 +165,8 @@ def write_transcripts(
         directory: is made if it is not there; transcripts in it must be of the same teacher, n and settings.
         teacher: writes them.
         utterances: ids of the whole set, the same in every process.
-        hear: given the ids that are missing, yields the speech of each in that order, such as
-            ``lambda ids: heard("data/train", ids, teacher.sample_rate)``.
+        speech_of: given the ids that are missing, yields the speech of each in that order, such as
+            ``lambda ids: read_speech("data/train", ids, teacher.sample_rate)``.
         n: at most so many hypotheses an utterance.
         settings: of the teacher's search, as JSON can hold them.
         shard: this process, from 0.
@@ -203,7 +203,7 @@ def write_transcripts(
         todo = [one for one in sorted(utterances)[shard::shards] if one not in there]
         if not todo:
             return 0
-        speech, expected = iter(hear(todo)), iter(todo)
+        speech, expected = iter(speech_of(todo)), iter(todo)
         with tqdm(total=len(todo), desc=label, unit="utterance") as bar:
             while group := list(islice(speech, batch)):
                 for one in group:

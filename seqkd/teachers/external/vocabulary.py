@@ -35,7 +35,7 @@ class Vocabulary:
         word_boundary: what stands between words: a label of its own ('|'), or what the labels that begin a word
             begin with ('▁'); None if the labels are joined as they are.
         unknown: class of the unknown unit; None if there is none.
-        specials: other classes that stand for nothing that can be heard, such as padding and ends of sentences.
+        specials: other classes that stand for no sound, such as padding and ends of sentences.
     """
 
     labels: tuple[str, ...]

@@ -14,9 +14,9 @@ from seqkd.corpora.songs.instruments import voice
 from seqkd.corpora.songs.songwriting import SECTIONS, context_of, write_score
 from seqkd.corpora.songs.synth import render
 from seqkd.errors import ConfigError
+from seqkd.shots.audio.features import analyse
+from seqkd.shots.audio.spectrum import RATE
 from seqkd.shots.data import Shot, frame_classes, frame_count, read_songs, shots_of
-from seqkd.shots.listening.features import analyse
-from seqkd.shots.listening.spectrum import RATE
 from seqkd.shots.truth import read_bound, read_truth
 
 SETS = {"train": {"songs": 2}, "test": {"songs": 1}}

@@ -15,10 +15,10 @@ from seqkd.corpora.songs.imports import deal, find_songs, make_corpus, song_id
 from seqkd.corpora.songs.listed import kind_in
 from seqkd.corpora.songs.shot_lists import read_shot_list
 from seqkd.errors import ConfigError, DataError
+from seqkd.shots.audio.features import make_features, read_features
 from seqkd.shots.classes import LONG_NAMES
 from seqkd.shots.data import Shot, Song, read_songs
 from seqkd.shots.editing.timecode import FrameRate, parse_rate
-from seqkd.shots.listening.features import make_features, read_features
 from tests.shots.real_music import require
 
 SHOT_LIST = (Shot(0.0, 2.4, "LS"), Shot(2.4, 5.0, "CU"), Shot(5.0, 10.0, "MIS"))

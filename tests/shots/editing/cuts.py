@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from seqkd.shots.audio.features import Track
+from seqkd.shots.audio.structure import Section
 from seqkd.shots.classes import SHOTS
 from seqkd.shots.editing.drafts import CutSettings, make_drafts
 from seqkd.shots.editing.timecode import FrameRate
 from seqkd.shots.editing.timeline import Clip, Timeline, frames_of
 from seqkd.shots.language import FilmLanguage
-from seqkd.shots.listening.features import Track
-from seqkd.shots.listening.structure import Section
 
 HOUR = "01:00:00:00"
 LANGUAGE = FilmLanguage(np.full(8, 1 / 8), np.full((8, 8), 0.05) + 0.6 * np.eye(8), np.full(8, 1 / 8))

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqkd.errors import ConfigError, DataError
+from seqkd.shots.audio.features import Track
 from seqkd.shots.data import shots_of
 from seqkd.shots.editing.drafts import CutSettings, choose, make_drafts
 from seqkd.shots.editing.pace import plan_pace
 from seqkd.shots.editing.timecode import FrameRate, parse_rate
 from seqkd.shots.editing.timeline import BEAT, DOWNBEAT, SECTION, Clip, Timeline, frames_of
-from seqkd.shots.listening.features import Track
 from tests.shots.editing.cuts import LANGUAGE, a_track, some_drafts
 
 RATE = parse_rate("25")

@@ -40,8 +40,8 @@ def let_it_stop(model: torch.nn.Module) -> None:
     """Point the vector of the end to where the decoder's outputs lie, so that hypotheses have ends."""
     generator = torch.Generator().manual_seed(0)
     written = torch.randint(10, 90, (8, 12), generator=generator)
-    heard = torch.randn(8, 80, 3000, generator=generator)
-    outputs = model.model(input_features=heard, decoder_input_ids=written).last_hidden_state.flatten(0, 1)
+    encoded = torch.randn(8, 80, 3000, generator=generator)
+    outputs = model.model(input_features=encoded, decoder_input_ids=written).last_hidden_state.flatten(0, 1)
     vectors, middle = model.model.decoder.embed_tokens.weight, outputs.mean(0)
     vectors[model.config.eos_token_id] = 3.0 * middle / middle.square().sum()
 
@@ -83,13 +83,13 @@ def test_scores_are_those_of_torch(converted: tuple[Path, Path, torch.nn.Module]
         found = teacher.transcribe([asked], 4)[0]
         assert [one.log_prob for one in found] == sorted((one.log_prob for one in found), reverse=True)
         assert len({one.text for one in found}) == len(found) > 1
-        heard = processor(asked.samples.numpy(), sampling_rate=RATE, return_tensors="pt").input_features
+        encoded = processor(asked.samples.numpy(), sampling_rate=RATE, return_tensors="pt").input_features
         for one in found:
             units = [vocabulary["Ġ" if letter == " " else letter] for letter in one.text]
             if len(units) > 200:
                 continue  # cut off: white space at the ends is not known
             units.append(vocabulary["<|endoftext|>"])
-            logits = model(input_features=heard, decoder_input_ids=torch.tensor([prompt + units])).logits[0]
+            logits = model(input_features=encoded, decoder_input_ids=torch.tensor([prompt + units])).logits[0]
             kept = torch.full_like(logits, -torch.inf)
             kept[:, allowed] = logits[:, allowed]
             kept[len(prompt) - 1, vocabulary["<|endoftext|>"]] = -torch.inf  # nothing is not written
@@ -106,12 +106,12 @@ def test_word_times_and_the_batch(converted: tuple[Path, Path, torch.nn.Module])
     asked = [speech(16000), speech(40000)]
     together = teacher.transcribe(asked, 2)
     assert [teacher.transcribe([one], 2)[0] for one in asked] == together
-    for heard, hypotheses in zip(asked, together, strict=True):
+    for encoded, hypotheses in zip(asked, together, strict=True):
         for one in hypotheses:
             assert [word.text for word in one.words] == one.text.split()
             edges = [edge for word in one.words for edge in (word.start, word.end)]
             assert edges == sorted(edges)
-            assert edges[0] >= 0 and edges[-1] <= len(heard.samples) / RATE + 0.04
+            assert edges[0] >= 0 and edges[-1] <= len(encoded.samples) / RATE + 0.04
             assert all(0 <= word.confidence <= 1 for word in one.words)
 
 
@@ -149,7 +149,7 @@ def test_bad_input_is_a_sentence(converted: tuple[Path, Path, torch.nn.Module], 
     with pytest.raises(DataError) as caught:
         teacher.transcribe([speech(30 * RATE + 1600)], 1)
     assert str(caught.value) == (
-        "utterance 'u481600' lasts 30.1 s and faster-whisper:tiny hears 30 s; split it with a segments file"
+        "utterance 'u481600' lasts 30.1 s and faster-whisper:tiny takes 30 s; split it with a segments file"
     )
     (tmp_path / "model.bin").write_bytes(b"")
     with pytest.raises(ConfigError, match=r"has no config\.json; expected a Whisper in CTranslate2's form"):

@@ -61,12 +61,12 @@ def test_the_documented_example_works(tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_posteriors_in_16_or_32_bits_over_several_files(tmp_path: Path, dtype: torch.dtype) -> None:
-    pages = {f"u{n}": posterior(n + 1, n).to(dtype) for n in range(6)}
-    shards = [{name: page for name, page in pages.items() if int(name[1]) % 3 == shard} for shard in range(3)]
+    entries = {f"u{n}": posterior(n + 1, n).to(dtype) for n in range(6)}
+    shards = [{name: entry for name, entry in entries.items() if int(name[1]) % 3 == shard} for shard in range(3)]
     teacher = open_teacher(write(tmp_path / "t", *shards))
-    for name, found in zip(pages, teacher.log_probs(asked(*pages)), strict=True):
+    for name, found in zip(entries, teacher.log_probs(asked(*entries)), strict=True):
         assert found.dtype == torch.float32
-        assert torch.allclose(found, pages[name].float().log_softmax(-1), atol=1e-6)
+        assert torch.allclose(found, entries[name].float().log_softmax(-1), atol=1e-6)
         assert torch.allclose(found.exp().sum(-1), torch.ones(len(found)), atol=1e-6)
 
 
@@ -170,17 +170,17 @@ def test_tensors_that_do_not_fit_the_labels(tmp_path: Path, tensor: torch.Tensor
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 def test_numbers_that_are_none(tmp_path: Path, bad: float) -> None:
-    page = posterior(6)
-    page[4, 2] = bad
-    assert refused(write(tmp_path / "t", {"u": page})) == (
+    entry = posterior(6)
+    entry[4, 2] = bad
+    assert refused(write(tmp_path / "t", {"u": entry})) == (
         f"{tmp_path}/t/0.safetensors: utterance 'u' has no finite posterior at frame 4; check what wrote it"
     )
 
 
 def test_logits_that_are_called_log_probs(tmp_path: Path) -> None:
-    page = posterior(6)
-    page[2] += 1
-    assert refused(write(tmp_path / "t", {"u": page})) == (
+    entry = posterior(6)
+    entry[2] += 1
+    assert refused(write(tmp_path / "t", {"u": entry})) == (
         f"{tmp_path}/t/0.safetensors: utterance 'u' has probabilities that add up to 2.718 at frame 2; write "
         'log-probabilities, or "kind": "logits" in teacher.json'
     )

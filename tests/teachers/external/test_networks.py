@@ -78,7 +78,7 @@ def test_the_answer_is_the_librarys(made: tuple[str, Path, nn.Module]) -> None:
         assert len(expected) - len(found) in (0, 1)  # features are filled up to a whole step, which is masked
         assert torch.allclose(found, expected[: len(found)], atol=1e-5)
         assert torch.allclose(found.exp().sum(-1), torch.ones(len(found)), atol=1e-5)
-        assert found.std(0).max() > 0.01  # frames differ: something is heard
+        assert found.std(0).max() > 0.01  # frames differ: something is read_speech
 
 
 def test_the_answer_does_not_depend_on_the_batch(made: tuple[str, Path, nn.Module]) -> None:
@@ -151,7 +151,7 @@ def test_speech_at_another_rate(made: tuple[str, Path, nn.Module]) -> None:
     with pytest.raises(ConfigError) as caught:
         teacher.log_probs([Speech("a", torch.zeros(8000), 8000)])
     assert str(caught.value) == (
-        f"utterance 'a' has 8000 Hz and {teacher.name} hears 16000 Hz; give it speech at its own rate"
+        f"utterance 'a' has 8000 Hz and {teacher.name} takes 16000 Hz; give it speech at its own rate"
     )
 
 

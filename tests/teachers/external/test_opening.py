@@ -49,7 +49,7 @@ def test_a_model_of_ones_own_is_opened_elsewhere(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         open_teacher(tmp_path)
     assert str(caught.value) == (
-        f"{tmp_path} is a model trained here, which hears features; open it as a CheckpointTeacher"
+        f"{tmp_path} is a model trained here, whose input is features; open it as a CheckpointTeacher"
     )
 
 

@@ -47,7 +47,7 @@ def test_whisper_gives_its_n_best_with_their_log_probabilities(whisper: tuple[Pa
     assert [one.log_prob for one in found] == sorted((one.log_prob for one in found), reverse=True)
     # Each is scored again by one pass of the decoder over the whole of it; a letter is a token.
     processor = WhisperProcessor.from_pretrained(directory)
-    heard = processor(asked.samples.numpy(), sampling_rate=RATE, return_tensors="pt").input_features
+    features = processor(asked.samples.numpy(), sampling_rate=RATE, return_tensors="pt").input_features
     vocabulary = processor.tokenizer.get_vocab()
     prompt = [vocabulary["<|startoftranscript|>"], vocabulary["<|notimestamps|>"]]
     generated = model.generation_config.max_length - len(prompt)
@@ -57,7 +57,7 @@ def test_whisper_gives_its_n_best_with_their_log_probabilities(whisper: tuple[Pa
         tokens = [vocabulary[letter] for letter in one.text]
         tokens += [vocabulary["<|endoftext|>"]] * (len(tokens) < generated)
         inputs = torch.tensor([prompt + tokens])
-        log_probs = model(input_features=heard, decoder_input_ids=inputs).logits[0].log_softmax(-1)
+        log_probs = model(input_features=features, decoder_input_ids=inputs).logits[0].log_softmax(-1)
         total = sum(float(log_probs[len(prompt) - 1 + s, token]) for s, token in enumerate(tokens))
         assert one.log_prob == pytest.approx(total, abs=1e-3)
 
@@ -100,12 +100,12 @@ def test_another_encoder_decoder_model(tmp_path: Path) -> None:
         assert answers[0].log_prob == pytest.approx(total, abs=1e-3)
 
 
-def test_whisper_hears_30_seconds(whisper: tuple[Path, torch.nn.Module]) -> None:
+def test_whisper_takes_30_seconds(whisper: tuple[Path, torch.nn.Module]) -> None:
     teacher = open_teacher(whisper[0])
     with pytest.raises(DataError) as caught:
         teacher.transcribe(speech(30 * RATE + 1600), 1)
     assert str(caught.value) == (
-        f"utterance 'u481600' lasts 30.1 s and {whisper[0].name} hears 30 s; split it with a segments file"
+        f"utterance 'u481600' lasts 30.1 s and {whisper[0].name} takes 30 s; split it with a segments file"
     )
     with pytest.raises(DataError) as caught:
         teacher.transcribe(speech(80), 1)

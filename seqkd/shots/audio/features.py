@@ -24,13 +24,13 @@ import numpy as np
 from seqkd.errors import DataError, SeqkdError
 from seqkd.files import atomic_path
 from seqkd.settings import between, one_of
+from seqkd.shots.audio.structure import Section
 from seqkd.shots.data import Song, frame_count, read_songs
-from seqkd.shots.listening.structure import Section
 from seqkd.stages import again
 from seqkd.uptodate import CACHE, content_hash, content_hashes, fingerprint, write_stamp
 
 if TYPE_CHECKING:
-    from seqkd.shots.listening.spectrum import Progress
+    from seqkd.shots.audio.spectrum import Progress
 
 _VERSION = 2  # raise it when the same song gives other features
 STRUCTURES = ("novelty", "repetition")
@@ -45,10 +45,10 @@ class SongFeatureSettings:
         mel_bands: Bands of the mel spectrogram up to 11 kHz.
         novelty_seconds: What the structural novelty compares on either side of a moment.
         structure: ``novelty`` for the curve alone and the place in the section, or ``repetition`` for the columns of
-            `seqkd.shots.listening.repetition`, too. The former is the default here, as models that do not say which
+            `seqkd.shots.audio.repetition`, too. The former is the default here, as models that do not say which
             were made with it.
         tagger: A directory with ``<id>.csv`` or ``<id>.npy`` for every song, whose columns are appended; see
-            ``seqkd.shots.listening.tagger``.
+            ``seqkd.shots.audio.tagger``.
     """
 
     mel_bands: int = 40
@@ -75,7 +75,7 @@ class Track:
         duration: Seconds.
         tempo: Median beats a minute; 0 where nothing beats.
         confidence: How sure it is that there is a beat, from 0 to 1; see
-            `seqkd.shots.listening.beats.beat_confidence`.
+            `seqkd.shots.audio.beats.beat_confidence`.
     """
 
     frames: np.ndarray
@@ -109,8 +109,8 @@ def analyse(
     Raises:
         DataError: The audio or the tagger's file cannot be used; the message has the reason.
     """
-    from seqkd.shots.listening import beats, repetition, spectrum, structure
-    from seqkd.shots.listening.tagger import read_tagger
+    from seqkd.shots.audio import beats, repetition, spectrum, structure
+    from seqkd.shots.audio.tagger import read_tagger
 
     settings = settings or SongFeatureSettings()
     report = progress or (lambda what, share: None)

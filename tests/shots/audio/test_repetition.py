@@ -9,11 +9,11 @@ import pytest
 import soundfile
 
 from seqkd.errors import ConfigError
-from seqkd.shots.listening.features import SongFeatureSettings, analyse
-from seqkd.shots.listening.repetition import repeats, repetition_columns
-from seqkd.shots.listening.spectrum import HOPS, RATE
-from seqkd.shots.listening.structure import Section
-from tests.shots.listening.test_features import clicks
+from seqkd.shots.audio.features import SongFeatureSettings, analyse
+from seqkd.shots.audio.repetition import repeats, repetition_columns
+from seqkd.shots.audio.spectrum import HOPS, RATE
+from seqkd.shots.audio.structure import Section
+from tests.shots.audio.test_features import clicks
 
 PARTS = "ABABCB"
 LENGTH = 20  # seconds of a part

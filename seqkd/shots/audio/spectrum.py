@@ -17,8 +17,8 @@ import numpy as np
 
 from seqkd.data.sound import DamagedSound, advice, read_sound
 from seqkd.errors import DataError
+from seqkd.shots.audio.compiled import load_librosa
 from seqkd.shots.data import frame_count
-from seqkd.shots.listening.compiled import load_librosa
 
 RATE = 22050  # Hz
 HOP = 441

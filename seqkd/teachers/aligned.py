@@ -1,4 +1,4 @@
-"""Whoever teaches, trained here or elsewhere, heard on the audio as it is, in the student's units and on its clock.
+"""Teachers, trained here or elsewhere, whose outputs have the student's units and frame rate.
 
 Letters: T feature frames, T' frames of the student, C classes of the student.
 """
@@ -25,7 +25,7 @@ from seqkd.models.storage import model_hash
 from seqkd.stages import again
 from seqkd.teachers.base import check_compatible
 from seqkd.teachers.checkpoint import CheckpointTeacher
-from seqkd.teachers.external.audio import FrameTeacher, SequenceTeacher, Speech, check_rate, heard
+from seqkd.teachers.external.audio import FrameTeacher, SequenceTeacher, Speech, check_rate, read_speech
 from seqkd.teachers.external.opening import PREFIXES, kind_of, open_teacher
 from seqkd.teachers.external.rates import to_rate
 from seqkd.teachers.external.sequence import nbest_of
@@ -47,10 +47,10 @@ class Sets:
 
     def speech(self, ids: Sequence[str], sample_rate: int | None) -> Iterator[Speech]:
         """The audio of utterances, in their order."""
-        return heard(self.directories, ids, sample_rate)
+        return read_speech(self.directories, ids, sample_rate)
 
 
-class Listener(Protocol):
+class AlignedTeacher(Protocol):
     """One teacher. ``name`` is what the settings call it, ``hash`` that of its parameters."""
 
     name: str
@@ -61,14 +61,14 @@ class Listener(Protocol):
         ...
 
 
-class OwnListener:
-    """A model trained here. It hears the features that students hear."""
+class OwnTeacher:
+    """A model trained here. Its input is the features that students are given."""
 
     def __init__(self, name: str, teacher: CheckpointTeacher) -> None:
         self.name, self.hash, self.teacher = name, teacher.name, teacher
 
     def answers(self, sets: Sets, ids: Sequence[str], temperature: float = 1.0) -> Iterator[Tensor]:
-        """See Listener."""
+        """See AlignedTeacher."""
         device = self.teacher.fill.device
         for utterance in ids:
             features = sets.corpus.store[utterance][None].to(device)
@@ -77,8 +77,8 @@ class OwnListener:
 
 
 @dataclass
-class ElsewhereListener:
-    """A teacher from elsewhere. It hears samples; units and clock are mapped.
+class ExternalTeacher:
+    """An external teacher. Its input is samples; its units and frame rate are mapped to the student's.
 
     ``lost`` counts the units of its greedy transcripts that its own frames held and the student's do not.
     """
@@ -92,11 +92,11 @@ class ElsewhereListener:
 
     @property
     def hash(self) -> str:
-        """See Listener."""
+        """See AlignedTeacher."""
         return self.teacher.hash
 
     def answers(self, sets: Sets, ids: Sequence[str], temperature: float = 1.0) -> Iterator[Tensor]:
-        """See Listener."""
+        """See AlignedTeacher."""
         for speech in sets.speech(ids, self.teacher.sample_rate):
             own = self.teacher.log_probs([speech])[0]
             mapped = self.mapping.apply((own / temperature).log_softmax(-1))
@@ -112,8 +112,8 @@ class ElsewhereListener:
             yield found.log_probs.log_softmax(-1)
 
 
-class OwnSpeech:
-    """A model trained here as a `FrameTeacher`, which hears samples: for its transcripts."""
+class OwnFrameTeacher:
+    """A model trained here as a `FrameTeacher`, whose input is samples: for its transcripts."""
 
     def __init__(self, name: str, teacher: CheckpointTeacher, tokenizer: Tokenizer) -> None:
         self.name, self.hash, self._teacher = name, teacher.name, teacher
@@ -138,11 +138,11 @@ def is_own(source: str) -> bool:
 
 
 def all_own(cfg: DictConfig) -> bool:
-    """Whether all teachers hear features, as students do."""
+    """Whether the input of all teachers is features, as that of students."""
     return all(is_own(source) for source in teacher_sources(cfg))
 
 
-def listeners(cfg: DictConfig, tokenizer: Tokenizer) -> list[Listener]:
+def aligned_teachers(cfg: DictConfig, tokenizer: Tokenizer) -> list[AlignedTeacher]:
     """Open all teachers of the settings for students of ``tokenizer``.
 
     Raises:
@@ -150,10 +150,10 @@ def listeners(cfg: DictConfig, tokenizer: Tokenizer) -> list[Listener]:
         ConfigError: one that is not there, or that does not fit.
     """
     student = CtcModel(plain(cfg.student.model), FeatureSettings(**cfg.features), len(tokenizer))
-    return [_listener(cfg, source, tokenizer, student) for source in teacher_sources(cfg)]
+    return [_aligned(cfg, source, tokenizer, student) for source in teacher_sources(cfg)]
 
 
-def _listener(cfg: DictConfig, source: str, tokenizer: Tokenizer, student: CtcModel) -> Listener:
+def _aligned(cfg: DictConfig, source: str, tokenizer: Tokenizer, student: CtcModel) -> AlignedTeacher:
     if is_own(source):
         teacher = own_teacher(source)
         check_compatible(
@@ -163,12 +163,12 @@ def _listener(cfg: DictConfig, source: str, tokenizer: Tokenizer, student: CtcMo
             tokenizer_hash=tokenizer.hash,
             features=student.features,
         )
-        return OwnListener(source_name(source), teacher.to(device_of(cfg)))
+        return OwnTeacher(source_name(source), teacher.to(device_of(cfg)))
     teacher = opened(cfg, source, tokenizer)
     if not isinstance(teacher, FrameTeacher):
         raise CannotMap(f"{source} writes transcripts and has no frames to learn from")
     mapping = VocabularyMap.of(teacher.vocabulary, tokenizer, source)
-    return ElsewhereListener(source, teacher, mapping, student.frame_shift_ms, cfg.teacher.rate_rule)
+    return ExternalTeacher(source, teacher, mapping, student.frame_shift_ms, cfg.teacher.rate_rule)
 
 
 def transcriber(cfg: DictConfig, tokenizer: Tokenizer) -> SequenceTeacher:
@@ -184,7 +184,7 @@ def transcriber(cfg: DictConfig, tokenizer: Tokenizer) -> SequenceTeacher:
         )
     (source,) = sources
     if is_own(source):
-        return nbest_of(OwnSpeech(source_name(source), own_teacher(source), tokenizer), beam=cfg.book.beam)
+        return nbest_of(OwnFrameTeacher(source_name(source), own_teacher(source), tokenizer), beam=cfg.book.beam)
     teacher = opened(cfg, source, tokenizer)
     if isinstance(teacher, FrameTeacher):
         teacher = nbest_of(teacher, beam=cfg.book.beam)

@@ -4,7 +4,7 @@ Each beat stands for the harmony around it (chroma of 16 beats, so that a faster
 for the timbre (cepstrum and loudness of 8 s). Both are compared with all others within ten minutes, a self-similarity
 matrix of which only some rows are in memory at once (Foote, ACM Multimedia 1999, 10.1145/319463.319472; chroma and the
 search for what repeats: Goto, ICASSP 2003, 10.1109/ICASSP.2003.1199990). Sections are those of
-`seqkd.shots.listening.structure`.
+`seqkd.shots.audio.structure`.
 
 Chosen: all lengths below, and which summaries of a row are columns.
 
@@ -22,8 +22,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from seqkd.shots.listening.spectrum import HOPS
-from seqkd.shots.listening.structure import Section, novelty
+from seqkd.shots.audio.spectrum import HOPS
+from seqkd.shots.audio.structure import Section, novelty
 
 _BEATS = 16  # of the harmony around a beat
 _SECONDS = 8  # of the timbre around a second
@@ -42,7 +42,7 @@ def repetition_columns(
     """Return columns (T,) by name: repetition of harmony and timbre, ranks within the song, and of sections.
 
     Args:
-        described: (T, D), as by `seqkd.shots.listening.structure.describe`; chroma is no part of the timbre.
+        described: (T, D), as by `seqkd.shots.audio.structure.describe`; chroma is no part of the timbre.
         chroma: (N, 12).
         loudness: (T,) in dB.
         beats: (K,) in seconds; without any, half seconds serve.

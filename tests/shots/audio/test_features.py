@@ -11,9 +11,8 @@ import pytest
 import soundfile
 
 from seqkd.errors import DataError
-from seqkd.shots.data import Song, write_songs
-from seqkd.shots.listening import beats as beats_module
-from seqkd.shots.listening.beats import (
+from seqkd.shots.audio import beats as beats_module
+from seqkd.shots.audio.beats import (
     BELIEVED,
     beat_columns,
     beat_confidence,
@@ -21,8 +20,8 @@ from seqkd.shots.listening.beats import (
     tempo_of,
     track_beats,
 )
-from seqkd.shots.listening.compiled import load_librosa
-from seqkd.shots.listening.features import (
+from seqkd.shots.audio.compiled import load_librosa
+from seqkd.shots.audio.features import (
     SongFeatureSettings,
     Track,
     analyse,
@@ -31,9 +30,10 @@ from seqkd.shots.listening.features import (
     read_features,
     save_track,
 )
-from seqkd.shots.listening.spectrum import HOPS, RATE, measure
-from seqkd.shots.listening.structure import describe, find_sections, novelty
-from seqkd.shots.listening.tagger import read_tagger
+from seqkd.shots.audio.spectrum import HOPS, RATE, measure
+from seqkd.shots.audio.structure import describe, find_sections, novelty
+from seqkd.shots.audio.tagger import read_tagger
+from seqkd.shots.data import Song, write_songs
 from tests.shots.real_music import require
 
 
@@ -95,7 +95,7 @@ def test_a_row_describes_its_own_second(tmp_path: Path) -> None:
 
 def test_blocks_leave_no_seam(song: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = measure(song, 40)
-    monkeypatch.setattr("seqkd.shots.listening.spectrum._BLOCK", 7)
+    monkeypatch.setattr("seqkd.shots.audio.spectrum._BLOCK", 7)
     parts = measure(song, 40)
     for name in ("mel", "contrast", "chroma", "loudness", "onsets", "low_onsets", "rises"):
         np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), atol=2e-3, err_msg=name)

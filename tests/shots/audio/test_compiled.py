@@ -19,7 +19,7 @@ class Watched(filelock.FileLock):
         if held and "librosa.beat" not in sys.modules: held.append("released too early")
         return super().release(*args, **kwargs)
 filelock.FileLock = Watched
-from seqkd.shots.listening.compiled import load_librosa
+from seqkd.shots.audio.compiled import load_librosa
 assert load_librosa() is load_librosa()
 print(held, "librosa.beat" in sys.modules)
 """
@@ -40,7 +40,7 @@ def watched(typing, target, function, *rest, **options):
     seen.append(function.__module__)
     return compile_extra(typing, target, function, *rest, **options)
 compiler.compile_extra = watched
-from seqkd.shots.listening.compiled import load_librosa
+from seqkd.shots.audio.compiled import load_librosa
 load_librosa()
 print(sum(name.startswith("librosa") for name in seen))
 """
@@ -53,7 +53,7 @@ def test_what_one_process_compiles_the_next_one_finds() -> None:
 
 def test_a_cache_that_cannot_be_written_is_not_used(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    code = "from seqkd.shots.listening.compiled import _cache_directory; print(_cache_directory())"
+    code = "from seqkd.shots.audio.compiled import _cache_directory; print(_cache_directory())"
     environment = os.environ | {"SEQKD_CACHE": str(tmp_path / "file"), "TMPDIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert Path(done.stdout.strip()).parent == tmp_path, done.stderr

@@ -9,9 +9,9 @@ import itertools
 
 import numpy as np
 
+from seqkd.shots.audio.compiled import load_librosa
+from seqkd.shots.audio.spectrum import HOP, HOPS, RATE
 from seqkd.shots.chain import most_likely
-from seqkd.shots.listening.compiled import load_librosa
-from seqkd.shots.listening.spectrum import HOP, HOPS, RATE
 
 BAR = 4  # beats; Chosen: concert songs are in four nearly always, and no metre is estimated
 _WINDOW = 240 * HOPS  # hops that librosa's tempogram sees at once
@@ -64,7 +64,7 @@ def beat_confidence(beats: np.ndarray, rises: np.ndarray) -> float:
 
     Args:
         beats: (K,) in seconds.
-        rises: (N,), of `seqkd.shots.listening.spectrum.Spectrum`.
+        rises: (N,), of `seqkd.shots.audio.spectrum.Spectrum`.
     """
     found, weights = [], []
     for start in range(0, max(len(rises) - _SPAN // 2, 1), _SPAN // 2):
