@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
@@ -19,8 +18,3 @@ def in_parallel(
         return
     with ProcessPoolExecutor(min(nj, len(jobs))) as pool:
         yield from ProgressBar(pool.map(function, jobs), total=len(jobs), desc=label, unit=unit)
-
-
-def bar_interval() -> float:
-    """Return the seconds between two updates of a progress bar: few in a log file."""
-    return 0.2 if sys.stderr.isatty() else 30.0

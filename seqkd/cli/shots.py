@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 from seqkd.errors import ConfigError
 
 if TYPE_CHECKING:
-    from tqdm import tqdm
-
+    from seqkd.progress import ProgressBar
     from seqkd.shots.editing.drafts import CutSettings
     from seqkd.shots.editing.timeline import Timeline
     from seqkd.shots.model import ShotModel
@@ -193,7 +192,7 @@ class Progress:
 
     def __init__(self, song: str) -> None:
         self.song, self.doing = song, ""
-        self.bar: tqdm | None = None
+        self.bar: ProgressBar | None = None
 
     def __call__(self, what: str, share: float) -> None:
         """Show ``what`` at a share of 0 to 1."""

@@ -199,14 +199,13 @@ def transcripts(
 
     ``names`` are what files are called whose own name the user does not know.
     """
-    from tqdm import tqdm
-
     from seqkd.deploy.audio import seconds
     from seqkd.deploy.transcribe import transcribe
+    from seqkd.progress import ProgressBar
 
     expected = sum(map(seconds, files))
     audio = spent = 0.0
-    with tqdm(total=round(expected, 1), unit="s", desc="transcribing", disable=expected < 60) as bar:
+    with ProgressBar(total=round(expected, 1), unit="s", desc="transcribing", disable=expected < 60) as bar:
         for file in files:
             begin = time.perf_counter()
             try:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import random
 import shutil
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -132,11 +131,6 @@ def derive(
         )
     chosen = set(groups)
     return [utterance for utterance in base if group(utterance) in chosen]
-
-
-def bar_interval() -> float:
-    """Return the seconds between two updates of a progress bar: few in a log file."""
-    return 0.2 if sys.stderr.isatty() else 30.0
 
 
 class Ledger:

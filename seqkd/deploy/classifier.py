@@ -226,9 +226,9 @@ def _ship_packed(
 
 def _check(model: nn.Module, onnx: OnnxNetwork, int8: OnnxNetwork, test: ClipCheckSet) -> dict[str, Any]:
     """Compare on one set, with progress; what export.json says of it."""
-    from tqdm import tqdm
+    from seqkd.progress import ProgressBar
 
-    with tqdm(total=len(test.ids), desc=f"checking on {test.name}", unit="clip", leave=False) as bar:
+    with ProgressBar(total=len(test.ids), desc=f"checking on {test.name}", unit="clip", leave=False) as bar:
         found = clip_check.compare_clips(model, onnx, int8, test, bar.update)
     entry = {
         "clips": found.clips,

@@ -164,9 +164,9 @@ def _test_sets(
 
 def _check(model: CtcModel, tokenizer: Tokenizer, networks: check.Networks, test: check.CheckSet) -> dict[str, Any]:
     """Compare on one test set, with progress; what export.json says of it."""
-    from tqdm import tqdm
+    from seqkd.progress import ProgressBar
 
-    with tqdm(total=sum(map(len, test.batches)), desc=f"checking on {test.name}", unit="utt") as bar:
+    with ProgressBar(total=sum(map(len, test.batches)), desc=f"checking on {test.name}", unit="utt") as bar:
         found = check.compare(model, networks, test, bar.update)
     entry = {
         "utterances": found.utterances,

@@ -16,7 +16,6 @@ from seqkd.data.sound import CANCEL, Mono, WholeSound
 from seqkd.data.whole import torn
 from seqkd.errors import DataError
 from seqkd.files import atomic_path
-from seqkd.parallel import bar_interval
 from seqkd.uptodate import CACHE, content_hashes, fingerprint
 
 _LONGEST = 160  # bytes of an id that is used as a name
@@ -45,7 +44,7 @@ def convert_audio(
     Raises:
         DataError: A file is damaged, or its channels cancel each other.
     """
-    from tqdm import tqdm
+    from seqkd.progress import ProgressBar
 
     def as_it_is(utterance: Utterance) -> bool:
         header = headers[utterance.audio]
@@ -75,7 +74,7 @@ def convert_audio(
         with ThreadPoolExecutor(max(nj, 1)) as pool:
             try:
                 written = pool.map(lambda job: _write(*job, sample_rate, channel), todo)
-                for _ in tqdm(written, "converting", len(todo), unit="file", mininterval=bar_interval()):
+                for _ in ProgressBar(written, desc="converting", total=len(todo), unit="file"):
                     pass
             except BaseException:
                 pool.shutdown(cancel_futures=True)

@@ -11,7 +11,6 @@ from pathlib import Path
 from seqkd.data.sound import CANCEL, DamagedSound, WholeSound, converted_by_ffmpeg, is_video, look_at
 from seqkd.errors import DataError
 from seqkd.files import write_json, write_text
-from seqkd.parallel import bar_interval
 from seqkd.uptodate import file_state
 
 LOOKS = ".looks.json"  # in the data directory: what was found in which file, so that it is decoded once
@@ -33,7 +32,7 @@ class Looks:
 
     def at(self, files: Sequence[Path], nj: int) -> dict[Path, WholeSound | str]:
         """Decode files that are not known, ``nj`` at the same time: what each is, or what is wrong with it."""
-        from tqdm import tqdm
+        from seqkd.progress import ProgressBar
 
         found: dict[Path, WholeSound | str] = {}
         todo = []
@@ -45,7 +44,7 @@ class Looks:
                 todo.append(file)
         with ThreadPoolExecutor(max(nj, 1)) as pool:
             try:
-                bar = tqdm(pool.map(_look, todo), "audio", len(todo), unit="file", mininterval=bar_interval())
+                bar = ProgressBar(pool.map(_look, todo), desc="audio", total=len(todo), unit="file")
                 for file, (look, state) in zip(todo, bar, strict=True):
                     found[file] = look
                     if state is not None and isinstance(look, WholeSound):

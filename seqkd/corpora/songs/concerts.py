@@ -22,7 +22,6 @@ from seqkd.corpora.songs.director import Director
 from seqkd.corpora.songs.songwriting import SongScore, context_of, write_score
 from seqkd.errors import ConfigError
 from seqkd.files import atomic_path
-from seqkd.parallel import bar_interval
 from seqkd.settings import number
 from seqkd.shots.audio.spectrum import RATE
 from seqkd.shots.data import Shot, Song, shots_of, write_songs
@@ -58,7 +57,7 @@ def make_corpus(
     Raises:
         ConfigError: A setting is wrong; the message names it and what was expected.
     """
-    from tqdm import tqdm
+    from seqkd.progress import ProgressBar
 
     data_dir, sets = Path(data_dir), plain(sets)
     limits = interval("seconds", plain(seconds), 40, 3600)
@@ -79,7 +78,7 @@ def make_corpus(
         jobs += [(file, seed, name, i, limits) for i, file in enumerate(wanted) if not file.exists()]
     if jobs:
         total = sum(counts.values())
-        bar = tqdm(total=total, initial=total - len(jobs), desc="songs", unit="song", mininterval=bar_interval())
+        bar = ProgressBar(total=total, initial=total - len(jobs), desc="songs", unit="song")
         with bar:
             if nj <= 1:
                 for job in jobs:

@@ -23,7 +23,6 @@ from seqkd.corpora.speech.asterisk_sounds import Prompt, fetch_sounds, read_prom
 from seqkd.data.kaldi import Utterance
 from seqkd.errors import ConfigError, DataError
 from seqkd.files import atomic_path
-from seqkd.parallel import bar_interval
 from seqkd.settings import number
 from seqkd.uptodate import fingerprint
 
@@ -199,7 +198,7 @@ def make_corpus(
         ConfigError: A setting is wrong; the message names it and what was expected.
         DataError: The recordings cannot be had, or are not what they should be.
     """
-    from tqdm import tqdm
+    from seqkd.progress import ProgressBar
 
     data_dir, sets = Path(data_dir), plain(sets)
     order = check_sets(sets, _SET_KEYS)
@@ -236,7 +235,7 @@ def make_corpus(
     if versions:
         with (
             ThreadPoolExecutor(max(nj, 1)) as pool,
-            tqdm(total=len(versions), desc="prompts", unit="utt", mininterval=bar_interval()) as bar,
+            ProgressBar(total=len(versions), desc="prompts", unit="utt") as bar,
         ):
             try:
                 for _ in pool.map(lambda version: _write(version, sample_rate), versions):

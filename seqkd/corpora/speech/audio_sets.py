@@ -10,7 +10,6 @@ from pathlib import Path
 from seqkd.data.kaldi import Utterance, read_data_dir, write_data_dir
 from seqkd.data.whole import torn
 from seqkd.errors import DataError
-from seqkd.parallel import bar_interval
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,8 @@ def read_headers(files: Sequence[Path], nj: int, label: str, advice: str) -> dic
         DataError: The first file that is not audio or has no samples, and how many more there are.
     """
     import soundfile
-    from tqdm import tqdm
+
+    from seqkd.progress import ProgressBar
 
     def read(file: Path) -> Header | str:
         try:
@@ -51,7 +51,7 @@ def read_headers(files: Sequence[Path], nj: int, label: str, advice: str) -> dic
 
     with ThreadPoolExecutor(max(nj, 1)) as pool:
         try:
-            bar = tqdm(pool.map(read, files), label, len(files), unit="file", mininterval=bar_interval())
+            bar = ProgressBar(pool.map(read, files), desc=label, total=len(files), unit="file")
             outcomes = dict(zip(files, bar, strict=True))
         except BaseException:
             pool.shutdown(cancel_futures=True)

@@ -21,7 +21,6 @@ from seqkd.corpora.speech.acoustics import NOISES
 from seqkd.corpora.speech.espeak_voice_list import ACCENTS, DEFAULT_ACCENTS, KEYWORD_VOICES, check_voices
 from seqkd.corpora.speech.espeak_voices import run_jobs
 from seqkd.errors import ConfigError
-from seqkd.parallel import bar_interval
 from seqkd.settings import number
 from seqkd.uptodate import fingerprint
 
@@ -204,7 +203,7 @@ def make_corpus(
         ConfigError: A setting is wrong; the message names it and what was expected.
         DataError: A clip could not be made.
     """
-    from tqdm import tqdm
+    from seqkd.progress import ProgressBar
 
     data_dir, sets, words = Path(data_dir), plain(sets), _check_words(plain(words))
     voices, accents = plain(voices or KEYWORD_VOICES), plain(accents)
@@ -236,7 +235,7 @@ def make_corpus(
                 jobs.append(batch)
     if jobs:
         total, todo = sum(len(clips) for clips in made.values()), sum(job["count"] for job in jobs)
-        with tqdm(total=total, initial=total - todo, desc="words", unit="clip", mininterval=bar_interval()) as bar:
+        with ProgressBar(total=total, initial=total - todo, desc="words", unit="clip") as bar:
             run_jobs(jobs, nj, bar.update, _WORKER)
     update_classes(data_dir, words)
     for name in order:

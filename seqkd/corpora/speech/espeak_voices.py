@@ -26,7 +26,6 @@ from seqkd.corpora.speech.espeak_voice_list import ACCENTS, DEFAULT_ACCENTS, DEF
 from seqkd.corpora.speech.phrases import grammar_digest, make_phrase, phrase_lengths
 from seqkd.data.kaldi import Utterance
 from seqkd.errors import ConfigError, DataError
-from seqkd.parallel import bar_interval
 from seqkd.settings import number, one_of
 from seqkd.uptodate import fingerprint
 
@@ -243,7 +242,7 @@ def make_corpus(
         ConfigError: A setting is wrong; the message names it and what was expected.
         DataError: An utterance could not be made.
     """
-    from tqdm import tqdm
+    from seqkd.progress import ProgressBar
 
     data_dir, sets, text = Path(data_dir), plain(sets), plain(text or {})
     voices, accents = plain(voices or DEFAULT_VOICES), plain(accents)
@@ -274,7 +273,7 @@ def make_corpus(
         jobs += [job for utterance, job in planned if utterance.audio.name not in there]
     if jobs:
         total = sum(len(utterances) for utterances in made.values())
-        with tqdm(total=total, initial=total - len(jobs), desc="speech", unit="utt", mininterval=bar_interval()) as bar:
+        with ProgressBar(total=total, initial=total - len(jobs), desc="speech", unit="utt") as bar:
             run_jobs(jobs, nj, bar.update)
     if spelling == "phonemes":
         made = as_phonemes(made, accents)

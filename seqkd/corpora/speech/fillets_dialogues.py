@@ -17,7 +17,6 @@ import numpy as np
 
 from seqkd.corpora.corpus import (
     Ledger,
-    bar_interval,
     check_keys,
     check_sets,
     derive,
@@ -121,7 +120,7 @@ def make_corpus(
         ConfigError: A setting is wrong; the message names it and what was expected.
         DataError: The recordings cannot be had, or are not what they should be.
     """
-    from tqdm import tqdm
+    from seqkd.progress import ProgressBar
 
     data_dir, sets = Path(data_dir), plain(sets)
     order = check_sets(sets, _SET_KEYS)
@@ -155,7 +154,7 @@ def make_corpus(
     if wanted:
         with (
             ThreadPoolExecutor(max(nj, 1)) as pool,
-            tqdm(total=len(wanted), desc="lines", unit="utt", mininterval=bar_interval()) as bar,
+            ProgressBar(total=len(wanted), desc="lines", unit="utt") as bar,
         ):
             try:
                 for _ in pool.map(lambda path: _write(wanted[path], path, sample_rate), wanted):

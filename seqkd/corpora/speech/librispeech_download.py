@@ -13,7 +13,6 @@ from pathlib import Path
 
 from seqkd.errors import DataError
 from seqkd.files import lock, unpack
-from seqkd.parallel import bar_interval
 
 PARTS = {  # utterances of each
     "train-clean-100": 28_539,
@@ -64,7 +63,7 @@ def download(parts: Sequence[str], folder: Path) -> Path:
 
 def _fetch(url: str, archive: Path) -> None:
     """Download ``url``, going on with ``<archive>.part`` if that is there."""
-    from tqdm import tqdm
+    from seqkd.progress import ProgressBar
 
     partial = archive.with_name(f"{archive.name}.part")
     begun = partial.stat().st_size if partial.is_file() else 0
@@ -77,13 +76,12 @@ def _fetch(url: str, archive: Path) -> None:
             total = begun + int(left) if left else None
             with (
                 partial.open("ab" if begun else "wb") as target,
-                tqdm(
+                ProgressBar(
                     total=total,
                     initial=begun,
                     desc=archive.name,
                     unit="B",
                     unit_scale=True,
-                    mininterval=bar_interval(),
                 ) as bar,
             ):
                 while block := source.read(_BLOCK):

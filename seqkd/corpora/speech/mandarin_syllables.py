@@ -23,7 +23,6 @@ from seqkd.corpora.debian import fetch
 from seqkd.data.splits import split_by_group
 from seqkd.errors import DataError
 from seqkd.files import atomic_path
-from seqkd.parallel import bar_interval
 from seqkd.settings import number, one_of
 from seqkd.uptodate import fingerprint
 
@@ -160,7 +159,7 @@ def make_corpus(
         ConfigError: A setting is wrong.
         DataError: The recordings cannot be had, or cannot be read.
     """
-    from tqdm import tqdm
+    from seqkd.progress import ProgressBar
 
     data_dir = Path(data_dir)
     one_of(TARGETS, target=target)
@@ -214,7 +213,7 @@ def make_corpus(
     if todo:
         with (
             ThreadPoolExecutor(max(nj, 1)) as pool,
-            tqdm(total=len(todo), desc="syllables", unit="file", mininterval=bar_interval()) as bar,
+            ProgressBar(total=len(todo), desc="syllables", unit="file") as bar,
         ):
             try:
                 for _ in pool.map(lambda job: _write(*job), todo):

@@ -32,7 +32,6 @@ from seqkd.corpora.speech.acoustics import trim
 from seqkd.data.splits import check_shares
 from seqkd.errors import ConfigError, DataError
 from seqkd.files import atomic_path, write_json
-from seqkd.parallel import bar_interval
 from seqkd.settings import number, one_of
 from seqkd.uptodate import content_hashes, fingerprint
 
@@ -239,7 +238,7 @@ def make_corpus(
         ConfigError: A setting is wrong.
         DataError: The recordings cannot be had, or a language has too few.
     """
-    from tqdm import tqdm
+    from seqkd.progress import ProgressBar
 
     data_dir, languages = Path(data_dir), plain(languages)
     one_of(("source", "none"), held_out=held_out)
@@ -275,7 +274,7 @@ def make_corpus(
     if todo:
         with (
             ThreadPoolExecutor(max(nj, 1)) as pool,
-            tqdm(total=len(todo), desc="languages", unit="file", mininterval=bar_interval()) as bar,
+            ProgressBar(total=len(todo), desc="languages", unit="file") as bar,
         ):
             try:
                 for _ in pool.map(lambda one: _write(one, target[one], sample_rate, clip_seconds), todo):

@@ -22,7 +22,6 @@ from seqkd.corpora.text.dates_phrases import Phrase, draw_phrase
 from seqkd.corpora.text.parallel import is_made, whole, write_corpus
 from seqkd.errors import ConfigError, DataError
 from seqkd.files import write_text
-from seqkd.parallel import bar_interval
 from seqkd.translation.pairs import SentencePair
 from seqkd.uptodate import fingerprint
 
@@ -88,7 +87,7 @@ def make_corpus(data_dir: Path | str, *, nj: int, seed: int, sets: Mapping[str, 
         raise DataError(f"{error.name} is not installed; it comes with pip install 'seqkd[synth]'.") from error
     from importlib.metadata import version
 
-    from tqdm import tqdm
+    from seqkd.progress import ProgressBar
 
     data_dir = Path(data_dir)
     checked = _check_sets(plain(sets))
@@ -100,7 +99,7 @@ def make_corpus(data_dir: Path | str, *, nj: int, seed: int, sets: Mapping[str, 
     made: dict[str, list[SentencePair]] = {}
     least: dict[str, float] = {}
     total = sum(count for count, _ in checked.values())
-    with tqdm(total=total, desc="dates", unit="pair", mininterval=bar_interval()) as bar:
+    with ProgressBar(total=total, desc="dates", unit="pair") as bar:
         for name, (count, split) in checked.items():
             rng = random.Random(f"{seed} {name} renderings")
             made[name], lines, least[name] = [], [], 0.0

@@ -23,7 +23,6 @@ from seqkd.corpora.text.manpages_roff import parse_page
 from seqkd.corpora.text.parallel import is_made, whole, write_corpus
 from seqkd.corpora.text.parallel_split import split_groups
 from seqkd.errors import ConfigError, DataError
-from seqkd.parallel import bar_interval
 from seqkd.translation.pairs import SentencePair
 from seqkd.uptodate import fingerprint
 
@@ -83,11 +82,11 @@ def _read(file: Path) -> str:
 
 def extract_pairs(pages: Mapping[str, tuple[Path, Path]], limits: Limits) -> tuple[list[SentencePair], Counter[str]]:
     """Return the pairs of all pages, ids ``<page>.<section>-<number>``, and how many were left out for what reason."""
-    from tqdm import tqdm
+    from seqkd.progress import ProgressBar
 
     pairs: list[SentencePair] = []
     dropped: Counter[str] = Counter()
-    for name, (english, german) in tqdm(pages.items(), desc="manual pages", unit="page", mininterval=bar_interval()):
+    for name, (english, german) in ProgressBar(pages.items(), desc="manual pages", unit="page"):
         source, target = _read(english), _read(german)
         if source.startswith(".so ") or target.startswith(".so "):
             dropped["pages: aliases"] += 1

@@ -135,17 +135,17 @@ def tokens(tokenizer: Tokenizer) -> str:
 def compare(bundle: Bundle, int8: Bundle, directory: Path, data: Path) -> Differences:
     """Run the utterances of a data directory, one by one, through an export's networks and a folder's."""
     import onnxruntime
-    from tqdm import tqdm
 
     from seqkd.data.features import fbank, read_samples
     from seqkd.data.kaldi import read_data_dir
+    from seqkd.progress import ProgressBar
 
     settings, changed = bundle.features, [0, 0]
     sessions = [
         onnxruntime.InferenceSession(directory / name, providers=["CPUExecutionProvider"]) for name in (FLOAT, INT8)
     ]
     utterances = read_data_dir(data)
-    for utterance in tqdm(utterances, desc=f"sherpa-onnx's features of {data.name}", unit="utt"):
+    for utterance in ProgressBar(utterances, desc=f"sherpa-onnx's features of {data.name}", unit="utt"):
         samples = read_samples(utterance, settings.sample_rate)
         ours, theirs = fbank(samples, settings), sherpa_fbank(samples, settings)
         inputs = {SHERPA_INPUTS[0]: theirs[None].numpy(), SHERPA_INPUTS[1]: torch.tensor([len(theirs)]).numpy()}

@@ -180,7 +180,7 @@ def write_transcripts(
             system that refuses to write.
         SeqkdError: another process has the shard.
     """
-    from tqdm import tqdm
+    from seqkd.progress import ProgressBar
 
     directory = Path(directory)
     if n < 1 or batch < 1 or not 0 <= shard < shards:
@@ -204,7 +204,7 @@ def write_transcripts(
         if not todo:
             return 0
         speech, expected = iter(speech_of(todo)), iter(todo)
-        with tqdm(total=len(todo), desc=label, unit="utterance") as bar:
+        with ProgressBar(total=len(todo), desc=label, unit="utterance") as bar:
             while group := list(islice(speech, batch)):
                 for one in group:
                     if one.id != next(expected, None):
