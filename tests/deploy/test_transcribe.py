@@ -130,8 +130,13 @@ def test_formats(
 
 
 def test_srt_of_a_long_recording(
-    exported: Path, utterances: list[Utterance], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    exported: Path,
+    utterances: list[Utterance],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("seqkd.progress.draws", lambda: True)  # as on a terminal
     long_recording(tmp_path / "long.wav", utterances, 6)
     out, err = run(capsys, "--model", exported, "--format", "srt", tmp_path / "long.wav")
     blocks = [block.split("\n") for block in out.strip().split("\n\n")]
