@@ -127,3 +127,10 @@ def test_the_site_is_built(tmp_path):
     for page in ("getting_started/index.html", "egs/espeak_voices/ctc_kd/RESULTS/index.html", "images/overview.svg"):
         assert (tmp_path / page).is_file()
     assert "cons_kd_loss" in (tmp_path / "api/index.html").read_text(encoding="utf-8")
+
+
+def test_the_picture_of_the_rooms_is_the_contract() -> None:
+    import runpy
+
+    drawn = runpy.run_path(str(ROOT / "local" / "rooms_figure.py"))["picture"]()
+    assert (ROOT / "docs" / "images" / "rooms.svg").read_text(encoding="utf-8") == drawn
