@@ -109,8 +109,8 @@ def streamed(made: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     (file,) = args.files or [None]
     if args.raw is not None and (args.raw < 1 or file != STDIN):
         made.error("--raw is the rate of standard input (-), in Hz: --raw 16000")
-    if args.beam != 1 or args.int8 or args.out:
-        made.error("--stream is greedy, in float, and to the terminal: leave out --beam, --int8 and --out")
+    if args.beam != 1 or args.out:
+        made.error("--stream is greedy, and to the terminal: leave out --beam and --out")
     if args.threads < 1 or (args.chunk is not None and args.chunk < 1):
         made.error("--threads and --chunk must be at least 1")
     if args.channel is not None and args.channel < 1:
@@ -125,7 +125,7 @@ def streamed(made: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     from seqkd.deploy.streaming.recogniser import SILENCE, StreamRecogniser
 
     torch.set_num_threads(args.threads)
-    bundle = open_stream(args.model, chunk=args.chunk, threads=args.threads)
+    bundle = open_stream(args.model, chunk=args.chunk, int8=args.int8, threads=args.threads)
     if args.blank_penalty is not None:
         bundle = replace(bundle, blank_penalty=args.blank_penalty)
     rate = bundle.features.sample_rate

@@ -25,7 +25,7 @@ from seqkd.uptodate import as_json
 FORMAT = 1
 RECOGNISER, CLASSIFIER = "speech recogniser", "classifier"  # what an export is of
 FLOAT, INT8, PROGRAM = "model.onnx", "model.int8.onnx", "model.pt2"
-STREAM = "stream.onnx"  # of a model that streams
+STREAM, STREAM_INT8 = "stream.onnx", "stream.int8.onnx"  # of a model that streams
 FILES = (FLOAT, INT8, PROGRAM, "tokenizer.model", "tokenizer.json", "features.json", "README.md")
 
 FBANK = {  # how `seqkd.data.features.fbank` computes features, but for its settings

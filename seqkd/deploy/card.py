@@ -7,13 +7,18 @@ from typing import Any
 
 from seqkd.data.tokens import Tokenizer
 from seqkd.deploy.audio import LONGEST
-from seqkd.deploy.bundle import FLOAT, INT8, PROGRAM, STREAM
+from seqkd.deploy.bundle import FLOAT, INT8, PROGRAM, STREAM, STREAM_INT8
 from seqkd.deploy.graphs import PROGRAM_FRAMES
 from seqkd.deploy.origin import Origin, Scored, TeacherOrigin
 from seqkd.files import write_text
 from seqkd.models.ctc import CtcModel
 
 NOT_STATED = "not stated"
+
+STEPS = {
+    STREAM: "ONNX, float32: one step, with its state as inputs and outputs",
+    STREAM_INT8: "the same with 8-bit weights in matrix products",
+}
 
 
 def write_card(directory: Path, export: dict[str, Any], origin: Origin, model: CtcModel, tokenizer: Tokenizer) -> None:
@@ -131,7 +136,7 @@ def _files(directory: Path, export: dict[str, Any]) -> str:
         FLOAT: "ONNX, float32",
         INT8: "ONNX, 8-bit weights in matrix products, float32 convolutions",
         PROGRAM: f"torch.export, float32; takes {PROGRAM_FRAMES} frames or more",
-        **({STREAM: "ONNX, float32: one step, with its state as inputs and outputs"} if "streaming" in export else {}),
+        **(STEPS if "streaming" in export else {}),
         "tokenizer.model": "sentencepiece",
         "tokenizer.json": "the units in plain text",
         "features.json": "how features are computed",

@@ -21,6 +21,7 @@ from seqkd.deploy.bundle import (
     INT8,
     PROGRAM,
     STREAM,
+    STREAM_INT8,
     describe_files,
     export_directory,
     is_whole,
@@ -79,7 +80,7 @@ def export_model(
     origin = origin or Origin()
     decoding = {"decoding": {"blank_penalty": blank_penalty}} if blank_penalty else {}
     made_by = _made_by(model_dir, tokenizer, origin, tests) | decoding
-    files = (*FILES, STREAM) if model.streams else FILES
+    files = (*FILES, STREAM, STREAM_INT8) if model.streams else FILES
     if is_whole(out, made_by, files):
         return False
     with export_directory(out) as directory:
@@ -89,6 +90,7 @@ def export_model(
         write_int8(directory / INT8, directory / FLOAT)
         if model.streams:
             write_step(directory / STREAM, model)
+            write_int8(directory / STREAM_INT8, directory / STREAM)
         tokenizer.save(directory)
         write_features(directory / "features.json", model.features, model.frame_shift_ms)
         networks = check.Networks(
@@ -102,7 +104,7 @@ def export_model(
             "parameters": sum(p.numel() for p in program.parameters()),
             "classes": model.classes,
             **decoding,
-            **({"streaming": describe_stream(model, directory / STREAM, sets)} if model.streams else {}),
+            **({"streaming": describe_stream(model, directory, sets)} if model.streams else {}),
             "checks": {"limit": check.LIMIT, "sets": checks},
             "speed": asdict(speed.measure(networks.onnx, networks.int8, model.features, recordings)),
         }

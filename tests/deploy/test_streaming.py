@@ -326,15 +326,27 @@ def test_a_page_writes_what_transcribe_writes_of_a_stream(
         assert (one["start"], one["end"], one["confidence"]) == pytest.approx(times, abs=2e-3)
 
 
-def test_there_is_no_page_of_a_stream_in_8_bits(exported: Path, tmp_path: Path) -> None:
-    with pytest.raises(
-        ConfigError, match=r"streams, and stream\.onnx has no form with 8-bit weights; leave out --int8$"
-    ):
-        write_page(exported, tmp_path / "page", int8=True)
+def test_a_stream_in_8_bits(exported: Path, tones: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is smaller and close, `transcribe` and the page take it, and the export states how far it is off."""
+    check = json.loads((exported / "export.json").read_text())["streaming"]["check"]
+    assert check["largest"] < 1e-4 < check["int8_largest"] < 1
+    assert 0 <= check["int8_utterances_changed"] <= check["utterances"]
+    files = {name: (exported / name).stat().st_size for name in ("stream.onnx", "stream.int8.onnx")}
+    assert files["stream.int8.onnx"] < files["stream.onnx"]
+    small, whole = open_stream(exported, int8=True), open_stream(exported)
+    features = torch.randn(1, 4 * small.chunk, small.features.num_mel_bins, generator=torch.Generator().manual_seed(0))
+    length = torch.tensor([features.shape[1]])
+    (ours, state), (theirs, expected) = (one.network(features, length, one.network.state()) for one in (small, whole))
+    assert 0 < (ours - theirs).abs().max() < 1
+    assert state.keys() == expected.keys() and all(state[key].shape == expected[key].shape for key in state)
+    if shutil.which("npm"):
+        assert write_page(exported, tmp_path / "page", int8=True)
+        assert (tmp_path / "page" / "model" / "model.js").stat().st_size > 1000
 
 
+@pytest.mark.parametrize("network", ["stream.onnx", "stream.int8.onnx"])
 def test_sherpa_onnx_writes_the_same_while_someone_speaks(
-    exported: Path, talk: tuple[Path, list[list[tuple[str, float, float]]]], tones: Path, tmp_path: Path
+    network: str, exported: Path, talk: tuple[Path, list[list[tuple[str, float, float]]]], tones: Path, tmp_path: Path
 ) -> None:
     """Of utterances, of a talk with pauses, and after a digital silence."""
     sherpa_onnx = pytest.importorskip("sherpa_onnx")
@@ -345,7 +357,7 @@ def test_sherpa_onnx_writes_the_same_while_someone_speaks(
     assert f"sample_rate={RATE}, feature_dim={filters}" in (tmp_path / "sherpa" / "README.md").read_text()
     recognizer = sherpa_onnx.OnlineRecognizer.from_zipformer2_ctc(
         str(tmp_path / "sherpa" / "tokens.txt"),
-        str(tmp_path / "sherpa" / "stream.onnx"),
+        str(tmp_path / "sherpa" / network),
         sample_rate=RATE,
         feature_dim=filters,
     )
@@ -366,7 +378,7 @@ def test_sherpa_onnx_writes_the_same_while_someone_speaks(
     *found, silent = [recognizer.get_result(stream).strip() for stream in streams]
     assert found == texts[:-1]
     assert silent.startswith(texts[1]) and silent.endswith(texts[2])  # it never learned what digital silence is
-    session = onnxruntime.InferenceSession(tmp_path / "sherpa" / "stream.onnx", providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(tmp_path / "sherpa" / network, providers=["CPUExecutionProvider"])
     inputs = {
         one.name: np.zeros([size if isinstance(size, int) else 1 for size in one.shape], np.float32)
         for one in session.get_inputs()

@@ -18,6 +18,7 @@ from seqkd.deploy.bundle import (
     FORMAT,
     INT8,
     STREAM,
+    STREAM_INT8,
     Bundle,
     check_file,
     describe_files,
@@ -74,7 +75,7 @@ def write_sherpa(export_dir: Path, out: Path, tests: Sequence[Path] = ()) -> boo
         "tests": [[path.name, _fingerprint(path)] for path in tests],
     }
     streaming = export.get("streaming")
-    files = (*SHERPA_FILES, STREAM) if streaming else SHERPA_FILES
+    files = (*SHERPA_FILES, STREAM, STREAM_INT8) if streaming else SHERPA_FILES
     if is_whole(out, made_by, files, SHERPA):
         return False
     with export_directory(out, SHERPA) as directory:
@@ -92,9 +93,10 @@ def write_sherpa(export_dir: Path, out: Path, tests: Sequence[Path] = ()) -> boo
         for name in (FLOAT, INT8):
             adapt(export_dir / name, directory / name, settings, bundle.blank_penalty, metadata)
         if streaming:
-            check_file(export_dir, STREAM, export)
-            source, penalty = export_dir / STREAM, bundle.blank_penalty
-            adapt_stream(source, directory / STREAM, settings, penalty, streaming, metadata)
+            for name in (STREAM, STREAM_INT8):
+                check_file(export_dir, name, export)
+                source, penalty = export_dir / name, bundle.blank_penalty
+                adapt_stream(source, directory / name, settings, penalty, streaming, metadata)
         write_text(directory / TOKENS, tokens(tokenizer))
         agreements = {path.name: compare(bundle, int8, directory, path) for path in tests}
         write_text(
@@ -202,7 +204,7 @@ ends {EDGE:g} Hz lower. The graph adds its {count} narrow filters up to those {s
 
 
 def stream_readme(settings: FeatureSettings, streaming: dict[str, Any]) -> str:
-    """What the page says of ``stream.onnx``."""
+    """The part of the page on ``stream.onnx``."""
     rate, tail = settings.sample_rate, tail_seconds(streaming, settings)
     return f"""
 ## While someone speaks
@@ -222,6 +224,9 @@ while recognizer.is_ready(stream):
     recognizer.decode_stream(stream)
 print(recognizer.get_result(stream))
 ```
+
+`{STREAM_INT8}` is the same with 8-bit weights: in {streaming["check"]["int8_utterances_changed"]:,} of
+{streaming["check"]["utterances"]:,} utterances it finds other units than `{STREAM}`.
 """
 
 

@@ -1,4 +1,4 @@
-"""Whether an exported step gives, piece by piece, what PyTorch's model gives of the whole.
+"""Whether an exported step gives, piece by piece, what PyTorch's model gives of the whole, and how far 8 bits are off.
 
 Letters: T' encoder frames, F feature bins, C classes.
 """
@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seqkd.decoding import greedy_decode
+from seqkd.deploy.bundle import STREAM, STREAM_INT8
 from seqkd.deploy.check import CheckSet, difference
 from seqkd.deploy.streaming.network import OnnxStep
 from seqkd.errors import ConfigError
@@ -30,13 +32,17 @@ def check_chunk(model: CtcModel) -> None:
         )
 
 
-def describe_stream(model: CtcModel, path: Path, sets: Sequence[CheckSet]) -> dict[str, Any]:
-    """Compare ``stream.onnx`` with the model on some utterances of each set; return what export.json holds of it.
+def describe_stream(model: CtcModel, directory: Path, sets: Sequence[CheckSet]) -> dict[str, Any]:
+    """Compare both steps of an export with the model on some utterances of each set; return export.json's entry.
+
+    The step in float32 must agree. That with 8-bit weights is measured: its largest difference, and how many of the
+    utterances it finds other units in.
 
     Raises SeqkdError, naming the utterance, when a logit differs by more than `seqkd.deploy.check.LIMIT`.
     """
     chunk = model.encoder.chunk
-    step, largest, count = OnnxStep(path), 0.0, 0
+    step, small = OnnxStep(directory / STREAM), OnnxStep(directory / STREAM_INT8)
+    largest, count, apart, changed = 0.0, 0, 0.0, 0
     for test in sets:
         names = [name for batch in test.batches for name in batch][:UTTERANCES]
         for name in names:
@@ -44,14 +50,23 @@ def describe_stream(model: CtcModel, path: Path, sets: Sequence[CheckSet]) -> di
             with torch.no_grad():
                 expected = model(features[None], torch.tensor([len(features)])).logits[0]
             found = stream_logits(step, features, chunk, model.encoder.delay)
-            largest = max(largest, difference(expected, found, f"utterance {name} of {test.name}, {path.name}"))
+            largest = max(largest, difference(expected, found, f"utterance {name} of {test.name}, {STREAM}"))
+            coarse = stream_logits(small, features, chunk, model.encoder.delay)
+            apart = max(apart, float((coarse - expected).abs().max()))
+            length = torch.tensor([len(found)])
+            changed += greedy_decode(coarse[None], length) != greedy_decode(found[None], length)
         count += len(names)
     shapes = {name: list(value.shape) for name, value in step.state().items()}
     return {
         "chunk": chunk,
         "delay": model.encoder.delay,
         "state": shapes,
-        "check": {"utterances": count, "largest": largest},
+        "check": {
+            "utterances": count,
+            "largest": largest,
+            "int8_largest": apart,
+            "int8_utterances_changed": changed,
+        },
     }
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from seqkd.data.features import FeatureSettings
 from seqkd.data.tokens import Tokenizer
-from seqkd.deploy.bundle import STREAM, check_file, read_export
+from seqkd.deploy.bundle import STREAM, STREAM_INT8, check_file, read_export
 from seqkd.deploy.network import open_session
 from seqkd.deploy.streaming.graph import NEXT, STATE
 from seqkd.deploy.words import FrameTimes
@@ -78,10 +78,17 @@ class StreamBundle:
         return (self.chunk + self.delay) * self.times.shift
 
 
-def open_stream(directory: Path, *, chunk: int | None = None, threads: int = 1) -> StreamBundle:
-    """Open an export directory to recognise streams; ``chunk`` takes the place of the model's own.
+def open_stream(directory: Path, *, chunk: int | None = None, int8: bool = False, threads: int = 1) -> StreamBundle:
+    """Open an export directory to recognise streams.
 
-    Raises DataError when a file is missing or damaged, or the model is one that needs whole recordings.
+    Args:
+        directory: what `seqkd.deploy.export.export_model` wrote.
+        chunk: encoder frames of a step, in place of the model's own.
+        int8: take the step with 8-bit weights.
+        threads: of onnxruntime.
+
+    Raises:
+        DataError: a file is missing or damaged, or the model is one that needs whole recordings.
     """
     if not directory.is_dir():
         raise ConfigError(f"{directory} is not a directory; expected one written by 'seqkd export'")
@@ -92,12 +99,13 @@ def open_stream(directory: Path, *, chunk: int | None = None, threads: int = 1) 
             f"{directory} holds a model that needs whole recordings; leave out --stream, or export one that was "
             "trained to stream, such as system=kd_stream"
         )
-    for needed in (STREAM, "tokenizer.model", "tokenizer.json", "features.json"):
+    name = STREAM_INT8 if int8 else STREAM
+    for needed in (name, "tokenizer.model", "tokenizer.json", "features.json"):
         check_file(directory, needed, export)
     features = json.loads((directory / "features.json").read_text(encoding="utf-8"))
     settings = FeatureSettings(**features["settings"])
     return StreamBundle(
-        OnnxStep(directory / STREAM, threads),
+        OnnxStep(directory / name, threads),
         Tokenizer.load(directory),
         settings,
         FrameTimes(features["output_frame_shift_ms"] / 1000, settings.frame_shift_ms / 2000),

@@ -16,6 +16,7 @@ from seqkd.deploy.bundle import (
     FORMAT,
     INT8,
     STREAM,
+    STREAM_INT8,
     Bundle,
     check_file,
     describe_files,
@@ -26,7 +27,6 @@ from seqkd.deploy.bundle import (
 )
 from seqkd.deploy.streaming.network import OnnxStep
 from seqkd.deploy.web.runtime import SCRIPT, VERSION, read_runtime, script
-from seqkd.errors import ConfigError
 from seqkd.files import write_json, write_text
 
 PAGE = "page for a browser"
@@ -54,15 +54,13 @@ def write_page(export_dir: Path, out: Path, *, int8: bool = False, runtime: Path
         runtime: where the files of ONNX Runtime Web are; None: npm fetches them.
 
     Raises:
-        ConfigError: the runtime cannot be had, there is no 8-bit form of the network, or ``out`` cannot be written or
-            holds something else.
+        ConfigError: the runtime cannot be had, or ``out`` cannot be written or holds something else.
         DataError: the export is not whole.
     """
     export, bundle = read_export(export_dir), open_bundle(export_dir, int8=int8)
     streaming = export.get("streaming")
-    if streaming and int8:
-        raise ConfigError(f"{export_dir} streams, and {STREAM} has no form with 8-bit weights; leave out --int8")
-    name = STREAM if streaming else INT8 if int8 else FLOAT
+    names = (STREAM, STREAM_INT8) if streaming else (FLOAT, INT8)
+    name = names[int8]
     check_file(export_dir, name, export)
     static = resources.files("seqkd.deploy.web") / "static"
     sources = {source: (static / source).read_text("utf-8") for source in ("index.html", *SOURCES)}
@@ -71,7 +69,7 @@ def write_page(export_dir: Path, out: Path, *, int8: bool = False, runtime: Path
         described["streaming"] = {
             "chunk": streaming["chunk"],
             "delay": streaming["delay"],
-            "state": state_of(OnnxStep(export_dir / STREAM)),
+            "state": state_of(OnnxStep(export_dir / name)),
         }
     made_by = {"model": export["files"][name], "described": described, "runtime": VERSION, "page": _hash(sources)}
     if is_whole(out, made_by, PAGE_FILES, PAGE):
