@@ -33,13 +33,14 @@ OUT = Path(__file__).with_suffix(".json")
 ROLES = ("teacher", "student")
 UPDATES = [f"{role}.training.{s}" for role in ROLES for s in ("updates=50", "validate_every=10")]
 
-ASR = """student student_two_pass student_long student_two_pass_specaugment kd kd_two_pass kd_long
-kd_two_pass_specaugment consistency cons_kd cr_ctc cons_kd_specaugment kd_unlabelled kd_two_pass_unlabelled
-cons_kd_unlabelled guided delayed_kd best_path inter_kd aligned_smoothing joint
-joint_adaptive""".split()  # noqa: SIM905
+# All but those of a Whisper, and csc, which is of a task with a label a frame.
+ASR = sorted(
+    {path.stem for path in (CONF / "asr" / "system").glob("*.yaml")}
+    - {"teacher", "teacher_guided", "transcripts_only", "distil_whisper", "distil_whisper_ce", "csc"}
+)
 TRANSLATION = """none uniform confidence_penalty adaptive adaptive_uniform adaptive_ema tf_kd_reg tf_kd_self r_drop
-word_kd book_kd sequence_kd""".split()  # noqa: SIM905
-SHOTS = ["majority", "bigram", "student", "student_kd", "dil", "teacher_dil"]
+word_kd book_kd book_kd_hard book_kd_unadjusted adaptive_capped sequence_kd""".split()  # noqa: SIM905
+SHOTS = ["majority", "bigram", "student", "student_kd", "student_kd_printed", "dil", "dil_printed", "teacher_dil"]
 CLASSIFICATION = sorted(path.stem for path in (CONF / "classification" / "system").glob("*.yaml"))
 
 
