@@ -9,10 +9,10 @@ audio file, OUT a file whose name gives the format, such as cut.edl or cut.csv.
 import sys
 from pathlib import Path
 
+from seqkd.shots.audio.features import analyse
 from seqkd.shots.editing.drafts import CutSettings, make_drafts
 from seqkd.shots.editing.export_files import write_drafts
 from seqkd.shots.editing.timecode import parse_rate
-from seqkd.shots.audio.features import analyse
 from seqkd.shots.model import load_shot_model
 
 
