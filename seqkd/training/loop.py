@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import warnings
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from seqkd.errors import SeqkdError
 from seqkd.processes import check_place, needs_of, place
 from seqkd.progress import ProgressBar
 from seqkd.training.checkpoints import ResumePoint, average_weights, newest_resume_point
+from seqkd.training.kept import LAST
 from seqkd.training.module import Distillation, fit_to
 from seqkd.training.settings import TrainingSettings
 from seqkd.training.workload import Monitor
@@ -49,6 +51,7 @@ def fit(
         save_top_k=settings.average,
         save_weights_only=True,
     )
+    further = [best_by(checkpoints, name) for name in settings.keep if name != LAST]
     quiet_lightning()
     trainer = lightning.Trainer(
         accelerator="gpu" if cfg.ngpu else "cpu",
@@ -67,6 +70,7 @@ def fit(
         callbacks=[
             *callbacks,
             best,
+            *further,
             ResumePoint(checkpoints),
             UpdatesShown(shown_name(directory, Path(cfg.exp)), work.monitor),
         ],
@@ -87,7 +91,29 @@ def fit(
         raise SeqkdError(
             f"{directory} was interrupted at update {module.global_step}; run it again to carry on"
         ) from stop
+    if trainer.is_global_zero:
+        keep(module, directory / "kept", further)
     return trainer, best
+
+
+def best_by(checkpoints: Path, measure: str) -> ModelCheckpoint:
+    """Keeps the weights that are best by a measure of dev of which more is better."""
+    return ModelCheckpoint(
+        checkpoints, filename=f"{measure}-{{step}}", monitor=measure, mode="max", save_top_k=1, save_weights_only=True
+    )
+
+
+def keep(module: Distillation, directory: Path, further: Sequence[ModelCheckpoint]) -> None:
+    """Write the model directories that ``training.keep`` asks for; the network is left with the weights it had."""
+    if LAST in module.settings.keep:
+        module.work.save(directory / LAST)
+    if not further:
+        return
+    before = copy.deepcopy(module.model.state_dict())
+    for one in further:
+        load(module.model, [one.best_model_path])
+        module.work.save(directory / str(one.monitor))
+    module.model.load_state_dict(before)
 
 
 def strategy(module: Distillation, world: int) -> str:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from seqkd.errors import SeqkdError
 from seqkd.losses import DistillationLoss, Objective
+from seqkd.training.kept import LAST
 from seqkd.training.self_knowledge import SelfKnowledge
 from seqkd.training.workload import Workload
 
@@ -120,6 +121,10 @@ class Distillation(lightning.LightningModule):
             name: float(self.over_processes(total) / self.over_processes(count))
             for name, (total, count) in self._measured.items()
         }
+        if set(self.settings.keep) - {LAST}:
+            further = self.work.further(self.model)
+            self.log_dict(further)
+            found |= further
         # Weights of before the time from which they may be chosen are worse than any.
         early = self.progress <= self.settings.choose_after
         self.log(self.work.monitor.key, math.inf if early else found[self.work.monitor.key], prog_bar=True)

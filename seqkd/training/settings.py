@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from seqkd.errors import ConfigError
 from seqkd.settings import at_least, less_than, more_than, one_of, share
@@ -33,6 +35,7 @@ class TrainingSettings:
         optimizer: "adamw" or "rmsprop".
         workers: data loading processes.
         threads: CPU threads.
+        keep: other weights than those that dev chooses, which are kept beside them; see `seqkd.training.kept`.
     """
 
     updates: int
@@ -51,6 +54,9 @@ class TrainingSettings:
     stop: float = 1.0
     patience: int = 0
     choose_after: float = 0.0
+    keep: Sequence[str] = ()
+
+    KEPT: ClassVar[tuple[str, ...]] = ("last",)
 
     @property
     def last_update(self) -> int:
@@ -71,6 +77,8 @@ class TrainingSettings:
         share(stop=self.stop)
         less_than(0, 1, choose_after=self.choose_after)
         at_least(0, patience=self.patience)
+        for one in self.keep:
+            one_of(self.KEPT, keep=one)
         if self.schedule == "plateau" and self.warmup:
             raise ConfigError(f"warmup is {self.warmup}; expected 0 where schedule is plateau")
         at_least(0, weight_decay=self.weight_decay)

@@ -57,6 +57,9 @@ class Workload(Protocol):
         The first is the monitor's, and has its name.
         """
 
+    def further(self, model: nn.Module) -> dict[str, float]:
+        """Measures of dev of which more is better, for ``training.keep``; a task that has none needs no such method."""
+
     def save(self, directory: Path) -> None:
         """Write the model directory."""
 

@@ -63,12 +63,12 @@ def translate(
     beam: int,
     length_penalty: float,
     max_tokens: int,
-    what: str = "decoding",
+    what: str | None = "decoding",
 ) -> dict[str, TextHypothesis]:
-    """The best hypothesis of each sentence, in the corpus' order."""
+    """The best hypothesis of each sentence, in the corpus' order; with progress, unless ``what`` is None."""
     device = model.bias.device
     found: dict[str, TextHypothesis] = {}
-    with ProgressBar(total=len(corpus.sources), desc=what, unit="sentence", leave=False) as bar:
+    with ProgressBar(total=len(corpus.sources), desc=what, unit="sentence", leave=False, disable=what is None) as bar:
         # A beam takes as much room as that many sentences.
         for batch in evaluation_text(corpus, max_tokens // beam):
             source = batch.source.to(device)

@@ -76,7 +76,7 @@ class TranslationTask(TranslationScores):
         pairs = {name: read_pairs(Path(cfg.data) / cfg.sets[name]) for name in ("train", "dev")}
         return {
             "model": plain(role.model),
-            "training": plain(role.training),
+            "training": _stated(plain(role.training)),
             "text": plain(cfg.text),
             "tokenizer": Tokenizer.load(Path(cfg.tokens.directory)).hash,
             "teacher": model_hash(teacher / "model") if teacher else None,
@@ -100,6 +100,12 @@ class TranslationTask(TranslationScores):
     def export(self, cfg: DictConfig, systems: Sequence[DictConfig]) -> None:
         """Nothing yet: a trained run's ``model/`` is what there is to deploy."""
         print("translation: a trained run's model/ is what there is to deploy; nothing is exported")
+
+
+def _stated(training: dict[str, Any]) -> dict[str, Any]:
+    """Training settings, but for those that change nothing as they are by default: runs from before stay valid."""
+    default = {"patience": 0, "keep": [], "schedule": "cosine"}
+    return {key: value for key, value in training.items() if key not in default or value != default[key]}
 
 
 def _asked(cfg: DictConfig, systems: Sequence[DictConfig]) -> dict[RunName, list[DictConfig]]:

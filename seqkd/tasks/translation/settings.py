@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from omegaconf import DictConfig
 
@@ -34,6 +34,8 @@ class TextTraining(TrainingSettings):
 
     max_tokens: float
     max_length: int
+
+    KEPT: ClassVar[tuple[str, ...]] = ("last", "dev_bleu")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -27,7 +27,7 @@ from seqkd.training.order import teachers_by_name
 from seqkd.training.study import Study
 from seqkd.translation import book
 from seqkd.translation.batches import IGNORE, TextBatch, encode_pairs, evaluation_text, training_text
-from seqkd.translation.decoding import read_written
+from seqkd.translation.decoding import read_written, translate
 from seqkd.translation.pairs import filter_pairs, read_pairs
 
 
@@ -47,6 +47,7 @@ class TextWork:
         written = read_written(teacher / f"decode_{cfg.sets.train}") if cfg.system.targets == "beam" else None
         self.corpus = encode_pairs(kept, self.tokenizer, max_length=self.settings.max_length, written=written)
         self.dev_corpus = encode_pairs(pairs["dev"], self.tokenizer)
+        self.dev_references = {pair.id: pair.target for pair in pairs["dev"]}
         torch.set_num_threads(self.settings.threads)
         torch.manual_seed(cfg.seed)
         self.model = Seq2SeqModel(plain(role.model), len(self.tokenizer))
@@ -96,6 +97,16 @@ class TextWork:
         logits = model(batch.source, batch.source_lengths, batch.inputs)
         nll = functional.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), reduction="sum")
         return {"dev_nll": (float(nll), self.count(batch))}
+
+    def further(self, model: Seq2SeqModel) -> dict[str, float]:
+        """BLEU of greedy translations of dev."""
+        from sacrebleu.metrics import BLEU
+
+        found = translate(
+            model, self.dev_corpus, beam=1, length_penalty=1.0, max_tokens=self.cfg.decode.max_tokens, what=None
+        )
+        texts = [self.tokenizer.decode(found[key].tokens) for key in self.dev_references]
+        return {"dev_bleu": BLEU(force=True).corpus_score(texts, [list(self.dev_references.values())]).score}
 
     def save(self, directory: Path) -> None:
         """Write the model directory."""
