@@ -45,6 +45,8 @@ LIBRARIES = [
     ("opentimelineio", "opentimelineio", "seqkd shots, for .otio and .fcpxml", "pip install 'seqkd[edit]'"),
     ("otio-fcpx-xml-adapter", "otio_fcpx_xml_adapter", "seqkd shots, for .fcpxml", "pip install 'seqkd[edit]'"),
 ]
+# From which Python on there is none, as the extras of pyproject.toml have it.
+NO_WHEEL = {"flashlight-text": (3, 13), "opentimelineio": (3, 14), "otio-fcpx-xml-adapter": (3, 14)}
 PROGRAMS = [
     ("apt-get", "the corpora asterisk_prompts (without it, an upstream tarball is tried) and manpages_en_de"),
     ("dpkg", "the corpora asterisk_prompts (without it, an upstream tarball is tried) and manpages_en_de"),
@@ -62,13 +64,15 @@ def main(argv: list[str]) -> int:
     print("\nlibraries")
     for distribution, module, purpose, remedy in LIBRARIES:
         if is_here(module):
-            print(f"  {distribution:<22}{importlib.metadata.version(distribution)}")
+            print(f"  {distribution:<24}{importlib.metadata.version(distribution)}")
         else:
             missing_base |= distribution in ("numpy", "rapidfuzz")
-            print(f"  {distribution:<22}MISSING: {purpose} needs it; {remedy}")
+            if sys.version_info >= NO_WHEEL.get(distribution, (99,)):
+                remedy = f"it has no wheel for Python {sys.version_info[0]}.{sys.version_info[1]}: use an older one"
+            print(f"  {distribution:<24}MISSING: {purpose} needs it; {remedy}")
     print("\nprograms")
     for program, purpose in PROGRAMS:
-        print(f"  {program:<22}{shutil.which(program) or f'not found: used by {purpose}'}")
+        print(f"  {program:<24}{shutil.which(program) or f'not found: used by {purpose}'}")
     if importlib.util.find_spec("torch"):
         devices()
     return int(missing_base)
@@ -103,4 +107,4 @@ def devices() -> None:
     for name, backend in (("CPU", cpu), ("CUDA", cuda)):
         here, why = backend.available()
         kernels = "our kernels" + (f", {cpu.kernels()}" if here and backend is cpu else "")
-        print(f"  {name:<22}" + (kernels if here else f"torch's own operator: {why}"))
+        print(f"  {name:<24}" + (kernels if here else f"torch's own operator: {why}"))

@@ -89,9 +89,22 @@ def test_doctor_says_how_to_get_what_is_missing(
             importlib.util, "find_spec", lambda name, missing=missing: None if name == missing else find(name)
         )
         assert main(["doctor"]) == status
-        (line,) = [line for line in capsys.readouterr().out.splitlines() if "MISSING" in line]
-        assert line.split()[0] == missing
-        assert "pip install" in line
+        (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith(f"  {missing} ")]
+        assert "MISSING" in line and "pip install" in line
+
+
+def test_doctor_does_not_advise_what_cannot_be_installed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import importlib.util
+
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "flashlight" else find(name))
+    for version, advice in (((3, 12), "pip install 'seqkd[lm]'"), ((3, 13), "no wheel for Python 3.13")):
+        monkeypatch.setattr(sys, "version_info", (*version, 0))
+        assert main(["doctor"]) == 0
+        (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  flashlight-text ")]
+        assert advice in line
 
 
 def test_a_missing_library_is_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
