@@ -33,7 +33,7 @@ def test_presets_fit(preset: Path) -> None:
     args = parse(parser("test", ""), [*options, "corpus.source=x"] if "TEMPLATE" in str(preset) else options)
     cfg = compose(args)
     # Once a system, not once a seed.
-    system_of = functools.cache(lambda name: compose(args, f"system={name}").system)
+    system_of = functools.cache(lambda name: compose(args, *system_overrides(cfg, name, 0)).system)
     systems = dict(all_runs(TASK, cfg, system_of))
     assert set(cfg.report.expect) <= set(systems)
     assert cfg.report.baseline in systems
