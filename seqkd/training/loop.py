@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import warnings
 from collections.abc import Sequence
@@ -104,16 +103,14 @@ def best_by(checkpoints: Path, measure: str) -> ModelCheckpoint:
 
 
 def keep(module: Distillation, directory: Path, further: Sequence[ModelCheckpoint]) -> None:
-    """Write the model directories that ``training.keep`` asks for; the network is left with the weights it had."""
+    """Write the model directories that ``training.keep`` asks for. Which weights the network has then, is left open:
+    `choose_weights` comes next.
+    """
     if LAST in module.settings.keep:
         module.work.save(directory / LAST)
-    if not further:
-        return
-    before = copy.deepcopy(module.model.state_dict())
     for one in further:
         load(module.model, [one.best_model_path])
         module.work.save(directory / str(one.monitor))
-    module.model.load_state_dict(before)
 
 
 def strategy(module: Distillation, world: int) -> str:

@@ -161,7 +161,7 @@ def _form(rng: np.random.Generator, budget: int) -> list[tuple[str, int]]:
 
 
 def context_of(score: SongScore) -> Context:
-    """Return what the director hears in each second of a song."""
+    """Return what the director knows of each second of a song."""
     frames = frame_count(score.duration)
     middles = np.arange(frames) + 0.5
     starts = np.array([bar.start for bar in score.bars])
