@@ -18,11 +18,10 @@ from typing import TYPE_CHECKING
 from seqkd.errors import ConfigError
 from seqkd.layout import run_directory
 from seqkd.training.order import teachers_by_name
+from seqkd.training.settings import LAST
 
 if TYPE_CHECKING:
     from seqkd.training.study import Study
-
-LAST = "last"
 
 
 def last(study: Study) -> None:

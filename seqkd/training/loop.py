@@ -24,9 +24,8 @@ from seqkd.errors import SeqkdError
 from seqkd.processes import check_place, needs_of, place
 from seqkd.progress import ProgressBar
 from seqkd.training.checkpoints import ResumePoint, average_weights, newest_resume_point
-from seqkd.training.kept import LAST
 from seqkd.training.module import Distillation, fit_to
-from seqkd.training.settings import TrainingSettings
+from seqkd.training.settings import LAST, TrainingSettings
 from seqkd.training.workload import Monitor
 
 log = logging.getLogger("seqkd")

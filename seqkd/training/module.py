@@ -17,8 +17,8 @@ from torch import Tensor
 
 from seqkd.errors import SeqkdError
 from seqkd.losses import DistillationLoss, Objective
-from seqkd.training.kept import LAST
 from seqkd.training.self_knowledge import SelfKnowledge
+from seqkd.training.settings import LAST
 from seqkd.training.workload import Workload
 
 

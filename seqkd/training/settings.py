@@ -11,6 +11,7 @@ from seqkd.settings import at_least, less_than, more_than, one_of, share
 
 OPTIMIZERS = ("adamw", "rmsprop")
 SCHEDULES = ("cosine", "plateau")
+LAST = "last"  # weights: those with which training ends; see `seqkd.training.kept`
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "64-true")
 
 
@@ -56,7 +57,7 @@ class TrainingSettings:
     choose_after: float = 0.0
     keep: Sequence[str] = ()
 
-    KEPT: ClassVar[tuple[str, ...]] = ("last",)
+    KEPT: ClassVar[tuple[str, ...]] = (LAST,)
 
     @property
     def last_update(self) -> int:

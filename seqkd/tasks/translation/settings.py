@@ -17,7 +17,7 @@ from seqkd.settings import at_least, build, more_than, one_of
 from seqkd.task import Monitor
 from seqkd.tasks.settings import built_on_nothing, check_common, check_system
 from seqkd.teachers.settings import BookSettings
-from seqkd.training.settings import TrainingSettings
+from seqkd.training.settings import LAST, TrainingSettings
 from seqkd.translation.pairs import TextSettings
 
 MONITOR = Monitor("dev_nll", "dev NLL", "nats a token", decimals=3)
@@ -35,7 +35,7 @@ class TextTraining(TrainingSettings):
     max_tokens: float
     max_length: int
 
-    KEPT: ClassVar[tuple[str, ...]] = ("last", "dev_bleu")
+    KEPT: ClassVar[tuple[str, ...]] = (LAST, "dev_bleu")
 
     def __post_init__(self) -> None:
         super().__post_init__()
