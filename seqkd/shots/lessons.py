@@ -5,8 +5,9 @@ Legend: B songs, T frames, F features, C shot classes.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from seqkd.errors import DataError
+from seqkd.losses.outputs import IGNORE
 from seqkd.shots.audio.features import Track, read_features
 from seqkd.shots.data import Shot, data_fingerprint, frame_classes, read_songs
 from seqkd.shots.model import check_names
@@ -24,13 +26,13 @@ from seqkd.uptodate import CACHE
 
 @dataclass(frozen=True)
 class SongSet:
-    """The songs of a labelled set.
+    """Songs of one or several sets.
 
     Attributes:
         names: of the F features.
         tracks: by song id.
-        shots: by song id.
-        classes: (T,) the class of each second, by song id.
+        shots: by song id; empty where only the audio is used.
+        classes: (T,) the class of each second, by song id; `seqkd.losses.outputs.IGNORE` where only audio is used.
         fingerprint: of the songs and their shots.
     """
 
@@ -44,6 +46,19 @@ class SongSet:
     def frames(self) -> dict[str, np.ndarray]:
         """(T, F) one-second frames by song id."""
         return {key: track.frames for key, track in self.tracks.items()}
+
+    def and_also(self, other: SongSet) -> SongSet:
+        """The songs of both. Raises DataError if a song is in both, or features differ."""
+        if both := sorted(self.tracks.keys() & other.tracks.keys()):
+            raise DataError(f"song {both[0]!r} is in two sets that are used together; give one of them another id")
+        check_names(self.names, other.names)
+        return SongSet(
+            self.names,
+            self.tracks | other.tracks,
+            self.shots | other.shots,
+            self.classes | other.classes,
+            hashlib.sha256(f"{self.fingerprint} {other.fingerprint}".encode()).hexdigest()[:16],
+        )
 
 
 @dataclass
@@ -60,26 +75,36 @@ class Lesson:
         return Lesson(self.frames[rank::world], self.classes[rank::world], soft)
 
 
-def load_songs(directory: Path) -> SongSet:
-    """Read a labelled set with its features.
+def load_songs(directory: Path, labelled: bool = True) -> SongSet:
+    """Read a set with its features.
+
+    Args:
+        directory: of the set.
+        labelled: whether its shots are used; if not, it may have none.
 
     Raises:
         DataError: the set or its features are missing or damaged, its songs have no shots, or features differ.
     """
     songs, tracks = read_songs(directory), read_features(directory)
     shots = {}
+    if not labelled:
+        songs = [replace(song, shots=None) for song in songs]
     for song in songs:
-        if song.shots is None:
+        if labelled and song.shots is None:
             raise DataError(
                 f"{directory} has no shots.csv, but is used as a labelled set; write it: id,start,end,type."
             )
         if song.id not in tracks:
             raise DataError(f"{directory}: song {song.id!r} has no features; {again('prepare')}")
-        shots[song.id] = song.shots
+        shots[song.id] = song.shots or ()
     names = tuple(tracks[songs[0].id].names)
     for song in songs:
         check_names(names, tracks[song.id].names)
-    classes = {key: frame_classes(shots[key], len(tracks[key].frames)) for key in shots}
+    lengths = {song.id: len(tracks[song.id].frames) for song in songs}
+    if labelled:
+        classes = {key: frame_classes(shots[key], length) for key, length in lengths.items()}
+    else:
+        classes = {key: np.full(length, IGNORE) for key, length in lengths.items()}
     return SongSet(
         names, {key: tracks[key] for key in shots}, shots, classes, data_fingerprint(songs, directory / CACHE)
     )

@@ -70,8 +70,11 @@ def check_common(cfg: DictConfig) -> None:
             raise ConfigError(f"setting dev_chosen.{name} is {chosen!r}; expected a list such as [a=1,b=2]")
 
 
-def check_system(cfg: DictConfig) -> Objective:
-    """Build a system's objective; raise ConfigError about what cannot be in it or beside it."""
+def check_system(cfg: DictConfig, *, taught: bool = False) -> Objective:
+    """Build a system's objective; raise ConfigError about what cannot be in it or beside it.
+
+    ``taught``: its procedure knows who teaches, without a system of that name.
+    """
     system = cfg.system
     at_least(1, **{"setting system.passes": system.passes})
     one_of(("student", "teacher"), **{"setting system.role": system.role})
@@ -80,7 +83,7 @@ def check_system(cfg: DictConfig) -> Objective:
     teachers = [system.teacher] if isinstance(system.teacher, str) else system.teacher or []
     check_system_name(cfg, *teachers, where="setting system.teacher: ")
     objective = objective_of(plain(system.objective), passes=system.passes)
-    if "teacher" in objective.sources() and not teachers:
+    if "teacher" in objective.sources() and not (teachers or taught):
         raise ConfigError(f"system {system.name} learns from a teacher, but system.teacher names no system to be it")
     return objective
 

@@ -31,7 +31,7 @@ def chain(classes: int = CLASSES, stay: float = 0.75) -> FilmLanguage:
 
 
 def make_songs(
-    count: int, frames: int, *, noise: float = 1.0, seed: int = 0
+    count: int, frames: int, *, noise: float = 1.0, seed: int = 0, prefix: str = "song"
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Frames (T, F) and classes (T,) by song id: a centre a class, and Gaussian noise."""
     centres = 2 * np.random.default_rng(99).normal(size=(CLASSES, FEATURES))
@@ -39,15 +39,17 @@ def make_songs(
     for number in range(count):
         rng = np.random.default_rng([seed, number])
         shots = chain().sample(np.zeros((frames + number % 3, CLASSES)), rng)
-        name = f"song{number:03d}"
+        name = f"{prefix}{number:03d}"
         songs[name] = (centres[shots] + noise * rng.normal(size=(len(shots), FEATURES))).astype(np.float32)
         classes[name] = shots
     return songs, classes
 
 
-def write_set(data: Path, name: str, count: int, frames: int, *, noise: float = 1.0, seed: int = 0) -> None:
+def write_set(
+    data: Path, name: str, count: int, frames: int, *, noise: float = 1.0, seed: int = 0, prefix: str = "song"
+) -> None:
     """A labelled set with features, as stages 0 and 1 would leave it; the audio files are not audio."""
-    songs, classes = make_songs(count, frames, noise=noise, seed=seed)
+    songs, classes = make_songs(count, frames, noise=noise, seed=seed, prefix=prefix)
     audio = data / "audio" / name
     audio.mkdir(parents=True)
     made = []

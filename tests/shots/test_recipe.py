@@ -43,7 +43,8 @@ def test_presets_fit(preset):
         assert chosen.name == system and chosen.control in (None, *systems)
         objective_of(OmegaConf.to_container(chosen.objective))
     if "sets" in cfg.corpus:
-        assert {cfg.sets.train, cfg.sets.dev, *cfg.sets.test} == set(cfg.corpus.sets)
+        sets = cfg.sets
+        assert {sets.train, *sets.teacher, *cfg.unlabelled, sets.dev, *sets.test} == set(cfg.corpus.sets)
 
 
 def test_the_published_hyperparameters_are_named_variants():

@@ -86,8 +86,8 @@ PHASE += ["training.batch=8", "training.window=30", "seed=3"]
 def phase(exp: Path, data: Path, *overrides: str) -> tuple[ShotNetwork, Fitted]:
     study = study_of(exp, data, *PHASE, *overrides)
     songs = ShotData(study.cfg)
-    model = songs.fresh_model()
-    return model.network, study.fit(SongWork(songs, model, seed=3), phase="phases/0", seed=3)
+    model = songs.fresh_model(songs.train)
+    return model.network, study.fit(SongWork(songs, songs.train, model, seed=3), phase="phases/0", seed=3)
 
 
 def error_of(network: ShotNetwork, songs: SongSet) -> float:

@@ -500,7 +500,9 @@ def shot_data(tmp_path_factory: pytest.TempPathFactory) -> ShotData:
 def test_a_step_of_songs_is_the_published_one(shot_data: ShotData, taught: bool) -> None:
     rng = np.random.default_rng(0)
     soft = {key: rng.dirichlet(np.ones(songs.CLASSES), len(f)) for key, f in shot_data.train.frames.items()}
-    work = SongWork(shot_data, shot_data.fresh_model(), soft if taught else None, seed=0)
+    work = SongWork(
+        shot_data, shot_data.train, shot_data.fresh_model(shot_data.train), soft if taught else None, seed=0
+    )
     hard = {"labels": CrossEntropy(weight=0.5 if taught else 1.0)}
     objective = Objective(**hard, **({"kd": SoftTargets(weight=0.5, temperature=20.0)} if taught else {}))
     module = Still(work, objective, seed=SEED)
@@ -517,7 +519,7 @@ def test_a_step_of_songs_is_the_published_one(shot_data: ShotData, taught: bool)
 def test_a_window_is_of_seconds_at_every_frame_rate(shot_data: ShotData, seconds: int) -> None:
     """``training.window`` is 24 s: 24 frames of 1 s, 12 of 2 s, 6 of 4 s."""
     assert shot_data.training.window == 24
-    work = SongWork(shot_data, shot_data.fresh_model(seconds), seed=0)
+    work = SongWork(shot_data, shot_data.train, shot_data.fresh_model(shot_data.train, seconds), seed=0)
     for world in (1, 2):
         batches = list(zip(range(3), *(work.training(0, rank, world) for rank in range(world)), strict=False))
         for _, *shares in batches:

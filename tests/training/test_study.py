@@ -131,9 +131,9 @@ def test_a_phase_does_not_depend_on_whether_those_before_it_were_read_or_trained
     def phases(exp: Path) -> Path:
         study = study_of(songs.settings(exp, songs_data, "system=student", *OWNED))
         data = ShotData(study.cfg)
-        model = data.fresh_model()
+        model = data.fresh_model(data.train)
         for number in (0, 1):
-            study.fit(SongWork(data, model, seed=number), phase=f"phases/{number}", seed=number)
+            study.fit(SongWork(data, data.train, model, seed=number), phase=f"phases/{number}", seed=number)
         return study.directory / "phases"
 
     trained = phases(tmp_path / "trained")

@@ -62,7 +62,7 @@ def songs_work(study: Study) -> Workload:
 
     data, home = ShotData(study.cfg), Path(study.cfg.exp) / "teacher" / "seed0"
     soft = read_targets(home / "targets", teacher=directory_hash(home / "model"), songs=data.train)
-    return SongWork(data, data.fresh_model(), soft, seed=0)
+    return SongWork(data, data.train, data.fresh_model(data.train), soft, seed=0)
 
 
 def share_unevenly(work: Any, *, speech: bool) -> None:

@@ -32,7 +32,8 @@ class ShotsTask(ShotsScores):
         """Features of every set that is used."""
         from seqkd.shots.audio import features
 
-        for name in dict.fromkeys([cfg.sets.train, cfg.sets.dev, *cfg.sets.test]):
+        sets = cfg.sets
+        for name in dict.fromkeys([sets.train, *sets.teacher, *cfg.unlabelled, sets.dev, *sets.test]):
             settings = features.SongFeatureSettings(**cfg.features)
             count = features.make_features(Path(cfg.data) / name, settings, cfg.nj)
             print(f"{name}: {count} songs")
@@ -59,18 +60,24 @@ class ShotsTask(ShotsScores):
         from seqkd.tasks.shots.work import ShotData
 
         data, system = ShotData(cfg), cfg.system
+        kind = system.procedure.rpartition(".")[2]
         found: dict[str, Any] = {
             "data": {cfg.sets.train: data.train.fingerprint, cfg.sets.dev: data.dev.fingerprint},
             "features": plain(cfg.features) | {"count": len(data.train.names)},
             "language": plain(cfg.language),
             "procedure": system.procedure,
         }
-        kind = system.procedure.rpartition(".")[2]
+        if cfg.sets.teacher and kind in ("assistant", "fused_teacher", "rounds", "from_director"):
+            found["data"]["teacher"] = data.teachers.fingerprint
+        if (kind in ("fused_teacher", "rounds") or system.use_unlabelled) and data.unlabelled:
+            found["data"]["unlabelled"] = data.unlabelled.fingerprint
+        if system.use_unlabelled:
+            found["use_unlabelled"] = True
         if kind not in ("language", "fused_teacher", "last_teacher"):
             found |= data.describe() | {"seconds": system.seconds}
         if kind == "fused_teacher":
             found["teacher"] = plain(cfg.teacher) | {"fusion": system.fusion}
-        if kind in ("student", "rounds"):
+        if kind in ("student", "rounds", "from_director"):
             found["interaction"] = plain(cfg.interaction) if kind == "rounds" else {"rounds": cfg.interaction.rounds}
         made_from = {}
         for name, seed in teachers_by_name(system, cfg.seed):
@@ -85,7 +92,8 @@ class ShotsTask(ShotsScores):
         from seqkd.tasks.shots.work import ShotData, SongWork
 
         data = ShotData(study.cfg)
-        return SongWork(data, data.fresh_model(study.cfg.system.seconds), seed=study.seed)
+        model = data.fresh_model(data.train, study.cfg.system.seconds)
+        return SongWork(data, data.students, model, seed=study.seed)
 
     def decode(self, cfg: DictConfig, run: Path, name: str) -> None:
         """``decode_<set>/``: shots and probabilities of every song."""

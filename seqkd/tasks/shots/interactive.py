@@ -14,6 +14,7 @@ While it lasts, ``phases/round<r>/`` holds each step: ``student_targets/``, ``as
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ from seqkd.processes import rank, wait_until
 from seqkd.shots.fusion import FusedTeacher, load_teacher, save_teacher
 from seqkd.shots.model import ShotModel, directory_hash
 from seqkd.shots.rates import RATES
-from seqkd.tasks.shots.procedures import finished, targets, teacher_error
+from seqkd.tasks.shots.procedures import finished, targets, taught, teacher_error
 from seqkd.tasks.shots.work import ShotData, SongWork
 from seqkd.training.study import Fitted, Study
 
@@ -58,7 +59,7 @@ def rounds(study: Study) -> None:
         steps, seconds = len(rows) * best.fitted.steps, sum(row["seconds"] for row in rows)
         study.finish(
             replace(best.fitted, steps=steps, seconds=seconds),
-            SongWork(data, best.student, seed=study.seed),
+            SongWork(data, data.students, best.student, seed=study.seed),
             round=rows.index(min(rows, key=lambda row: row["student"])),
             rounds=rows,
         )
@@ -77,7 +78,7 @@ def keep_best(study: Study, found: Iterator[Round]) -> tuple[Round, list[dict[st
 
 def all_rounds(study: Study, data: ShotData, teacher: FusedTeacher) -> Iterator[Round]:
     """Round after round, each from the state that the one before left; a finished step of one is read, not redone."""
-    number, student, restart = 0, data.fresh_model(), study.cfg.interaction.restart
+    number, student, restart = 0, data.fresh_model(data.train), study.cfg.interaction.restart
     while True:
         phase = f"phases/round{number}"
         place, seed = study.directory / phase, study.seed + 1000 * number
@@ -86,11 +87,12 @@ def all_rounds(study: Study, data: ShotData, teacher: FusedTeacher) -> Iterator[
             errors = {f"assistant_{n}s": assistant_error(study, n) for n in RATES}
         else:
             name = f"student of {place.name}"
-            soft = targets(place / "student_targets", name, data.train, student.posteriors)
+            soft = targets(place / "student_targets", name, data.teachers, student.posteriors)
             assistants = []
             for n, before in zip(RATES, teacher.assistants, strict=True):
-                model = data.fresh_model(n) if restart else before
-                fitted = study.fit(SongWork(data, model, soft, seed=seed), phase=f"{phase}/assistant_{n}s", seed=seed)
+                model = data.fresh_model(data.teachers, n) if restart else before
+                work = SongWork(data, data.teachers, model, soft, seed=seed)
+                fitted = study.fit(work, phase=f"{phase}/assistant_{n}s", seed=seed)
                 errors[f"assistant_{n}s"] = fitted.value
                 seconds += fitted.seconds
                 assistants.append(model)
@@ -98,8 +100,9 @@ def all_rounds(study: Study, data: ShotData, teacher: FusedTeacher) -> Iterator[
             if teacher.pool is not None:
                 teacher = teacher.fitted(data.dev.frames, data.dev.classes)
         soft = fused_targets(study, data, teacher, phase)
-        model = data.fresh_model() if restart else student
-        fitted = study.fit(SongWork(data, model, soft, seed=seed), phase=f"{phase}/student", seed=seed)
+        model = data.fresh_model(data.train) if restart else student
+        work = SongWork(data, data.students, model, soft, seed=seed)
+        fitted = study.fit(work, phase=f"{phase}/student", seed=seed)
         student = model
         file = place / "round.json"
         if rank() > 0:
@@ -108,8 +111,8 @@ def all_rounds(study: Study, data: ShotData, teacher: FusedTeacher) -> Iterator[
             errors |= {"teacher": teacher_error(teacher, data.dev), "student": fitted.value}
             write_json(file, errors | {"seconds": seconds + fitted.seconds})
         yield Round(
-            copy_of(data, student),
-            replace(teacher, assistants=tuple(copy_of(data, model) for model in teacher.assistants)),
+            copy_of(student),
+            replace(teacher, assistants=tuple(copy_of(model) for model in teacher.assistants)),
             json.loads(file.read_text(encoding="utf-8")),
             fitted,
         )
@@ -123,23 +126,19 @@ def assistant_error(study: Study, seconds: int) -> float:
 
 
 def fused_targets(study: Study, data: ShotData, teacher: FusedTeacher, phase: str) -> dict[str, Any]:
-    """A teacher's posteriors of the training songs, (T, C) by song id; the teacher and its targets are saved."""
+    """A teacher's posteriors of the students' songs, (T, C) by song id; the teacher and its targets are saved."""
     place = study.directory / phase
     home, mark = place / "teacher", place / "teacher" / "fusion.json"
     if rank() > 0:
         wait_until(mark.is_file, f"{home}, which the first process of this run writes")
     elif not mark.is_file():  # written last
         save_teacher(home, teacher)
-    return targets(place / "targets", directory_hash(home), data.train, teacher.posteriors)
+    return taught(place, directory_hash(home), data, teacher.posteriors)
 
 
-def copy_of(data: ShotData, model: ShotModel) -> ShotModel:
+def copy_of(model: ShotModel) -> ShotModel:
     """A model that further rounds do not change."""
-    copied = data.fresh_model(model.seconds)
-    copied.language = model.language
-    copied.network.load_state_dict(model.network.state_dict())
-    copied.network.eval()
-    return copied
+    return replace(model, network=copy.deepcopy(model.network).eval())
 
 
 def last_teacher(study: Study) -> None:

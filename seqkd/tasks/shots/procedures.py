@@ -1,13 +1,13 @@
 """How the systems of the songs are made: each a function of a `Study`, named by its ``system.procedure``.
 
 ``exp/<system>/seed<k>/`` receives ``config.yaml``, ``model/``, ``history.json`` and ``summary.json``; a teacher also
-``targets/``, its posteriors of the training songs.
+``targets/``, its posteriors of the students' songs, and ``targets_unlabelled/``.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,15 @@ from seqkd.layout import plain, run_directory
 from seqkd.processes import rank, wait_until
 from seqkd.shots.fusion import CoOccurrence, FusedTeacher, load_teacher, save_teacher
 from seqkd.shots.lessons import SongSet
-from seqkd.shots.model import directory_hash, load_shot_model
+from seqkd.shots.model import ShotModel, directory_hash, load_shot_model
 from seqkd.shots.rates import RATES
 from seqkd.shots.targets import has_targets, read_targets, write_targets
+from seqkd.shots.truth import Truth, read_truth
 from seqkd.stages import again
 from seqkd.tasks.shots.work import ShotData, SongWork
 from seqkd.training.study import Fitted, Study
+
+LABELLED, UNLABELLED = "targets", "targets_unlabelled"
 
 
 def language(study: Study) -> None:
@@ -33,7 +36,7 @@ def language(study: Study) -> None:
         return
     data = ShotData(study.cfg)
     with study.working():
-        data.language.save(study.directory / "model" / "language.json")
+        data.language(data.train).save(study.directory / "model" / "language.json")
         study.conclude([], parameters=0, steps=0)
 
 
@@ -42,13 +45,13 @@ def assistant(study: Study) -> None:
     if study.done:
         return
     data = ShotData(study.cfg)
-    work = SongWork(data, data.fresh_model(study.cfg.system.seconds), seed=study.seed)
+    work = SongWork(data, data.teachers, data.fresh_model(data.teachers, study.cfg.system.seconds), seed=study.seed)
     with study.working():
         study.finish(study.fit(work), work)
 
 
 def fused_teacher(study: Study) -> None:
-    """Fuse the assistants, and write down their posteriors of the training songs."""
+    """Fuse the assistants, and write down their posteriors of the songs that students learn from."""
     if study.done:
         load_teacher(study.directory / "model")  # a damaged one is to be found out here, not by its students
         return
@@ -58,16 +61,16 @@ def fused_teacher(study: Study) -> None:
         began = time.monotonic()
         weights = {name: options.pop(name) for name in ("scale", "prior_power")}
         high, middle, low = (load_shot_model(home) for home in homes)
-        songs = data.train
+        songs = data.teachers
         tables = CoOccurrence.learn(
             list(songs.frames.values()), list(songs.classes.values()), classes=8, seed=study.seed, **options
         )
-        teacher = FusedTeacher((high, middle, low), tables, data.language, **weights)
+        teacher = FusedTeacher((high, middle, low), tables, data.language(songs), **weights)
         if study.cfg.system.fusion == "pool":
             teacher = teacher.fitted(data.dev.frames, data.dev.classes)
         home = study.directory / "model"
         save_teacher(home, teacher)
-        targets(study.directory / "targets", directory_hash(home), songs, teacher.posteriors)
+        taught(study.directory, directory_hash(home), data, teacher.posteriors)
         study.conclude(
             [],
             parameters=teacher.parameter_count(),
@@ -88,15 +91,35 @@ def student(study: Study) -> None:
     data, soft = ShotData(study.cfg), None
     if study.cfg.system.teacher:
         name = study.cfg.system.teacher
-        home = finished(study, name)
-        place = run_directory(study.cfg, name) / "targets"
-        soft = read_targets(place, teacher=directory_hash(home), songs=data.train)
-    model = data.fresh_model()
+        soft = read_taught(run_directory(study.cfg, name), directory_hash(finished(study, name)), data)
+    in_phases(study, data, data.students, data.fresh_model(data.train), soft)
+
+
+def from_director(study: Study) -> None:
+    """What audio allows: a student of the director's own probabilities of the teacher's songs, made-up ones.
+
+    The director knows what is played without listening, and nothing of a student's error is left to the chance of the
+    shots that were drawn: what such a student does not know, the features and the network do not give.
+    """
+    if study.done:
+        return
+    data = ShotData(study.cfg)
+    truths: dict[str, Truth] = {}
+    for name in study.cfg.sets.teacher or [study.cfg.sets.train]:
+        truths |= read_truth(Path(study.cfg.data) / name)
+    soft = {key: truths[key].marginal for key in data.teachers.tracks}
+    in_phases(study, data, data.teachers, data.fresh_model(data.teachers), soft)
+
+
+def in_phases(
+    study: Study, data: ShotData, songs: SongSet, model: ShotModel, soft: Mapping[str, np.ndarray] | None
+) -> None:
+    """As many phases as interaction may have, each from the weights of the one before; the best ones are kept."""
     with study.working():
         best, history = None, []
         for number in range(1 + study.cfg.interaction.rounds):
             seed = study.seed + 1000 * number  # so that the batches are not those of the phase before
-            work = SongWork(data, model, soft, seed=seed)
+            work = SongWork(data, songs, model, soft, seed=seed)
             fitted = study.fit(work, phase=f"phases/{number}", seed=seed)
             history = joined(history, fitted)
             if best is None or fitted.value < best[0].value:
@@ -115,10 +138,31 @@ def joined(history: list[dict[str, Any]], fitted: Fitted) -> list[dict[str, Any]
     ]
 
 
+def taught(
+    place: Path, teacher: str, data: ShotData, posteriors: Callable[[np.ndarray], np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Posteriors (T, C) of all songs that any student learns from, by song id: `targets` below ``place``.
+
+    Those of songs without labels are apart, so that systems with and without them share the others.
+    """
+    found = targets(place / LABELLED, teacher, data.train, posteriors)
+    if data.unlabelled:
+        found |= targets(place / UNLABELLED, teacher, data.unlabelled, posteriors)
+    return found
+
+
+def read_taught(place: Path, teacher: str, data: ShotData) -> dict[str, np.ndarray]:
+    """What `taught` wrote. Raises ConfigError or DataError if it is another teacher's, of other songs, or damaged."""
+    found = read_targets(place / LABELLED, teacher=teacher, songs=data.train)
+    if data.unlabelled and data.cfg.system.use_unlabelled:
+        found |= read_targets(place / UNLABELLED, teacher=teacher, songs=data.unlabelled)
+    return found
+
+
 def targets(
     place: Path, teacher: str, songs: SongSet, posteriors: Callable[[np.ndarray], np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Posteriors (T, C) of the training songs, by song id, as they are on disk: the first process writes them.
+    """Posteriors (T, C) of songs, by song id, as they are on disk: the first process writes them.
 
     ``teacher`` is a hash or name of whose they are; what is there already is not written again.
     """

@@ -19,6 +19,7 @@ from seqkd.tasks.settings import check_common, check_system
 from seqkd.training.settings import TrainingSettings
 
 FUSIONS = ("pool", "product")
+FROM_DIRECTOR = "seqkd.tasks.shots.procedures.from_director"
 MONITOR = Monitor("dev_error", "dev error", "%", scale=100)
 
 
@@ -43,7 +44,7 @@ class SongTraining(TrainingSettings):
 def check(cfg: DictConfig) -> None:
     """Raise ConfigError about the first setting that cannot be used."""
     check_common(cfg)
-    check_system(cfg)
+    check_system(cfg, taught=cfg.system.procedure == FROM_DIRECTOR)
     build(SongTraining, plain(cfg.training), "training")
     build(SongFeatureSettings, plain(cfg.features), "features")
     build(LanguageSettings, plain(cfg.language), "language")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,18 +39,40 @@ class ShotData:
 
     @cached_property
     def train(self) -> SongSet:
-        """The training songs."""
-        return load_songs(Path(self.cfg.data) / self.cfg.sets.train)
+        """The songs that students have labels of."""
+        return self.set(self.cfg.sets.train)
+
+    @cached_property
+    def teachers(self) -> SongSet:
+        """The songs that assistants, and so teachers, learn from."""
+        first, *others = self.cfg.sets.teacher or [self.cfg.sets.train]
+        return reduce(SongSet.and_also, map(self.set, others), self.set(first))
+
+    @cached_property
+    def unlabelled(self) -> SongSet | None:
+        """The songs of which teachers give their posteriors, and nobody gives labels to a student."""
+        sets = [self.set(name, labelled=False) for name in self.cfg.unlabelled]
+        return reduce(SongSet.and_also, sets) if sets else None
+
+    @cached_property
+    def students(self) -> SongSet:
+        """What a student of the system learns from."""
+        if self.cfg.system.use_unlabelled and self.unlabelled:
+            return self.train.and_also(self.unlabelled)
+        return self.train
 
     @cached_property
     def dev(self) -> SongSet:
         """The songs on which checkpoints and settings are chosen."""
         return load_songs(Path(self.cfg.data) / self.cfg.sets.dev)
 
-    @cached_property
-    def language(self) -> FilmLanguage:
-        """The film language of the training songs."""
-        return FilmLanguage.from_counts(self.train.classes.values(), smoothing=self.cfg.language.smoothing)
+    def set(self, name: str, labelled: bool = True) -> SongSet:
+        """One set of songs."""
+        return load_songs(Path(self.cfg.data) / name, labelled)
+
+    def language(self, songs: SongSet) -> FilmLanguage:
+        """The film language of labelled songs."""
+        return FilmLanguage.from_counts(songs.classes.values(), smoothing=self.cfg.language.smoothing)
 
     @cached_property
     def architecture(self) -> Architecture:
@@ -69,21 +91,22 @@ class ShotData:
             "training": plain(self.cfg.training),
         }
 
-    def fresh_model(self, seconds: int = 1) -> ShotModel:
-        """A model that knows nothing but the statistics of the training songs; the same for every system of a seed."""
+    def fresh_model(self, songs: SongSet, seconds: int = 1) -> ShotModel:
+        """A model that knows nothing but the statistics of labelled songs; the same for every system of a seed."""
         torch.manual_seed(hash((self.cfg.seed, seconds)) % 2**63)
-        network = ShotNetwork(self.architecture, len(self.train.names))
-        frames = np.concatenate([averaged(frames, seconds) for frames in self.train.frames.values()]).astype(float)
+        network = ShotNetwork(self.architecture, len(songs.names))
+        frames = np.concatenate([averaged(frames, seconds) for frames in songs.frames.values()]).astype(float)
         network.normalise(frames.mean(0), frames.std(0))
         settings = SongFeatureSettings(**self.cfg.features)
-        return ShotModel(network, self.train.names, self.language, seconds, settings)
+        return ShotModel(network, songs.names, self.language(songs), seconds, settings)
 
 
 class SongWork:
     """See `seqkd.training.workload.Workload`.
 
     Args:
-        data: songs and settings.
+        data: settings, and the songs of dev.
+        songs: to learn from.
         model: trained in place.
         soft: (T, C) posteriors at one second of whoever teaches, by song id; None without a teacher.
         seed: of the batches.
@@ -92,10 +115,16 @@ class SongWork:
     monitor = MONITOR
 
     def __init__(
-        self, data: ShotData, model: ShotModel, soft: Mapping[str, np.ndarray] | None = None, *, seed: int
+        self,
+        data: ShotData,
+        songs: SongSet,
+        model: ShotModel,
+        soft: Mapping[str, np.ndarray] | None = None,
+        *,
+        seed: int,
     ) -> None:
         self.shot_model, self.model, self.settings, self.seed = model, model.network, data.training, seed
-        self.known = lessons(data.train, model.seconds, soft)
+        self.known = lessons(songs, model.seconds, soft)
         self.dev_set, self.dev_songs = data.dev, lessons(data.dev, model.seconds)
         self.window = max(1, self.settings.window // model.seconds)
         self.sources = {} if soft is None else {"teacher": teacher_outputs}
