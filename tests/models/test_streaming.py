@@ -11,9 +11,10 @@ from torch import Tensor
 from seqkd.data.subsampling import subsampled_length
 from seqkd.errors import ConfigError
 from seqkd.models.ctc import CtcModel
-from seqkd.models.streaming import LookaheadConv, small_angles
+from seqkd.models.streaming_layers import ChunkConv, LookaheadConv, small_angles
 from tests.models.tiny_models import ARCHITECTURES, BINS, CLASSES, tiny_model
 
+CHUNKED = ["chunk_conformer", "within_chunks"]
 LENGTHS = (1, 2, 3, 4, 5, 7, 8, 9, 31, 64, 101, 330)  # feature frames
 
 
@@ -50,10 +51,11 @@ def every(size: int) -> Iterator[int]:
         yield size
 
 
+@pytest.mark.parametrize("kind", CHUNKED)
 @pytest.mark.parametrize("left", [1, 5, 40])
 @pytest.mark.parametrize("chunk", [1, 2, 3, 8, 100])
-def test_chunks_with_state_are_the_whole_under_the_mask(chunk: int, left: int) -> None:
-    model = model_of("chunk_conformer", chunk=chunk, left=left, layers=3)
+def test_chunks_with_state_are_the_whole_under_the_mask(chunk: int, left: int, kind: str) -> None:
+    model = model_of(kind, chunk=chunk, left=left, layers=3)
     for length in LENGTHS:
         features = torch.randn(length, BINS, generator=torch.Generator().manual_seed(length))
         whole = model(features[None], torch.tensor([length])).logits[0]
@@ -79,7 +81,7 @@ def test_convolutions_may_come_in_steps_of_any_size() -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("kind", ["chunk_conformer", "lookahead_conv"])
+@pytest.mark.parametrize("kind", [*CHUNKED, "lookahead_conv"])
 def test_streams_side_by_side_do_not_touch_each_other(kind: str) -> None:
     """One ends, and its place is taken by another, whose state is new."""
     model = model_of(kind)
@@ -95,7 +97,7 @@ def test_streams_side_by_side_do_not_touch_each_other(kind: str) -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("kind", ["chunk_conformer", "lookahead_conv"])
+@pytest.mark.parametrize("kind", [*CHUNKED, "lookahead_conv"])
 def test_state_keeps_its_size_and_hours_change_nothing(kind: str) -> None:
     """Frames ten hours into a stream come out as those of its beginning, after the same frames."""
     model = model_of(kind)
@@ -116,10 +118,11 @@ def test_state_keeps_its_size_and_hours_change_nothing(kind: str) -> None:
     torch.testing.assert_close(*outputs, rtol=0, atol=1e-5)
 
 
-def test_a_frame_sees_its_chunk_and_what_is_left_of_it() -> None:
+@pytest.mark.parametrize("kind", CHUNKED)
+def test_a_frame_sees_its_chunk_and_what_is_left_of_it(kind: str) -> None:
     """By gradients: nothing after the chunk, and nothing further back than context and convolutions reach."""
     chunk, left, layers, kernel = 4, 3, 2, 5
-    model = model_of("chunk_conformer", chunk=chunk, left=left, layers=layers, kernel=kernel)
+    model = model_of(kind, chunk=chunk, left=left, layers=layers, kernel=kernel)
     features = torch.randn(1, 4 * 40, BINS, requires_grad=True)
     encoded = model(features, torch.tensor([160])).states
     for frame in (20, 23, 24, 31):
@@ -144,6 +147,31 @@ def test_whole_chunks_attend_like_the_offline_conformer() -> None:
     ours, theirs = (one(features, lengths).logits for one in (model, offline))
     torch.testing.assert_close(ours[0], theirs[0], rtol=0, atol=1e-5)
     torch.testing.assert_close(ours[1, :9], theirs[1, :9], rtol=0, atol=1e-5)
+
+
+def test_both_ways_within_the_whole_is_the_offline_conformer() -> None:
+    offline, model = model_of("conformer"), model_of("within_chunks", chunk=0)
+    model.load_state_dict(offline.state_dict())
+    features, lengths = torch.randn(3, 50, BINS), torch.tensor([50, 33, 1])
+    ours, theirs = (one(features, lengths) for one in (model, offline))
+    for row, frames in enumerate(ours.lengths.tolist()):
+        torch.testing.assert_close(ours.logits[row, :frames], theirs.logits[row, :frames], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 4, 7, 17, 30])
+def test_a_convolution_within_chunks_reads_zeros_behind_them(chunk: int) -> None:
+    """By torch's own convolution, chunk by chunk."""
+    torch.manual_seed(0)
+    layer, x = ChunkConv(6, 5), torch.randn(2, 17, 6)
+    valid = torch.arange(17) < torch.tensor([17, 11])[:, None]
+    known = x.masked_fill(~valid[..., None], 0.0)
+    padded = torch.cat([known.new_zeros(2, 2, 6), known], dim=1)
+    for begin in range(0, 17, chunk):
+        piece = padded[:, begin : begin + 2 + chunk]
+        piece = torch.cat([piece, piece.new_zeros(2, 2, 6)], dim=1).transpose(1, 2)
+        expected = torch.nn.functional.conv1d(piece, layer.conv.weight.squeeze(-1), layer.conv.bias, groups=6)
+        found = layer(x, valid, chunk)[:, begin : begin + chunk]
+        torch.testing.assert_close(found, expected.transpose(1, 2), rtol=1e-5, atol=1e-6)
 
 
 def test_lookahead_is_a_shift_of_the_centred_convolution() -> None:
@@ -184,6 +212,7 @@ def test_training_draws_a_chunk_for_each_pass() -> None:
         ("chunk_conformer", {"train_chunks": []}, r"train_chunks is \[\]; expected encoder frames"),
         ("chunk_conformer", {"train_chunks": [-4]}, r"train_chunks is \[-4\]; expected encoder frames"),
         ("chunk_conformer", {"kernel": 1}, "kernel is 1; expected at least 3"),
+        ("chunk_conformer", {"convolution": "both"}, "convolution is 'both'; expected one of causal, chunk"),
         ("lookahead_conv", {"lookahead": -1}, "lookahead is -1; expected at least 0"),
         ("lookahead_conv", {"lookahead": 5}, "lookahead is 5; expected from 0 to less than the kernel, which is 5"),
     ],

@@ -26,6 +26,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
         **{"chunk": 3, "left": 4, "train_chunks": [3]},
     },
 }
+ARCHITECTURES["within_chunks"] = {**ARCHITECTURES["chunk_conformer"], "convolution": "chunk"}
 
 
 def tiny_model(kind: str, dropout: float = 0.0, seed: int = 0) -> CtcModel:

@@ -33,7 +33,7 @@ from seqkd.shots.truth import Bound, Truth, write_truth
 from seqkd.statistics.table import Table
 from seqkd.tasks.shots import TASK
 from seqkd.tasks.shots.scores import ShotsScores
-from seqkd.tasks.shots.sections import below, published
+from seqkd.tasks.shots.sections import below, gaps, published
 from seqkd.training.order import all_runs
 from tests.experiment.test_findings import experiment
 from tests.shots.songs import arguments, settings, train_here
@@ -212,6 +212,18 @@ def test_the_bound_is_compared_with():
     values = dict.fromkeys(Bound.__dataclass_fields__, 0.5)
     near, far = (replace(Bound(**values), drawn_accuracy=share) for share in (0.51, 0.512))
     assert (below(near, 0.49), below(far, 0.49)) == (2.0, 2.2)
+
+
+def test_students_are_compared_with_what_audio_allows_where_that_is_known():
+    bound = replace(Bound(**dict.fromkeys(Bound.__dataclass_fields__, 0.5)), drawn_accuracy=0.7)
+    values = {"dil": (0.64,), "dil_unlabelled": (0.65,)}
+    assert gaps(experiment((ASC,), values), bound)[0] == (
+        "**Dil** is 6.00 points below what is attainable: not within the 2 points aimed at."
+    )
+    assert gaps(experiment((ASC,), values | {"from_director": (0.665,)}), bound) == [
+        "**Dil** is 2.50 points below what audio allows: not within the 2 points aimed at.",
+        "**Dil_Unlabelled** is 1.50 points below what audio allows: within the 2 points aimed at.",
+    ]
 
 
 def test_what_is_attainable_is_in_the_report(done, songs_data, tmp_path):

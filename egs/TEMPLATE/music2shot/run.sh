@@ -10,8 +10,9 @@
 # write the path into conf/preset/default.yaml, which also says what else can be set.
 #
 # What becomes of the songs: a tenth is set aside as dev, 15 % as test (corpus.dev, corpus.test), the rest is train;
-# songs without a list are a set "unlabelled". A song stays in its set as long as the files are the same. If you have
-# finished sets, put them as data/<preset>/{train,dev,test}/{wav.scp,shots.csv} and begin with --stage prepare.
+# songs without a list are a set "unlabelled", which the student can learn from, too (see the preset). A song stays in
+# its set as long as the files are the same. If you have finished sets, put them as
+# data/<preset>/{train,dev,test}/{wav.scp,shots.csv} and begin with --stage prepare.
 #   ./run.sh --help               stages and options
 set -euo pipefail
 cd "$(dirname "$0")"

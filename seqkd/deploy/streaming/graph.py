@@ -3,9 +3,10 @@
 Inputs ``features`` (B, 4n, F) float32, unnormalised, ``lengths`` (B,) int64, how many of them belong to the utterances,
 and the state; outputs ``logits`` (B, n, C) and the new state. B and n are free. The state is named as in
 `seqkd.models.streaming`, ``state_`` before each input and ``next_`` before each output: ``state_position`` and
-``next_position`` (B,), ``state_convolution`` and ``next_convolution`` (N, B, k − 1, D), ... It begins with zeros.
+``next_position`` (B,), ``state_convolution`` and ``next_convolution`` (N, B, K, D), ... It begins with zeros.
 
-Letters: B streams, n encoder frames of a step, F feature bins, C classes, N blocks, k kernel, D model width.
+Letters: B streams, n encoder frames of a step, F feature bins, C classes, N blocks, K frames that a convolution
+keeps, D model width.
 """
 
 from __future__ import annotations

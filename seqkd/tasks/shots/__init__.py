@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from seqkd.tasks.shots.work import SongWork
     from seqkd.training.study import Study
 
-STUDENTS = ("dil", "student_kd", "student")  # the best kind first
+STUDENTS = ("dil_unlabelled", "student_kd_unlabelled", "dil", "student_kd", "student")  # the best kind first
 
 
 class ShotsTask(ShotsScores):

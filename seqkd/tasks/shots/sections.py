@@ -120,14 +120,29 @@ def _attainable(experiment: Experiment, bound: Bound, figures: Path) -> list[str
         f"might have been: {100 * bound.accuracy:.2f} %, with the true previous shot known "
         f"{100 * bound.accuracy_given_previous:.2f} %. No model here is given any true shot."
     )
-    if "dil" in experiment.finished:
-        gap = below(bound, experiment.estimates["dil"][ASC.key].value)
+    if "from_director" in experiment.finished:
+        label = experiment.finished["from_director"].label
         text += (
-            f" **{experiment.finished['dil'].label}** is {gap:.2f} points below what is attainable: "
-            f"{'within' if gap <= WITHIN else 'not within'} the {WITHIN:g} points aimed at."
+            f" **{label}** is a network like the students that learns the director's exact probabilities of all of the "
+            "teacher's songs; real songs have none."
         )
+    text += "".join(f" {sentence}" for sentence in gaps(experiment, bound))
     header = ["System", ASC.label, "Below attainable, points", DS.label]
     return ["## What is attainable", table(header, rows), text, *save_all(drawn, figures)]
+
+
+def gaps(experiment: Experiment, bound: Bound) -> list[str]:
+    """Say how far each student with interaction is below what is attainable, from audio where that is known."""
+    values = {name: experiment.estimates[name][ASC.key].value for name in experiment.finished}
+    aim, what = bound.drawn_accuracy, "what is attainable"
+    if "from_director" in values:
+        aim, what = values["from_director"], "what audio allows"
+    found = {name: round(100 * (aim - values[name]), 2) for name in ("dil", "dil_unlabelled") if name in values}
+    return [
+        f"**{experiment.finished[name].label}** is {gap:.2f} points below {what}: "
+        f"{'within' if gap <= WITHIN else 'not within'} the {WITHIN:g} points aimed at."
+        for name, gap in found.items()
+    ]
 
 
 def _measures(experiment: Experiment, bound: Bound | None) -> str:
