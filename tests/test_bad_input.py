@@ -491,6 +491,17 @@ def bad_distance(place: Place) -> None:
 
 @fault(
     "train --one",
+    "system=kd_unlabelled",
+    "unlabelled=[]",
+    says="system kd_unlabelled uses sets without labels, but unlabelled= names none; set unlabelled=[unlabelled], or "
+    "leave the system out",
+)
+def no_unlabelled_set(place: Place) -> None:
+    pass
+
+
+@fault(
+    "train --one",
     "system=student",
     "student.model.encoder=lstm",
     says="setting student.model.encoder is 'lstm'; expected one of conformer, conv, chunk_conformer, lookahead_conv",

@@ -80,6 +80,11 @@ def check_system(cfg: DictConfig, *, taught: bool = False) -> Objective:
     one_of(("student", "teacher"), **{"setting system.role": system.role})
     if system.get("teacher_seed") is not None:
         at_least(0, **{"setting system.teacher_seed": system.teacher_seed})
+    if system.get("use_unlabelled") and not cfg.unlabelled:
+        raise ConfigError(
+            f"system {system.name} uses sets without labels, but unlabelled= names none; set unlabelled=[unlabelled], "
+            "or leave the system out"
+        )
     teachers = [system.teacher] if isinstance(system.teacher, str) else system.teacher or []
     check_system_name(cfg, *teachers, where="setting system.teacher: ")
     objective = objective_of(plain(system.objective), passes=system.passes)

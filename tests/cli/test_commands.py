@@ -159,21 +159,27 @@ SYSTEMS = [
 ]
 
 
+# What some systems of a task cannot do without.
+NEEDED = {"classification": ["classes.subset=0.5"], "asr": ["unlabelled=[more]"], "shots": ["unlabelled=[more]"]}
+
+
 @pytest.mark.parametrize(("task", "name"), SYSTEMS)
 def test_every_system_composes(task: str, name: str) -> None:
     """Its objective builds, and whoever it learns from, is compared with and is trained by exists."""
     from seqkd.layout import plain
     from seqkd.losses.build import imported, objective_of
     from seqkd.tasks import task_of
+    from seqkd.tasks.shots.settings import FROM_DIRECTOR
 
     of_task = {system for kind, system in SYSTEMS if kind == task}
-    cfg = composed("--task", task, *["classes.subset=0.5"] * (task == "classification"), f"system={name}")
+    cfg = composed("--task", task, *NEEDED.get(task, []), f"system={name}")
     system = cfg.system
     assert system.name == name and system.label and system.passes >= 1
     assert system.control is None or (system.control in of_task - {name} and system.isolates)
     objective = objective_of(plain(system.objective))
     assert len(objective) >= 1
-    assert "teacher" not in objective.sources() or system.teacher, "a term looks at a teacher, and nobody is it"
+    taught = system.teacher or system.procedure == FROM_DIRECTOR
+    assert "teacher" not in objective.sources() or taught, "a term looks at a teacher, and nobody is it"
     teachers = {teacher for teacher, _ in task_of(cfg).teachers_of(cfg, system, 0)}
     assert teachers <= of_task - {name}
     assert system.teacher is None or teachers

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from omegaconf import OmegaConf
 
 from seqkd.cli.main import main
 from seqkd.cli.settings import parse, parser
-from seqkd.config import compose, system_overrides
+from seqkd.config import compose, system_overrides, system_settings
 from seqkd.losses import CrossEntropy, Labels, Outputs, SoftTargets
 from seqkd.losses.build import objective_of
 from seqkd.settings import build
@@ -36,7 +37,7 @@ def test_presets_fit(preset):
     SongFeatureSettings(**cfg.features)
     build(SongTraining, OmegaConf.to_container(cfg.training), "training")
     Architecture(**OmegaConf.to_container(cfg.model))
-    systems = dict(all_runs(TASK, cfg, lambda name: compose(args, f"system={name}").system))
+    systems = dict(all_runs(TASK, cfg, partial(system_settings, cfg)))
     assert set(cfg.report.expect) <= set(systems)
     for system in systems:
         chosen = compose(args, *system_overrides(cfg, system, 0)).system

@@ -64,7 +64,7 @@ class ShotData:
     @cached_property
     def dev(self) -> SongSet:
         """The songs on which checkpoints and settings are chosen."""
-        return load_songs(Path(self.cfg.data) / self.cfg.sets.dev)
+        return self.set(self.cfg.sets.dev)
 
     def set(self, name: str, labelled: bool = True) -> SongSet:
         """One set of songs."""
