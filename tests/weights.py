@@ -41,6 +41,7 @@ ASR = sorted(
 TRANSLATION = """none uniform confidence_penalty adaptive adaptive_uniform adaptive_ema tf_kd_reg tf_kd_self r_drop
 word_kd book_kd book_kd_hard book_kd_unadjusted adaptive_capped sequence_kd""".split()  # noqa: SIM905
 SHOTS = ["majority", "bigram", "student", "student_kd", "student_kd_printed", "dil", "dil_printed", "teacher_dil"]
+SHOTS += ["student_kd_unlabelled", "dil_unlabelled"]
 CLASSIFICATION = sorted(path.stem for path in (CONF / "classification" / "system").glob("*.yaml"))
 
 
@@ -89,7 +90,9 @@ def shots(folder: Path) -> None:
     data = folder / "data"
     for seed, (name, count) in enumerate({"train": 12, "dev": 4, "test": 4}.items()):
         songs.write_set(data, name, count, 60, seed=seed)
+    songs.write_set(data, "more", 12, 60, seed=3, prefix="more")
     options = [*songs.arguments(folder / "dil", data, "training.updates=50", "training.validate_every=10"), "--nj", "2"]
+    options += ["unlabelled=[more]"]
     options += [f"systems=[{','.join(SHOTS)}]"]
     for group in ("teachers", "students"):
         seqkd("train", "--group", group, *options)

@@ -57,7 +57,7 @@ class Slurm:
             raise ConfigError(f"SEQKD_SBATCH={os.environ['SEQKD_SBATCH']!r} cannot be read: {error}") from error
         self.states: dict[str, tuple[str, str]] = {}  # state and reason by job id
         self.missing: dict[str, float] = {}  # when a job was first found to have left the queue
-        self.heard = time.monotonic()
+        self.answered = time.monotonic()
 
     def start(self, job: Job) -> str:
         """Submit a job. Raises SeqkdError with what sbatch says if it refuses."""
@@ -100,11 +100,11 @@ class Slurm:
         command = ["squeue", "--noheader", "--states=all", "--format=%i|%T|%r", f"--jobs={','.join(numbers)}"]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode and "Invalid job id" not in done.stderr:  # of a single job that is forgotten
-            if time.monotonic() - self.heard > PATIENCE:
+            if time.monotonic() - self.answered > PATIENCE:
                 said = " ".join(done.stderr.split())
                 raise SeqkdError(f"Slurm has not answered for {PATIENCE / 60:.0f} minutes ({said}); run it again later")
             return False
-        self.heard = time.monotonic()
+        self.answered = time.monotonic()
         rows = (line.strip().split("|", 2) for line in done.stdout.splitlines())
         self.states = {number: (state, reason) for number, state, reason in rows}
         return True
