@@ -29,7 +29,7 @@ class TranslationTask(TranslationScores):
         make_tokens(cfg)
 
     def teachers_of(self, cfg: DictConfig, system: DictConfig, seed: int) -> list[RunName]:
-        """The run that ``system.teacher`` names."""
+        """The runs that ``system.teacher`` names: one, or those that are ensembled in a book."""
         return teachers_by_name(system, seed)
 
     def check_teachers(self, cfg: DictConfig) -> str:
@@ -39,47 +39,48 @@ class TranslationTask(TranslationScores):
     def make_book(self, cfg: DictConfig, systems: Sequence[DictConfig], shard: int, shards: int) -> None:
         """What teachers give to the training set, for the systems that ask for it: distributions, or translations.
 
-        A book is in its teacher's run, and goes with it. Translations are the first shard's.
+        A book is in its teacher's run, and goes with it; that of several teachers is in ``<exp>/book/``. Translations
+        are the first shard's.
         """
         from seqkd.translation import book
 
         asked = _asked(cfg, systems)
         if not asked:
             print("no system learns from another: there is no book to make")
-        for run, students in asked.items():
-            directory = run_directory(cfg, *run)
+        for runs, students in asked.items():
+            directories = [run_directory(cfg, *run) for run in runs]
             if shard == 0 and any(one.targets == "beam" for one in students):
-                self.decode(cfg, directory, cfg.sets.train)
+                self.decode(cfg, directories[0], cfg.sets.train)
             if any(one.knowledge == "book" for one in students):
-                book.make_book(cfg, directory, shard, shards)
+                book.make_book(cfg, directories, shard, shards)
 
     def entries_to_make(self, cfg: DictConfig, systems: Sequence[DictConfig]) -> int:
         """Sentences that books lack, and one for each teacher that translates: decoding skips what is there."""
         from seqkd.translation import book
 
         missing = 0
-        for run, students in _asked(cfg, systems).items():
+        for runs, students in _asked(cfg, systems).items():
             missing += any(one.targets == "beam" for one in students)
             if any(one.knowledge == "book" for one in students):
-                missing += book.missing_entries(cfg, run_directory(cfg, *run))
+                missing += book.missing_entries(cfg, [run_directory(cfg, *run) for run in runs])
         return missing
 
     def describe(self, cfg: DictConfig, objective: Objective) -> dict[str, Any]:
         """Model, training, text, units and teacher."""
         from seqkd.data.tokens import Tokenizer
         from seqkd.models.storage import model_hash
-        from seqkd.tasks.translation.work import finished_teacher
+        from seqkd.tasks.translation.work import finished_teachers
         from seqkd.translation.pairs import pairs_fingerprint, read_pairs
 
         role = cfg[cfg.system.role]
-        teacher = finished_teacher(cfg)
+        teachers = [model_hash(run / "model") for run in finished_teachers(cfg)]
         pairs = {name: read_pairs(Path(cfg.data) / cfg.sets[name]) for name in ("train", "dev")}
         return {
             "model": plain(role.model),
             "training": _stated(plain(role.training)),
             "text": plain(cfg.text),
             "tokenizer": Tokenizer.load(Path(cfg.tokens.directory)).hash,
-            "teacher": model_hash(teacher / "model") if teacher else None,
+            "teacher": teachers if len(teachers) > 1 else next(iter(teachers), None),
             "targets": cfg.system.targets,
             "knowledge": describe_knowledge(cfg),
             "data": {name: pairs_fingerprint(of_set) for name, of_set in pairs.items()},
@@ -108,13 +109,13 @@ def _stated(training: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in training.items() if key not in default or value != default[key]}
 
 
-def _asked(cfg: DictConfig, systems: Sequence[DictConfig]) -> dict[RunName, list[DictConfig]]:
-    """The teachers' runs that systems learn from, with those systems."""
-    asked: dict[RunName, list[DictConfig]] = {}
+def _asked(cfg: DictConfig, systems: Sequence[DictConfig]) -> dict[tuple[RunName, ...], list[DictConfig]]:
+    """The teachers' runs that systems learn from, one or several together, with those systems."""
+    asked: dict[tuple[RunName, ...], list[DictConfig]] = {}
     for one in systems:
         for seed in range(cfg.seeds):
-            for run in teachers_by_name(one.system, seed):
-                asked.setdefault(run, []).append(one.system)
+            if runs := teachers_by_name(one.system, seed):
+                asked.setdefault(tuple(runs), []).append(one.system)
     return asked
 
 

@@ -65,6 +65,12 @@ def check_parts(system: DictConfig, *, taught: bool) -> None:
     one_of(("live", "book"), **{"setting system.knowledge": system.knowledge})
     if (taught or system.targets == "beam") and not system.teacher:
         raise ConfigError(f"system {system.name} learns from a teacher, but system.teacher names no system to be it")
+    several = not isinstance(system.teacher, str) and len(system.teacher or []) > 1
+    if several and (system.targets == "beam" or not taught or system.knowledge != "book"):
+        raise ConfigError(
+            f"system {system.name} has several teachers ({', '.join(system.teacher)}), which are ensembled in a book: "
+            "it needs a term that looks at the teacher, knowledge: book and targets: reference, or one teacher"
+        )
     if taught and system.knowledge == "book" and system.targets == "beam":
         raise ConfigError(f"system {system.name}: the book is of the references, but system.targets is beam; use live")
 

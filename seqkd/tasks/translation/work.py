@@ -5,7 +5,7 @@ Letters: P passes, B sentences, L source tokens, S target positions, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +41,10 @@ class TextWork:
         self.cfg = cfg
         self.tokenizer = Tokenizer.load(Path(cfg.tokens.directory))
         self.settings = build(TextTraining, plain(role.training), f"{study.role}.training")
-        teacher = finished_teacher(cfg)
+        teachers = finished_teachers(cfg)
         pairs = {name: read_pairs(Path(cfg.data) / cfg.sets[name]) for name in ("train", "dev")}
         kept, _ = filter_pairs(pairs["train"], max_words=cfg.text.max_words, max_ratio=cfg.text.max_ratio)
-        written = read_written(teacher / f"decode_{cfg.sets.train}") if cfg.system.targets == "beam" else None
+        written = read_written(teachers[0] / f"decode_{cfg.sets.train}") if cfg.system.targets == "beam" else None
         self.corpus = encode_pairs(kept, self.tokenizer, max_length=self.settings.max_length, written=written)
         self.dev_corpus = encode_pairs(pairs["dev"], self.tokenizer)
         self.dev_references = {pair.id: pair.target for pair in pairs["dev"]}
@@ -53,7 +53,7 @@ class TextWork:
         self.model = Seq2SeqModel(plain(role.model), len(self.tokenizer))
         self.sources = {}
         if "teacher" in study.objective.sources():
-            self.sources["teacher"] = teacher_of(cfg, study, teacher, self.tokenizer)
+            self.sources["teacher"] = teacher_of(cfg, study, teachers, self.tokenizer)
 
     def training(self, start: int, rank: int, world: int) -> DataLoader:
         """Batches of the training set."""
@@ -133,23 +133,24 @@ class TextTeacher:
         return Outputs(self.logits(seen)[None], student.lengths)
 
 
-def finished_teacher(cfg: DictConfig) -> Path | None:
-    """The run that teaches the system, if any. Raises ConfigError if it is not finished."""
-    runs = teachers_by_name(cfg.system, cfg.seed)
-    if not runs:
-        return None
-    directory = run_directory(cfg, *runs[0])
-    if not (directory / "model" / "model.safetensors").is_file():
-        raise ConfigError(
-            f"{directory}: no finished model here; {cfg.system.name} learns from {cfg.system.teacher}, train it first"
-        )
-    return directory
+def finished_teachers(cfg: DictConfig) -> list[Path]:
+    """The runs that teach the system, if any. Raises ConfigError if one is not finished."""
+    directories = []
+    for name, seed in teachers_by_name(cfg.system, cfg.seed):
+        directory = run_directory(cfg, name, seed)
+        if not (directory / "model" / "model.safetensors").is_file():
+            raise ConfigError(
+                f"{directory}: no finished model here; {cfg.system.name} learns from {name}, train it first"
+            )
+        directories.append(directory)
+    return directories
 
 
-def teacher_of(cfg: DictConfig, study: Study, directory: Path, tokenizer: Tokenizer) -> TextTeacher:
-    """The teacher beside its student, or its book."""
+def teacher_of(cfg: DictConfig, study: Study, directories: Sequence[Path], tokenizer: Tokenizer) -> TextTeacher:
+    """The book of one teacher or several, or the one beside its student."""
     if cfg.system.knowledge == "book":
-        return TextTeacher(book.open_book(cfg, directory, tokenizer, study.objective))
+        return TextTeacher(book.open_book(cfg, directories, tokenizer, study.objective))
+    (directory,) = directories  # the settings were checked
     model, units = load_seq2seq(directory / "model")
     if units.hash != tokenizer.hash:
         raise DataError(
