@@ -32,7 +32,7 @@ from seqkd.decoding.run import decode
 from seqkd.files import write_text
 from seqkd.knowledge import info
 from seqkd.scoring.wer import score
-from seqkd.tasks.asr import TASK
+from seqkd.tasks import task_of
 from seqkd.training.module import Distillation
 from seqkd.training.study import Study
 
@@ -70,8 +70,9 @@ def settings(exp: Path, *overrides: str) -> DictConfig:
 
 def updates(cfg: DictConfig) -> Callable[[], float]:
     """Something that trains ``UPDATES`` updates of a system, data loading included, and returns its seconds."""
-    study = Study(TASK, cfg)
-    work = TASK.workload(study)
+    task = task_of(cfg)
+    study = Study(task, cfg)
+    work = task.workload(study)
     module = Distillation(work, study.objective, seed=0, passes=cfg.system.passes)
     module._trainer = SimpleNamespace(global_step=0, world_size=1, global_rank=0, strategy=None)
     module.train()
