@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -207,12 +206,24 @@ def start_of(cfg: DictConfig) -> Path:
     if not (run / "model" / "model.safetensors").is_file():
         missing = run / "model"
         raise ConfigError(f"system {cfg.system.name} begins with {missing}, which is not there; {again('teachers')}")
-    if most is not None and (reached := json.loads((run / "summary.json").read_text())["best_dev_wer"]) > most:
+    if most is not None and (reached := training_wer(cfg, run)) > most:
         raise ConfigError(
-            f"system {cfg.system.name} is to begin with {run}, which has {reached:.1%} WER on dev; start_within is "
-            f"{most:.1%}: train it longer, or choose another seed"
+            f"system {cfg.system.name} is to begin with {run}, which has {reached:.1%} WER on what it was trained on; "
+            f"start_within is {most:.1%}: train it longer, or choose another seed"
         )
     return run / "model"
+
+
+def training_wer(cfg: DictConfig, run: Path) -> float:
+    """The WER, a share, of a student's run on the student's training set, which is decoded once."""
+    from seqkd.decoding.run import decode_run
+    from seqkd.scoring.formats.text import read_text
+    from seqkd.scoring.wer import score
+
+    name = cfg.student.train_set
+    decode_run(cfg, run, name)
+    reference, hypothesis = (read_text(place / "text") for place in (Path(cfg.data) / name, run / f"decode_{name}"))
+    return score(reference, hypothesis).wer.rate
 
 
 def learned_from(cfg: DictConfig, objective: Objective) -> dict[str, Any]:
