@@ -80,17 +80,24 @@ def check_system(cfg: DictConfig, *, taught: bool = False) -> Objective:
     one_of(("student", "teacher"), **{"setting system.role": system.role})
     if system.get("teacher_seed") is not None:
         at_least(0, **{"setting system.teacher_seed": system.teacher_seed})
-    if system.get("use_unlabelled") and not cfg.unlabelled:
-        raise ConfigError(
-            f"system {system.name} uses sets without labels, but unlabelled= names none; set unlabelled=[unlabelled], "
-            "or leave the system out"
-        )
     teachers = [system.teacher] if isinstance(system.teacher, str) else system.teacher or []
     check_system_name(cfg, *teachers, where="setting system.teacher: ")
     objective = objective_of(plain(system.objective), passes=system.passes)
     if "teacher" in objective.sources() and not (teachers or taught):
         raise ConfigError(f"system {system.name} learns from a teacher, but system.teacher names no system to be it")
     return objective
+
+
+def unlabelled_sets(cfg: DictConfig) -> list[str]:
+    """The sets without labels that a system uses; ConfigError where it is to use some and there are none."""
+    if not cfg.system.use_unlabelled:
+        return []
+    if not cfg.unlabelled:
+        raise ConfigError(
+            f"system {cfg.system.name} uses sets without labels, but unlabelled= names none; set "
+            "unlabelled=[unlabelled], or leave the system out"
+        )
+    return list(cfg.unlabelled)
 
 
 def built_on_nothing(kind: Callable[..., Any], settings: Mapping[str, Any], where: str, *args: Any) -> None:

@@ -24,7 +24,7 @@ from tests import runs
 
 @functools.cache
 def settings(system: str, *overrides: str) -> DictConfig:
-    return compose(parse(parser("test", ""), [f"system={system}", "unlabelled=[more]", *overrides]))
+    return compose(parse(parser("test", ""), [f"system={system}", *overrides]))
 
 
 def passes(cfg: DictConfig) -> int:

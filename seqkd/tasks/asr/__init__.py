@@ -13,6 +13,7 @@ from seqkd.layout import plain, run_directory, teacher_runs, trained_teacher
 from seqkd.stages import again
 from seqkd.tasks.asr.scores import AsrScores
 from seqkd.tasks.asr.settings import VIEWS, training_of
+from seqkd.tasks.settings import unlabelled_sets
 from seqkd.training.order import teachers_by_name
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class AsrTask(AsrScores):
         from seqkd.data.tokens import Tokenizer
 
         system, role = cfg.system, cfg[cfg.system.role]
-        names = [role.train_set, *(cfg.unlabelled if system.use_unlabelled else []), cfg.sets.dev]
+        names = [role.train_set, *unlabelled_sets(cfg), cfg.sets.dev]
         features = {name: finished_features(Path(cfg.data) / name) for name in names}
         for name, made in features.items():
             if made["settings"] != plain(cfg.features):

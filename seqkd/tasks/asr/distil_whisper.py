@@ -35,6 +35,7 @@ from seqkd.models.storage import model_hash
 from seqkd.models.whisper import distilled
 from seqkd.settings import build
 from seqkd.tasks.asr.settings import MONITOR, SpeechTraining, WhisperSettings, training_of
+from seqkd.tasks.settings import unlabelled_sets
 from seqkd.teachers.aligned import Sets, device_of
 from seqkd.teachers.external.audio import Recordings
 from seqkd.teachers.external.huggingface_writing import WritingTeacher
@@ -76,7 +77,7 @@ class WhisperWork:
         self.chosen = build(WhisperSettings, plain(cfg.system.whisper), "system.whisper")
         self.tokenizer = Tokenizer.load(Path(cfg.tokens.directory))  # of the references: how they spell
         self.settings = build(SpeechTraining, training_of(cfg, study.role), f"{study.role}.training")
-        unlabelled = list(cfg.unlabelled) if cfg.system.use_unlabelled else []
+        unlabelled = unlabelled_sets(cfg)
         self.sets = Sets.of(Path(cfg.data), [cfg[study.role].train_set], self.tokenizer, unlabelled)
         self.dev_sets = Sets.of(Path(cfg.data), [cfg.sets.dev], self.tokenizer)
         torch.set_num_threads(self.settings.threads)

@@ -34,6 +34,7 @@ from seqkd.models.ctc import CtcModel, save_model
 from seqkd.models.storage import read_weights
 from seqkd.settings import build
 from seqkd.tasks.asr.settings import MONITOR, SpeechTraining, training_of
+from seqkd.tasks.settings import unlabelled_sets
 from seqkd.teachers import CheckpointTeacher, Teacher, align_frames, check_compatible
 from seqkd.teachers.ctc_book import open_book, pages_of, reads, temperature_of
 from seqkd.teachers.own import live_teacher
@@ -67,7 +68,7 @@ class SpeechWork:
         self.cfg, self.directory = cfg, study.directory
         self.tokenizer = Tokenizer.load(Path(cfg.tokens.directory))
         self.settings = build(SpeechTraining, training_of(cfg, study.role), f"{study.role}.training")
-        unlabelled = list(cfg.unlabelled) if cfg.system.use_unlabelled else []
+        unlabelled = unlabelled_sets(cfg)
         self.corpus = load_corpus(Path(cfg.data), [role.train_set], self.tokenizer, unlabelled)
         if not cfg.system.references:
             self.corpus = self.corpus.without_transcripts()

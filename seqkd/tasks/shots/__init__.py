@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from seqkd.errors import ConfigError
 from seqkd.layout import plain, run_directory
 from seqkd.stages import again
+from seqkd.tasks.settings import unlabelled_sets
 from seqkd.tasks.shots.scores import ShotsScores
 from seqkd.training.order import teachers_by_name
 
@@ -69,7 +70,7 @@ class ShotsTask(ShotsScores):
         }
         if cfg.sets.teacher and kind in ("assistant", "fused_teacher", "rounds", "from_director"):
             found["data"]["teacher"] = data.teachers.fingerprint
-        if (kind in ("fused_teacher", "rounds") or system.use_unlabelled) and data.unlabelled:
+        if (unlabelled_sets(cfg) or kind in ("fused_teacher", "rounds")) and data.unlabelled:
             found["data"]["unlabelled"] = data.unlabelled.fingerprint
         if system.use_unlabelled:
             found["use_unlabelled"] = True

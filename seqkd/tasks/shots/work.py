@@ -25,6 +25,7 @@ from seqkd.shots.language import FilmLanguage
 from seqkd.shots.lessons import Lesson, SongSet, draw, lessons, load_songs
 from seqkd.shots.model import Architecture, ShotModel, ShotNetwork, save_shot_model
 from seqkd.shots.rates import averaged
+from seqkd.tasks.settings import unlabelled_sets
 from seqkd.tasks.shots.settings import MONITOR, SongTraining
 
 if TYPE_CHECKING:
@@ -57,9 +58,7 @@ class ShotData:
     @cached_property
     def students(self) -> SongSet:
         """What a student of the system learns from."""
-        if self.cfg.system.use_unlabelled and self.unlabelled:
-            return self.train.and_also(self.unlabelled)
-        return self.train
+        return self.train.and_also(self.unlabelled) if unlabelled_sets(self.cfg) else self.train
 
     @cached_property
     def dev(self) -> SongSet:
