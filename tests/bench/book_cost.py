@@ -65,7 +65,6 @@ class Corpus:
     alone: Sequence[str]
     book: Sequence[str]
     live: Sequence[str]
-    role: str = "student"
 
 
 @dataclass(frozen=True)

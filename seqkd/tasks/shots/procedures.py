@@ -24,6 +24,7 @@ from seqkd.shots.rates import RATES
 from seqkd.shots.targets import has_targets, read_targets, write_targets
 from seqkd.shots.truth import Truth, read_truth
 from seqkd.stages import again
+from seqkd.tasks.settings import unlabelled_sets
 from seqkd.tasks.shots.work import ShotData, SongWork
 from seqkd.training.study import Fitted, Study
 
@@ -154,7 +155,7 @@ def taught(
 def read_taught(place: Path, teacher: str, data: ShotData) -> dict[str, np.ndarray]:
     """What `taught` wrote. Raises ConfigError or DataError if it is another teacher's, of other songs, or damaged."""
     found = read_targets(place / LABELLED, teacher=teacher, songs=data.train)
-    if data.unlabelled and data.cfg.system.use_unlabelled:
+    if unlabelled_sets(data.cfg):  # asked first: features of songs that are not used are not read
         found |= read_targets(place / UNLABELLED, teacher=teacher, songs=data.unlabelled)
     return found
 
