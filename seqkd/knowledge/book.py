@@ -6,7 +6,7 @@ Letters: B utterances, T frames (or target positions, or seconds), C classes, K 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from seqkd.knowledge.forms import Fields
 from seqkd.knowledge.manifest import Manifest, mismatch, read_manifest
 from seqkd.knowledge.segments import BookSegment, IndexEntry, SegmentReader, quoted, read_segment_index, segment_files
 from seqkd.knowledge.writer import check_belongs
-from seqkd.losses.sparse import SparsePosteriors
+from seqkd.losses.sparse import SparsePosteriors, densify
 from seqkd.stages import again
 
 _ANY: Any = object()  # a field that is not compared
@@ -158,8 +158,14 @@ class Book:
         Returns:
             (B, T, C) float32 log-probabilities, uniform where padded, and (B,) lengths.
         """
+        classes = self.manifest.classes
+        if self.manifest.form.truncated:  # filled in one go: C may be thousands
+            check_temperature(self.manifest, temperature or self.manifest.temperature, f"the book {self.directory}")
+            kept, lengths = self.collate_sparse(utterances, seeds)
+            padded = torch.arange(kept.tail.shape[1]) >= lengths[:, None]
+            return densify(replace(kept, tail=kept.tail.masked_fill(padded, 1.0)), classes, log=True), lengths
         found = [entry.log_probs(temperature) for entry in self._entries(utterances, seeds)]
-        batch = torch.full((len(found), max(map(len, found)), self.manifest.classes), 1 / self.manifest.classes).log()
+        batch = torch.full((len(found), max(map(len, found)), classes), float(torch.tensor(1 / classes).log()))
         for row, entry in zip(batch, found, strict=True):
             row[: len(entry)] = entry
         return batch, torch.tensor([len(entry) for entry in found])

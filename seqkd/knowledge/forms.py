@@ -85,7 +85,7 @@ class TopK:
 
     def dense(self, fields: Fields, classes: int) -> Tensor:
         """(T, C) log-probabilities, float32, with the tail spread evenly over the other classes."""
-        return densify(self.sparse(fields, classes), classes).log()
+        return densify(self.sparse(fields, classes), classes, log=True)
 
     def sparse(self, fields: Fields, classes: int) -> SparsePosteriors:
         """The k classes (K = k) and the tail; they add up to 1."""
@@ -139,7 +139,7 @@ class Sampled:
 
     def dense(self, fields: Fields, classes: int) -> Tensor:
         """(T, C) log of count / draws, float32; -inf for what was not drawn."""
-        return densify(self.sparse(fields, classes), classes).log()
+        return densify(self.sparse(fields, classes), classes, log=True)
 
     def sparse(self, fields: Fields, classes: int) -> SparsePosteriors:
         """The distinct classes (K of the frame that has most, padded by class -1); the tail is 0."""

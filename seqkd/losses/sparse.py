@@ -278,9 +278,21 @@ def _spread(log_share: Tensor, taken: Tensor, log_probs: Tensor) -> Tensor:
     return torch.cat(found) if found else log_share.new_zeros(0)
 
 
-def densify(book: SparsePosteriors, classes: int, tail: str = "spread") -> Tensor:
-    """Turn the (..., K) of ``classes`` into probabilities (..., C), with the tail spread evenly or ("renormalise") left
-    out.
+def densify(book: SparsePosteriors, classes: int, tail: str = "spread", *, log: bool = False) -> Tensor:
+    """Turn the (..., K) of ``classes`` into probabilities (..., C), with the tail spread evenly or left out.
+
+    Args:
+        book: kept classes (..., K).
+        classes: C.
+        tail: "spread", or "renormalise", which leaves the tail out.
+        log: True gives log-probabilities, bit for bit the logarithm of the probabilities, of which only the kept
+            and one a row are taken.
+
+    Returns:
+        (..., C) in the book's dtype, on its device.
+
+    Raises:
+        ValueError: another tail.
     """
     check_choice("tail", tail, ("spread", "renormalise"))
     kept = book.classes >= 0
@@ -290,6 +302,8 @@ def densify(book: SparsePosteriors, classes: int, tail: str = "spread") -> Tenso
         probs = probs / probs.sum(-1, keepdim=True)
     else:
         share = book.tail / (classes - kept.sum(-1)).clamp(min=1)
+    if log:
+        share, probs = share.log(), probs.log()
     room = share[..., None].expand(*share.shape, classes + 1)  # one column more takes the classes -1
     return room.scatter(-1, book.classes.masked_fill(~kept, classes), probs)[..., :classes]
 

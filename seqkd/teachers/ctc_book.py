@@ -279,7 +279,7 @@ class BookOutputs:
         if self.tail == "spread" or self.book.manifest.form.name != "top-k":
             return self.book.collate(ids, seeds)
         kept, lengths = self.book.collate_sparse(ids, seeds)
-        return densify(kept, self.book.manifest.classes, self.tail).log(), lengths
+        return densify(kept, self.book.manifest.classes, self.tail, log=True), lengths
 
 
 def book_id(cfg: DictConfig) -> dict[str, Any]:

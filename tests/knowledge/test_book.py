@@ -15,6 +15,7 @@ from seqkd.errors import ConfigError
 from seqkd.knowledge import Book, BookWriter, Dense, Manifest, TeacherId, TopK, Uncertainty, dev_loss_weights, mix
 from seqkd.knowledge.manifest import read_manifest
 from seqkd.losses.book_kd import book_kd_loss
+from seqkd.losses.sparse import SparsePosteriors, densify
 from tests.knowledge.books import CLASSES, FORMS, manifest, posteriors, write
 
 
@@ -45,6 +46,18 @@ def test_a_batch_is_its_pages_padded(tmp_path, form):
         k = alone.classes.shape[1]
         assert kept.classes[row, :n, :k].equal(alone.classes) and (kept.classes[row, :n, k:] == -1).all()
         assert (kept.classes[row, n:] == -1).all() and kept.tail[row, :n].equal(alone.tail)
+
+
+@pytest.mark.parametrize("tail", ["spread", "renormalise"])
+def test_log_probabilities_of_what_was_kept_are_logarithms_of_its_probabilities(tail):
+    classes = torch.tensor([[[4, 0, -1], [-1, 2, -1], [-1, -1, -1], [1, 2, 3]]])  # -1 stands anywhere
+    probs = torch.tensor([[[0.5, 0.2, 0.9], [0.3, 0.6, 0.3], [0.0, 0.0, 0.0], [0.2, 0.0, 0.1]]])
+    kept = SparsePosteriors(classes, probs, torch.tensor([[0.3, 0.4, 1.0, 0.7]]))
+    dense = densify(kept, 5, tail)
+    assert densify(kept, 5, tail, log=True).nan_to_num(7.0).equal(dense.log().nan_to_num(7.0))
+    if tail == "spread":
+        torch.testing.assert_close(dense[0, 0], torch.tensor([0.2, 0.1, 0.1, 0.1, 0.5]))
+        torch.testing.assert_close(dense[0, 2], torch.full((5,), 0.2))
 
 
 def test_a_book_travels_to_worker_processes(tmp_path):
