@@ -20,6 +20,7 @@ from seqkd.errors import ConfigError
 from seqkd.layout import plain
 from seqkd.losses.build import objective_of
 from seqkd.tasks.classification import TASK
+from seqkd.tasks.classification.sections import students_of
 from seqkd.tasks.classification.work import ClipWork
 from seqkd.training.run import train
 from seqkd.training.study import Study
@@ -265,3 +266,9 @@ def test_options_of_procedures_out_of_range_are_one_sentence(
     found = refused(exp, clips_data, *OPTIONS, f"system={name}", f"system.options.{override}")
     assert found.startswith(f"setting system.options.{said}")
     assert (exp / name / "seed0" / "summary.json").is_file()  # and the older run is left
+
+
+def test_teachers_of_every_kind_are_no_students(clips_data, tmp_path):
+    names = ["teacher", "teacher_small", "teacher_early", "re_kd", "kd", "grafting", "early"]
+    cfg = settings(tmp_path, clips_data, "+variants={early: {of: teacher, label: Early, training: {stop: 0.1}}}")
+    assert students_of(cfg, names) == ["kd", "grafting"]

@@ -6,6 +6,7 @@ Letters: N clips, K positions, C classes.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ import torch
 from seqkd.classification.decoding import read_decoded
 from seqkd.classification.measures import BALANCED, BRIER
 from seqkd.classification.model import load_classifier
+from seqkd.config import system_settings
 from seqkd.experiment.figures import save_all
 from seqkd.experiment.parts import bullets, table
 from seqkd.experiment.read import FEWER, Experiment, Run
@@ -44,7 +46,7 @@ def sections(cfg: DictConfig, experiment: Experiment) -> list[str]:
         f"model; milliseconds are the median of {TIMES} clips, one at a time, on one thread of this processor.",
         *_by_set(experiment, data, figures),
         *_where_the_teacher_is_wrong(experiment, data),
-        *_confusion(experiment, data, figures),
+        *_confusion(cfg, experiment, data, figures),
         *experts.sections(experiment, data.names, figures),
         *shows.sections(cfg, experiment, figures),
     ]
@@ -168,9 +170,14 @@ def confusion_of(system: System, data: ClipData) -> np.ndarray:
     return counts
 
 
-def _confusion(experiment: Experiment, data: ClipData, figures: Path) -> list[str]:
+def students_of(cfg: DictConfig, names: Iterable[str]) -> list[str]:
+    """Those systems that have the student's settings, rather than being a teacher of any kind."""
+    return [name for name in names if system_settings(cfg, name).role == "student"]
+
+
+def _confusion(cfg: DictConfig, experiment: Experiment, data: ClipData, figures: Path) -> list[str]:
     """The classes that the best student takes for each other."""
-    students = [name for name in experiment.finished if name != experiment.task.teacher]
+    students = students_of(cfg, experiment.finished)
     if not students:
         return []
     measure = experiment.task.measures[0]

@@ -28,7 +28,10 @@ _STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 
 
 def draw_rounds(experiment: Experiment) -> Figure | None:
-    """Draw the dev error of student, teacher and assistants over rounds: mean over seeds, thin lines the seeds."""
+    """Draw the dev error of student, teacher and assistants over rounds: thin lines the seeds, thick lines their means,
+
+    as far as every seed went.
+    """
     dil = experiment.finished.get("dil")
     histories = [run.summary["rounds"] for run in dil.runs] if dil else []
     if not any(len(rounds) > 1 for rounds in histories):
@@ -48,9 +51,16 @@ def draw_rounds(experiment: Experiment) -> Figure | None:
             row[: len(rounds)] = [100 * one.get(part, np.nan) for one in rounds]
         if part in ("student", "teacher"):
             axes.plot(range(longest), table.T, color=colour, linewidth=0.7, alpha=0.4)
-        there = ~np.isnan(table).all(0)
-        means = np.nanmean(table[:, there], axis=0)
-        axes.plot(np.flatnonzero(there), means, color=colour, linestyle=dash, linewidth=2, marker="o", label=label)
+        there = ~np.isnan(table).any(0)  # a mean over those alone that went on would be of other seeds
+        axes.plot(
+            np.flatnonzero(there),
+            table[:, there].mean(0),
+            color=colour,
+            linestyle=dash,
+            linewidth=2,
+            marker="o",
+            label=label,
+        )
     axes.set_xticks(range(longest))
     axes.set_xlabel("round; 0 is plain distillation")
     axes.set_ylabel("dev error %")
