@@ -105,11 +105,10 @@ def _read(path: Path, systems: Systems, measures: Sequence[Measure], replicates:
         return None
     found: dict[str, Estimates] = {}
     rows = iter(drawn)
-    items = len(next(iter(next(iter(systems.values())).values())))
     for name, seeds in systems.items():
         totals = {number: table.total() for number, table in seeds.items()}
         found[name] = {
-            one.key: Estimate(one, {n: float(one.value(total)) for n, total in totals.items()}, next(rows), items)
+            one.key: Estimate(one, {n: float(one.value(total)) for n, total in totals.items()}, next(rows), seeds)
             for one in measures
         }
     return found if np.array_equal(values, _values(found), equal_nan=True) else None

@@ -14,6 +14,7 @@ from seqkd.experiment.parts import bullets, capital, origin, settings, table, th
 from seqkd.experiment.read import FEWER, Experiment, System, read_experiment
 from seqkd.experiment.scores import Scores, Undecoded, score
 from seqkd.statistics.bootstrap import Estimate
+from seqkd.statistics.few import MANY
 from seqkd.statistics.measures import check_replicates, tested
 
 if TYPE_CHECKING:
@@ -177,6 +178,11 @@ def _legend(experiment: Experiment, comparisons: Comparisons) -> list[str]:
             else ""
         ),
     ]
+    if any(one[key].wilson for one in experiment.estimates.values() for key in one):
+        lines.append(
+            f"Intervals of rates over fewer than {MANY} {task.items} in one training, and of rates of 0 or 100 %, are "
+            "Wilson's: replicates show nothing rare."
+        )
     if biased:
         lines.append(
             f"The interval of {' and '.join(biased)} is turned about the value, because a replicate adds the bias once "

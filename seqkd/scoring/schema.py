@@ -51,7 +51,7 @@ number; none is removed or changes its meaning. ``?`` marks what is there only i
         "delta", "ci95": [low, high],    WER of a minus WER of b: negative if a is better
         "p_bootstrap", "p_improvement",  two-sided; share of replicates in which a is better
         "units",                         utterances that were drawn from
-        "p_mapsswe", "z_mapsswe", "segments_mapsswe",
+        "p_mapsswe", "z_mapsswe", "segments_mapsswe",   z is null where all segments differ equally
         "p_bootstrap_speakers"?,
         "survives_holm": {"bootstrap", "mapsswe"}    whether p is below .05 after Holm's correction for all pairs
       }]
@@ -64,6 +64,7 @@ A ROW is ``{"rate", "errors", "substitutions", "deletions", "insertions", "words
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -101,7 +102,7 @@ def pair_to_json(pair: Pair) -> dict[str, Any]:
         "p_improvement": pair.bootstrap.p_improvement,
         "units": pair.bootstrap.units,
         "p_mapsswe": pair.mapsswe.p_value,
-        "z_mapsswe": pair.mapsswe.z,
+        "z_mapsswe": pair.mapsswe.z if math.isfinite(pair.mapsswe.z) else None,  # JSON has no infinity
         "segments_mapsswe": pair.mapsswe.segments,
         "survives_holm": {"bootstrap": pair.survives_bootstrap, "mapsswe": pair.survives_mapsswe},
     }

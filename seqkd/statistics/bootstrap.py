@@ -33,7 +33,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -55,7 +56,8 @@ class PairedResult:
     Attributes:
         delta: rate of a minus rate of b, as a fraction; negative if a makes fewer errors.
         ci95: percentile bootstrap interval of ``delta``; None of fewer than 10 units (see `seqkd.statistics.few`).
-        p_value: two-sided, for the hypothesis that ``delta`` is zero; below .05 when ``ci95`` excludes zero.
+        p_value: two-sided, for the hypothesis that ``delta`` is zero. Where a handful of units differ it can be above
+            .05 although ``ci95``, whose replicates show nothing rare, excludes zero.
         p_improvement: Bisani and Ney's probability of improvement, the share of replicates in which a makes fewer
             errors than b; those in which both make as many count half.
         units: how many were drawn from: utterances, or blocks.
@@ -86,8 +88,9 @@ def bootstrap_interval(
         seed: of the resampling; the result depends on it, but not on the order of the utterances.
 
     Returns:
-        (low, high) as fractions; None of fewer than 10 utterances or blocks, which are too few. Below 100 it is
-        Wilson's interval, or, of a rate of 1 and more, percentiles taken further out: see `seqkd.statistics.few`.
+        (low, high) as fractions; None of fewer than 10 utterances or blocks, which are too few. Below 100, and where
+        there are no errors, it is Wilson's interval, or, of a rate above 1, percentiles taken further out: see
+        `seqkd.statistics.few`.
 
     Raises:
         DataError: shapes disagree, there is nothing to resample, or no reference words.
@@ -96,7 +99,7 @@ def bootstrap_interval(
     rows = in_blocks([errors, words * seeds], blocks)
     if len(rows) < few.LEAST:
         return None
-    if len(rows) < few.MANY and (interval := few.wilson(*rows.T)):
+    if (interval := few.interval_of_rate(*rows.T)) is not None:
         return interval
     rates = np.concatenate([drawn[:, 0] / drawn[:, 1] for drawn in resample(rows, replicates, seed)])
     return percentiles(rates, len(rows))
@@ -117,7 +120,7 @@ def paired_bootstrap(
 
     Each replicate draws utterances once and evaluates both systems on them. The p-value is twice the smaller
     share of replicates on either side of zero (ties count on both). One is added to the count, as for any
-    Monte Carlo test, so p is never 0: with 10,000 replicates it is at least .0002. Of few utterances or blocks it is
+    Monte Carlo test, so that with 10,000 replicates p is at least .0002, and never 0. Of few utterances or blocks it is
     larger, or computed otherwise: see `seqkd.statistics.few`.
 
     Args:
@@ -172,23 +175,49 @@ class Estimate:
         measure: what is measured.
         seeds: value by seed.
         replicates: (R,) mean over the drawn seeds of each draw; NaN where the measure is undefined.
-        items: how many test items were drawn from; below 100 intervals and p-values are those of few
-            (`seqkd.statistics.few`), but for the least number of items. 0 where that is not known.
+        tables: by seed, the items that were drawn from; below 100 intervals and p-values are those of few
+            (`seqkd.statistics.few`), but for the least number of items. Empty where they are not known.
     """
 
     measure: Measure
     seeds: Mapping[int, float]
     replicates: np.ndarray
-    items: int = 0
+    tables: Mapping[int, Table] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def items(self) -> int:
+        """How many test items were drawn from; 0 where that is not known."""
+        return len(next(iter(self.tables.values()))) if self.tables else 0
+
+    @cached_property
+    def sums(self) -> np.ndarray:
+        """(N, W) what each item adds to the measure's sums, the mean over seeds; W is the columns' joint width."""
+        of_seeds = [
+            np.hstack([np.reshape(table.columns[name], (len(table), -1)) for name in self.measure.columns])
+            for table in self.tables.values()
+        ]
+        return np.sum(of_seeds, axis=0) / len(of_seeds)
 
     @property
     def value(self) -> float:
         """The mean over seeds; NaN where the measure is undefined, as an ECE of no predictions."""
         return float(np.mean(list(self.seeds.values())))
 
+    @cached_property
+    def wilson(self) -> tuple[float, float] | None:
+        """Wilson's interval, of a rate whose replicates show too little: of one seed and few items, or no errors."""
+        if not self.measure.is_rate or not np.isfinite(self.value) or self.items < 2:
+            return None
+        finite = self.replicates[np.isfinite(self.replicates)]
+        if not self.items_only and not (finite == finite[:1]).all():
+            return None
+        return few.interval_of_rate(*self.sums.T)
+
     @property
     def ci95(self) -> tuple[float, float] | None:
         """The 95 % interval, or None where the measure is undefined."""
+        if self.wilson is not None:
+            return self.wilson
         ends = _interval(self.value, self.replicates, self.measure.reflect, self.items)
         if ends is None or not self.measure.reflect:
             return ends
@@ -276,7 +305,7 @@ def estimate(
             drawn = [np.concatenate([np.zeros(0), *by_seed.get((name, number, measure.key), [])]) for number in seeds]
             values = {number: float(measure.value(total)) for number, total in totals.items()}
             mixed = np.where(shares[name] > 0, shares[name] * np.stack(drawn, axis=1), 0.0).sum(axis=1)  # (R,)
-            found[name][measure.key] = Estimate(measure, values, mixed, int(counts.sum()))
+            found[name][measure.key] = Estimate(measure, values, mixed, seeds)
     return found
 
 
@@ -284,7 +313,8 @@ def difference(ours: Estimate, theirs: Estimate, *, factor: float = 1.0) -> Diff
     """Compare two systems of one call of `estimate`, whose draws are paired.
 
     The p-value is twice the smaller share of replicates on either side of zero (ties count on both); one is added to
-    the count, as for any Monte Carlo test, so that 10,000 replicates give at least .0002.
+    the count, as for any Monte Carlo test, so that 10,000 replicates give at least .0002. Where k items differ, it is
+    at least 2^(1 - k): see `seqkd.statistics.few`.
 
     Args:
         ours: of the first system.
@@ -306,7 +336,8 @@ def difference(ours: Estimate, theirs: Estimate, *, factor: float = 1.0) -> Diff
     tail = min((deltas <= 0).sum(), (deltas >= 0).sum())
     p_value = float(min(1.0, 2 * (tail + 1) / (len(deltas) + 1)))
     if items:
-        p_value = max(few.widened(p_value, items), few.least_p(items))
+        differing = items if factor != 1 else int((ours.sums != theirs.sums).any(axis=1).sum())
+        p_value = max(few.widened(p_value, items), few.least_p(differing))
     return Difference(ours.measure, float(delta), ends, p_value, items_only)
 
 

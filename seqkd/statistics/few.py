@@ -5,12 +5,12 @@ beside Student's t, and draws of a handful of units show nothing rare. Three rul
 
 - Below ``LEAST`` = 10 units there is no interval, and the p-value is that of all 2^n ways to swap the two systems (the
   exact sign-flip test), which holds its level for any number of units.
-- Below ``MANY`` = 100 units the interval of a rate is Wilson's, with as many words as would vary so much were they
-  independent (Korn & Graubard, Survey Methodology 1998; Dean & Pagano, Journal of Survey Statistics and
-  Methodology 2015): it is not symmetrical, as few errors are not, and no error at all does not make it [0, 0]. Of
-  differences and other measures the percentiles are taken further out (the expanded percentile interval: Hesterberg,
-  The American Statistician 2015), and p-values go with them. From 100 on nothing is changed: the interval would be
-  1.7 % wider there.
+- Below ``MANY`` = 100 units, and where no unit has an error, the interval of a rate is Wilson's, with as many words as
+  would vary so much were they independent (Korn & Graubard, Survey Methodology 1998; Dean & Pagano, Journal of Survey
+  Statistics and Methodology 2015): it is not symmetrical, as few errors are not, and no error at all does not make it
+  [0, 0]. Of differences, of means over several trainings and of other measures the percentiles are taken further out
+  (the expanded percentile interval: Hesterberg, The American Statistician 2015), and p-values go with them. From 100 on
+  nothing else is changed: the interval would be 1.7 % wider there.
 - No p-value is below 2^(1 - k), where k units differ between the systems: that is how often k fair coins all fall on
   one side, two-sided.
 
@@ -25,6 +25,7 @@ Legend: n units, k of them differ; v degrees of freedom.
 from __future__ import annotations
 
 import math
+import sys
 from functools import cache
 from itertools import product
 from statistics import NormalDist
@@ -34,6 +35,17 @@ import numpy as np
 LEAST = 10
 MANY = 100
 _NORMAL = NormalDist()
+
+
+def interval_of_rate(errors: np.ndarray, words: np.ndarray) -> tuple[float, float] | None:
+    """Return the interval of a rate where percentiles of a bootstrap would be too narrow; None where they are not.
+
+    Args:
+        errors: (n,) of each unit.
+        words: (n,) of each unit.
+    """
+    degenerate = not errors.any() or np.array_equal(errors, words)  # all replicates are alike
+    return wilson(errors, words) if len(errors) < MANY or degenerate else None
 
 
 def student_within(t: float, freedom: int) -> float:
@@ -62,13 +74,19 @@ def students_quantile(freedom: int, level: float) -> float:
 
 
 def wilson(errors: np.ndarray, words: np.ndarray, level: float = 0.05) -> tuple[float, float] | None:
-    """Return the interval of a rate from the errors and words of at least two units; None of a rate of 1 or more.
+    """Return the interval of a rate from the errors and words of at least two units.
+
+    None of a rate above 1, and of one of 1 where units have more errors than words. Where every word of every unit is
+    an error, it is 1 less the interval of no errors.
 
     It is where (rate - r)² = q r (1 - r): q is t² V / (r (1 - r)) of n - 1 degrees of freedom, where V is the variance
     by the units, and at least 1.96² / words, as if every word were a unit of its own.
     """
     units, total = len(errors), float(words.sum())
     rate = float(errors.sum()) / total
+    if rate == 1 and (errors == words).all():
+        low, high = wilson(words - errors, words, level)
+        return 1 - high, 1 - low
     if rate >= 1:
         return None
     one_word = rate * (1 - rate)
@@ -97,8 +115,8 @@ def widened(p_value: float, units: int) -> float:
 
 
 def least_p(differing: int) -> float:
-    """Return what no two-sided p-value can be below where so many units differ; 1 where none or one does."""
-    return min(1.0, 2.0 ** (1 - differing))
+    """Return what no two-sided p-value can be below where so many units differ; 1 where none or one does; never 0."""
+    return min(1.0, max(sys.float_info.min, 2.0 ** (1 - differing) if differing < 1000 else 0.0))
 
 
 def swapped(a: np.ndarray, b: np.ndarray) -> float:

@@ -43,7 +43,7 @@ class MatchedPairs:
     """The test's result.
 
     Attributes:
-        z: positive if the first system makes more errors; 0 when all segments differ equally.
+        z: positive if the first system makes more errors; infinite where all segments differ equally.
         p_value: two-sided, from the normal distribution, but at least 2^(1 - k) where k segments differ.
         segments: how many segments with errors there are.
         mean: mean difference of errors a segment.
@@ -70,7 +70,8 @@ def matched_pairs(first: Errors, second: Errors, *, separation: int = 2) -> Matc
     count = len(differences)
     mean = float(differences.mean()) if count else 0.0
     deviation = float(differences.std(ddof=1)) if count > 1 else 0.0
-    z = mean / (deviation / math.sqrt(count)) if deviation else 0.0
+    error = deviation / math.sqrt(count) if count else 0.0
+    z = mean / error if error else math.copysign(math.inf, mean) if mean else 0.0
     p_value = max(math.erfc(abs(z) / math.sqrt(2)), least_p(int((differences != 0).sum())))
     return MatchedPairs(z, p_value, count, mean, deviation)
 

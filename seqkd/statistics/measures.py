@@ -57,6 +57,11 @@ class Measure:
         """Name and unit, as in ``WER %``."""
         return f"{self.name} {self.unit}".rstrip()
 
+    @property
+    def is_rate(self) -> bool:
+        """Whether it is a share of words, labels or the like, of which each item has some: a WER, an accuracy."""
+        return self.of is ratio and self.unit == "%"
+
     def value(self, sums: Sums) -> np.ndarray:
         """Return the (...) values of sums by column, each (..., shape of the column); NaN where undefined."""
         return np.asarray(self.of(*(sums[column] for column in self.columns)), float)

@@ -80,7 +80,11 @@ class Distillation(lightning.LightningModule):
 
     def seed_update(self) -> None:
         """Make what is random in this update its own."""
-        torch.manual_seed(hash((self.seed, self.global_step, self.global_rank)) % 2**63)
+        seed = hash((self.seed, self.global_step, self.global_rank)) % 2**63
+        if self.device.type == "cpu":  # all of torch.manual_seed formats a stack for a CUDA that nobody has asked for
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
 
     def share(self, total: Tensor, count: float) -> Tensor:
         """The part of a sum over ``count`` items that makes DDP's mean over processes the mean over all items."""

@@ -62,7 +62,10 @@ def test_degenerate_draws():
     # A replicate may draw the empty reference only; its rate is undefined and it is left out.
     low, high = bootstrap_interval([1] * 10, [0] * 9 + [4], replicates=100)
     assert 0.25 <= low <= high < 40
-    assert bootstrap_interval([0] * 100, [3] * 100) == (0.0, 0.0)
+    # No replicate of no errors, or of nothing but errors, has any other rate.
+    low, high = bootstrap_interval([0] * 100, [3] * 100)
+    assert (low, high) == (0.0, pytest.approx(1.96**2 / (300 + 1.96**2), rel=1e-4))
+    assert bootstrap_interval([3] * 100, [3] * 100) == pytest.approx((1 - high, 1.0))
 
 
 def test_paired_test_keeps_its_level():

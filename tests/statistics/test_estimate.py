@@ -107,7 +107,7 @@ def test_seeds_have_the_variance_of_a_mean_of_trainings():
 def test_one_seed_leaves_the_items():
     """A single seed is in every draw, whatever others have."""
     generator = np.random.default_rng(6)
-    words = np.full(60, 10)
+    words = np.full(120, 10)
     errors = generator.binomial(words, 0.2)
     one = rates(errors, words)
     alone = estimate({"a": {4: one}}, [WER], replicates=4000)["a"]["wer"]
@@ -268,7 +268,8 @@ def test_undefined_measures():
 
 
 def test_draws_in_which_a_measure_is_undefined_are_left_out():
-    found = estimate({"a": {0: rates([1, 1], [0, 4])}}, [WER], replicates=100)["a"]["wer"]
+    ratio_of = Measure("per_word", "Ratio", ("errors", "words"), ratio)
+    found = estimate({"a": {0: rates([1, 1], [0, 4])}}, [ratio_of], replicates=100)["a"]["per_word"]
     assert np.isnan(found.replicates).any()
     assert 0.25 <= found.ci95[0] <= found.ci95[1] < 4
 

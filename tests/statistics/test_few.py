@@ -52,7 +52,9 @@ def test_wilsons_interval():
     apart = wilson(np.array([6.0, 0.0] * 10), np.full(20, 6.0))
     q = 2.0930241**2 / 19
     assert apart == pytest.approx([0.5 - (q * (1 + q)) ** 0.5 / (1 + q) / 2, 0.5 + (q * (1 + q)) ** 0.5 / (1 + q) / 2])
-    assert wilson(np.full(20, 5), np.full(20, 5)) is None
+    low, high = wilson(np.zeros(20), np.full(20, 5))
+    assert wilson(np.full(20, 5), np.full(20, 5)) == pytest.approx((1 - high, 1.0)) and low == 0
+    assert wilson(np.array([6.0] + [4.0] + [5.0] * 18), np.full(20, 5)) is None
     assert bootstrap_interval([6] * 20, [5] * 20)[0] > 1
     low, high = bootstrap_interval([0] * 20, [10] * 20)
     assert (low, high) == (0.0, pytest.approx(0.01885, abs=1e-5))  # q / (1 + q)
@@ -175,6 +177,49 @@ def test_intervals_and_p_values_go_together():
 def test_matched_pairs_of_few_segments():
     errors = [Errors(np.array([k, 0, 0, 0]), np.zeros(5, int), np.ones(4, bool), np.array([4])) for k in (0, 1)]
     assert matched_pairs(*errors).p_value == 1.0
+
+
+@pytest.mark.parametrize("differing", [1, 4, 6, 12])
+def test_a_report_says_no_more_of_few_that_differ_than_the_scorer(differing):
+    """However many items there are besides, that all k fall on one side happens once in 2^(k - 1)."""
+    generator = np.random.default_rng(11)
+    words = generator.integers(5, 9, size=400)
+    errors = generator.binomial(words, 0.1)
+    worse = errors + (np.arange(400) < differing)
+    ids = tuple(map(str, range(400)))
+    rate = Measure("wer", "WER", ("errors", "words"), ratio, unit="%", scale=100)
+    tables = {
+        "a": {0: Table(ids, {"errors": errors * 1.0, "words": words * 1.0})},
+        "b": {seed: Table(ids, {"errors": worse * 1.0, "words": words * 1.0}) for seed in range(3)},
+    }
+    found = estimate(tables, [rate], replicates=2000)
+    test = difference(found["a"]["wer"], found["b"]["wer"])
+    least = 2.0 ** (1 - differing)
+    assert least <= test.p_value < max(3 * least, 0.02)
+    assert paired_bootstrap(errors, worse, words, replicates=2000).p_value >= least
+    # Twice one system's errors differ from the other's in every item with errors: then only their number counts.
+    assert difference(found["a"]["wer"], found["b"]["wer"], factor=2).p_value < 0.05
+
+
+def test_intervals_of_reports_are_those_of_the_scorer():
+    """Wilson's for one training and few items, and where nothing, or everything, is an error."""
+    generator = np.random.default_rng(12)
+    rate = Measure("wer", "WER", ("errors", "words"), ratio, unit="%", scale=100)
+    for items, share in ((30, 0.2), (30, 0.0), (30, 1.0), (150, 0.0), (150, 1.0)):
+        words = generator.integers(5, 9, size=items)
+        errors = generator.binomial(words, share)
+        one = Table(tuple(map(str, range(items))), {"errors": errors * 1.0, "words": words * 1.0})
+        found = estimate({"a": {0: one}, "b": {0: one, 1: one}}, [rate], replicates=200)
+        expected = bootstrap_interval(errors, words, replicates=200)
+        assert found["a"]["wer"].ci95 == pytest.approx(expected)
+        assert 0 <= expected[0] < expected[1] <= 1
+        if share in (0, 1):
+            assert found["b"]["wer"].ci95 == pytest.approx(expected)
+
+
+def test_no_p_value_is_nought():
+    errors, words = np.zeros(3000), np.full(3000, 5)
+    assert paired_bootstrap(errors, errors + 1, words, replicates=100, far=True).p_value > 0
 
 
 def test_estimates_of_few_items():

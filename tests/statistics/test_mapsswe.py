@@ -66,7 +66,12 @@ def test_no_segments_and_no_spread():
     same = count(["a b c"], ["a b c"], characters=False).alignments.errors()
     assert matched_pairs(same, same).p_value == 1.0
     worse = count(["a b c"], ["x b c"], characters=False).alignments.errors()
-    assert (matched_pairs(worse, same).z, matched_pairs(worse, same).p_value) == (0.0, 1.0)  # as sc_stats
+    assert (matched_pairs(worse, same).z, matched_pairs(worse, same).p_value) == (math.inf, 1.0)  # of one segment
+    references = [f"a b c {number}" for number in range(40)]
+    worse = count(references, ["x" + text[1:] for text in references], characters=False).alignments.errors()
+    same = count(references, references, characters=False).alignments.errors()
+    result = matched_pairs(same, worse)  # the clearest difference there is, though nothing varies
+    assert (result.z, result.p_value) == (-math.inf, 2.0**-39)
 
 
 def test_other_references():
