@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from seqkd.cli.settings import parse, parser
 from seqkd.config import compose, system_overrides
-from seqkd.errors import DataError
 from seqkd.files import write_text
 
 if TYPE_CHECKING:
@@ -37,8 +36,9 @@ def main(argv: list[str]) -> int:
 
 
 def experiment_of(root: Path, claim: Claim) -> Experiment:
-    """The runs of a claim's two systems. Raises DataError where there are none."""
-    from seqkd.experiment.read import read_experiment
+    """The runs of a claim's two systems. Raises NotRun where there are none."""
+    from seqkd.experiment.read import NotRun, read_experiment
+    from seqkd.experiment.report import refresh
     from seqkd.tasks import task_of
 
     recipe = root / claim.recipe
@@ -51,5 +51,7 @@ def experiment_of(root: Path, claim: Claim) -> Experiment:
         system = compose(args, *system_overrides(cfg, name, 0)).system
         about[name] = {"label": system.label}
     if not exp.is_dir():
-        raise DataError(f"there is no {claim.recipe}/exp/{claim.preset}")
-    return read_experiment(task_of(cfg), exp, about, list(cfg.sets.test), replicates=cfg.report.replicates)
+        raise NotRun(f"there is no {claim.recipe}/exp/{claim.preset}")
+    task = task_of(cfg)
+    undecoded = refresh(task, cfg, about)
+    return read_experiment(task, exp, about, list(cfg.sets.test), replicates=cfg.report.replicates, undecoded=undecoded)

@@ -41,6 +41,16 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise DataError(f"{path} is not YAML: {' '.join(str(fault).split())}") from None
 
 
+def flatten(config: Any, prefix: str = "") -> dict[str, str]:
+    """Return nested settings by dotted key, as text."""
+    if not isinstance(config, dict) or not config:
+        return {prefix.rstrip("."): str(config)}
+    flat: dict[str, str] = {}
+    for key, value in config.items():
+        flat |= flatten(value, f"{prefix}{key}.")
+    return flat
+
+
 def _read(path: Path) -> str:
     try:
         return path.read_text("utf-8")

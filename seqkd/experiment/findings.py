@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -188,6 +189,10 @@ def caveats(experiment: Experiment) -> list[str]:
             sentences.append(f"**{system.label}**: unfinished and left out: seed {seeds}.")
     if single := [f"**{system.label}**" for system in finished.values() if len(system.runs) == 1]:
         sentences.append(f"From one seed only, so that another seed may change them: {', '.join(single)}.")
+    searches = {name: "; ".join(dict.fromkeys(run.search for run in one.runs)) for name, one in finished.items()}
+    usual = Counter(searches.values()).most_common(1)[0][0] if searches else ""
+    if others := [f"**{finished[name].label}**: {one or 'none'}" for name, one in searches.items() if one != usual]:
+        sentences.append(f"Decoded with other settings than most systems ({usual or 'none'}): {'; '.join(others)}.")
     if absent := [f"**{system.label}**" for name, system in experiment.systems.items() if name not in finished]:
         sentences.append(f"Not run: {', '.join(absent)}.")
     return sentences

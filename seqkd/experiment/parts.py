@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seqkd.experiment.files import flatten
 from seqkd.experiment.provenance import describe_commit, describe_environment, without_paths
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def thousands(parameters: float) -> str:
 
 def settings(experiment: Experiment) -> str:
     """What most systems share in one block, and for each system what it sets differently."""
-    configs = {name: _flatten(system.runs[0].config) for name, system in experiment.finished.items()}
+    configs = {name: _shown(system.runs[0].config) for name, system in experiment.finished.items()}
     keys = sorted({key for config in configs.values() for key in config})
     common = {key: Counter(config.get(key) for config in configs.values()).most_common(1)[0][0] for key in keys}
     lines = []
@@ -52,15 +53,10 @@ def settings(experiment: Experiment) -> str:
     return f"{bullets(lines)}\n\n{details}" if lines else details
 
 
-def _flatten(config: Any, prefix: str = "") -> dict[str, str]:
-    """Return settings by dotted key, absolute paths shortened, without the seeds, in which runs differ."""
-    if not isinstance(config, dict) or not config:
-        return {prefix.rstrip("."): without_paths(str(config))}
-    flat: dict[str, str] = {}
-    for key, value in config.items():
-        if key != "seed":
-            flat |= _flatten(value, f"{prefix}{key}.")
-    return flat
+def _shown(config: dict[str, Any]) -> dict[str, str]:
+    """Return settings by dotted key, absolute paths shortened, without the seed, in which runs differ."""
+    flat = flatten({key: value for key, value in config.items() if key != "seed"})
+    return {key: without_paths(value) for key, value in flat.items()}
 
 
 def origin(

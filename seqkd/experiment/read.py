@@ -13,7 +13,7 @@ Legend: N items of all test sets, S seeds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seqkd.errors import DataError
-from seqkd.experiment.files import COUNTS, is_scored, read_json, read_yaml, seed_directories
+from seqkd.experiment.files import COUNTS, flatten, is_scored, read_json, read_yaml, seed_directories
 from seqkd.experiment.kept import estimate_once
 from seqkd.stages import again
 from seqkd.statistics.bootstrap import Estimates, estimate
@@ -33,7 +33,13 @@ if TYPE_CHECKING:
     from seqkd.task import Task
 
 FEWER = 1000  # replicates of measures that are shown only
+_OF_A_SEED = ("seed", "made_from", "start_from", "teacher")  # the last are hashes of runs
+_NOT_OF_THE_SEARCH = ("model", "features", "pairs", "labels", "subset")
 SUMMARY_KEYS = ("parameters", "steps", "passes", "train_seconds", "device")
+
+
+class NotRun(DataError):
+    """There is no finished run to read."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,7 @@ class Run:
         history: a row a validation: ``step``, ``seconds``, what is watched on dev, and ``train``, the loss terms.
         summary: at least `SUMMARY_KEYS`.
         tables: sums of each item, by test set.
+        search: how outputs were decoded, such as ``beam``, in words; empty where nothing is chosen.
     """
 
     seed: int
@@ -55,6 +62,7 @@ class Run:
     history: list[dict[str, Any]]
     summary: dict[str, Any]
     tables: dict[str, Table]
+    search: str = ""
 
     @cached_property
     def table(self) -> Table:
@@ -159,6 +167,7 @@ def read_experiment(
     baseline: str | None = None,
     replicates: int = 10_000,
     seed: int = 0,
+    undecoded: Collection[Path] = (),
 ) -> Experiment:
     """Read what was run.
 
@@ -170,10 +179,12 @@ def read_experiment(
         test_sets: names of the test sets, at least one.
         baseline: what the task's baseline is, if not the usual.
         replicates, seed: of the bootstrap.
+        undecoded: runs whose decoding is not finished, so that what was scored is of an older one.
 
     Raises:
-        DataError: nothing was run, a file of a finished run is missing or damaged, or seeds were scored on different
-            items.
+        NotRun: nothing was run.
+        DataError: a file of a finished run is missing or damaged, seeds were scored on different items, or one system
+            has runs of different settings.
     """
     if not test_sets:
         raise DataError("There are no test sets to report on; name at least one in sets.test.")
@@ -181,16 +192,17 @@ def read_experiment(
     for name, about in systems.items():
         runs, unfinished = [], []
         for number, directory in seed_directories(exp / name):
-            scored = all(is_scored(directory, test_set) for test_set in test_sets)
+            scored = directory not in undecoded and all(is_scored(directory, test_set) for test_set in test_sets)
             if scored and (directory / "summary.json").is_file():
                 runs.append(_read_run(number, directory, test_sets))
             else:
                 unfinished.append(number)
+        _check_alike(name, runs)
         label, control, isolates = (about.get(key) for key in ("label", "control", "isolates"))
         found[name] = System(name, label or name, control, isolates, runs, unfinished)
     experiment = Experiment(task, found, list(test_sets), baseline or task.baseline, replicates, seed, exp)
     if not experiment.finished:
-        raise DataError(f"{exp} holds no finished run of {', '.join(systems)}; nothing to report.")
+        raise NotRun(f"{exp} holds no finished run of {', '.join(systems)}; nothing to report.")
     tables = [table for system in experiment.finished.values() for table in system.tables().values()]
     if not same_items(tables):
         raise DataError(f"Systems of {exp} were scored on different {task.items}; {again('decode')}")
@@ -201,4 +213,31 @@ def _read_run(seed: int, directory: Path, test_sets: Sequence[str]) -> Run:
     summary = read_json(directory / "summary.json", SUMMARY_KEYS)
     history = read_json(directory / "history.json", ("rows",))["rows"]
     tables = {name: Table.load(directory / f"decode_{name}" / COUNTS) for name in test_sets}
-    return Run(seed, directory, read_yaml(directory / "config.yaml"), history, summary, tables)
+    searches = dict.fromkeys(_search(directory / f"decode_{name}" / "decode.json") for name in test_sets)
+    config = read_yaml(directory / "config.yaml")
+    return Run(seed, directory, config, history, summary, tables, "; ".join(filter(None, searches)))
+
+
+def _search(path: Path) -> str:
+    """Return what decode.json says of the search, which is all but what was decoded with which model."""
+    if not path.is_file():
+        return ""
+    made_by = read_json(path, ())
+    settings = {key: value for key, value in made_by.items() if key not in _NOT_OF_THE_SEARCH}
+    return ", ".join(f"{key}={value}" for key, value in flatten(settings).items())
+
+
+def _check_alike(name: str, runs: Sequence[Run]) -> None:
+    """Raise DataError where the runs of a system differ in more than their seed, as those left over from old settings.
+
+    Which runs a run was made from differs, too: a student of each seed may have its own teacher.
+    """
+    by_run = [(run, flatten({k: v for k, v in run.config.items() if k not in _OF_A_SEED})) for run in runs]
+    for run, config in by_run[1:]:
+        first, common = by_run[0]
+        for key in sorted(config.keys() | common.keys()):
+            if config.get(key) != common.get(key):
+                raise DataError(
+                    f"The runs of {name} have different settings: {key} is {common.get(key)} in {first.directory} and "
+                    f"{config.get(key)} in {run.directory}; train with as many seeds as before, or move one aside."
+                )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +48,7 @@ def write_report(
         ConfigError: too few replicates.
     """
     check_replicates(cfg.report.replicates, least=1)
-    refresh(task, cfg, systems)
+    undecoded = refresh(task, cfg, systems)
     experiment = read_experiment(
         task,
         Path(cfg.exp),
@@ -56,6 +56,7 @@ def write_report(
         list(cfg.sets.test),
         baseline=cfg.report.get("baseline"),
         replicates=cfg.report.replicates,
+        undecoded=undecoded,
     )
     comparisons = compare(experiment)
     out = Path(cfg.report.out)
@@ -80,8 +81,13 @@ def write_report(
     files.write_text(out, "\n\n".join(section for section in sections if section) + "\n")
 
 
-def refresh(task: Scores, cfg: DictConfig, systems: Mapping[str, Any]) -> None:
-    """Score what is decoded of finished runs, unless that is done with the same evidence."""
+def refresh(task: Scores, cfg: DictConfig, systems: Iterable[str]) -> set[Path]:
+    """Score what is decoded of finished runs, unless that is done with the same evidence.
+
+    Returns:
+        The runs of which a decoding is not finished; what may be scored of them is out of date.
+    """
+    undecoded = set()
     for name in systems:
         for seed, run in seed_directories(Path(cfg.exp) / name):
             if not (run / "summary.json").is_file():
@@ -90,7 +96,8 @@ def refresh(task: Scores, cfg: DictConfig, systems: Mapping[str, Any]) -> None:
                 try:
                     score(task, cfg, name, seed, test_set)
                 except Undecoded:
-                    continue  # the report names it as unfinished
+                    undecoded.add(run)  # the report names it as unfinished
+    return undecoded
 
 
 def _rows(experiment: Experiment, width: int) -> Iterator[tuple[System, list[str] | None]]:

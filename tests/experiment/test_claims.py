@@ -13,7 +13,7 @@ from seqkd.cli.claims import experiment_of
 from seqkd.cli.main import main
 from seqkd.errors import ConfigError, DataError
 from seqkd.experiment.claims import Claim, ledger, read_claims, verdict
-from seqkd.experiment.read import Experiment, Run, System
+from seqkd.experiment.read import Experiment, NotRun, Run, System
 from seqkd.experiment.scores import Scores
 from seqkd.statistics.table import Table
 from tests.experiment.test_findings import BLEU, WER, Made
@@ -66,14 +66,22 @@ def test_one_training_shows_nothing() -> None:
 
 def test_what_was_not_run_is_said() -> None:
     made = experiment({"new": 0.1})
-    assert verdict(CLAIM, made).ours == "`old` not run"
+    found = verdict(CLAIM, made)
+    assert (found.word, found.ours, found.because) == ("not shown", "–", "not run")
 
     def nothing(claim: Claim) -> Experiment:
-        raise DataError("there is no egs/a/b/exp/study")
+        raise NotRun("there is no egs/a/b/exp/study")
 
     page = ledger([CLAIM], nothing, "seqkd claims x")
-    assert "| **not shown**, not run | `egs/a/b/run.sh --preset study` |" in page
-    assert "| there is no egs/a/b/exp/study |" in page
+    assert "| – | – | `new` | `old` | **not shown**, not run | `egs/a/b/run.sh --preset study` |" in page
+
+
+def test_damaged_runs_stop_the_page() -> None:
+    def damaged(claim: Claim) -> Experiment:
+        raise DataError("exp/new/seed0/summary.json, line 1: not JSON")
+
+    with pytest.raises(DataError, match="not JSON"):
+        ledger([CLAIM], damaged, "seqkd claims x")
 
 
 def test_claims_of_a_paper_stand_together_in_tables() -> None:

@@ -2,6 +2,7 @@ import datetime
 import json
 import os
 import re
+import shutil
 import subprocess
 
 import jiwer
@@ -346,6 +347,35 @@ def test_faults(small, spoil, sentence):
     with pytest.raises(DataError) as fault:
         report(small, {"kd": {}}, test_sets=["test"])
     assert sentence in str(fault.value)
+
+
+def test_runs_of_other_settings_are_not_averaged(small):
+    references = {"test": read_text(small / "data" / "test" / "text")}
+    for seed, updates in ((2, 2000), (3, 500)):
+        made_from = {"teacher": f"hash{seed}"}
+        training = {"steps": updates}
+        run = small / "exp" / "kd" / f"seed{seed}"
+        make_run(run, references, 0.2, seed=seed, passes=2, training=training, made_from=made_from)
+    with pytest.raises(DataError, match=r"training.steps is 2000 in \S+seed1 and 500 in \S+seed3; train with"):
+        report(small, {"kd": {}}, test_sets=["test"])
+    shutil.rmtree(small / "exp" / "kd" / "seed3")
+    assert table_with(report(small, {"kd": {}}, test_sets=["test"]), "Seeds")["kd"]["Seeds"] == "2"
+
+
+def test_what_was_decoded_otherwise_is_named(small):
+    for name, beam in (("teacher", 1), ("student", 1), ("kd", 16)):
+        stamp = small / "exp" / name / "seed1" / "decode_test" / "decode.json"
+        stamp.write_text(json.dumps({"model": name, "beam": beam, "features": {"data": name}}))
+    text = report(small, {name: SYSTEMS[name] for name in ("teacher", "student", "kd")}, test_sets=["test"])
+    assert "Decoded with other settings than most systems (beam=1): **KD**: beam=16." in text
+
+
+def test_scores_of_a_decoding_that_is_gone_are_not_reported(small):
+    references = {"test": read_text(small / "data" / "test" / "text")}
+    make_run(small / "exp" / "kd" / "seed2", references, 0.2, seed=2, passes=2)
+    report(small, {"kd": {}, "student": {}}, test_sets=["test"])
+    (small / "exp" / "kd" / "seed1" / "decode_test" / "text").unlink()  # as at the start of another decoding
+    assert "unfinished and left out: seed 1" in report(small, {"kd": {}, "student": {}}, test_sets=["test"])
 
 
 def test_nothing_to_report(small):
