@@ -75,7 +75,12 @@ def _shown(paper: dict[str, Any]) -> tuple[Path | None, list[str]]:
     text = path.read_text(encoding="utf-8").partition("## What the table")[2].partition("\n## ")[0]
     labels = [system_settings(_settings(paper["task"]), name).label for name in paper["systems"]]
     starts = tuple(f"- **{label}** " for label in labels)
-    found = [line for line in text.splitlines() if line.startswith(starts) and " than " in line]
+    single = "".join(line for line in text.splitlines() if line.startswith("- From one seed only"))
+    found = []
+    for line in text.splitlines():
+        if line.startswith(starts) and " than " in line:
+            label = line.split("**")[1]
+            found.append(line + " (One seed: another training may differ.)" * (f"**{label}**" in single))
     return (path, found) if found else (None, [])
 
 

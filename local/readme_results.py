@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Copy five columns of a RESULTS.md's first table into README.md, between its results markers.
+"""Copy six columns of a RESULTS.md's first table into README.md, between its results markers.
 
 local/readme_results.py egs/espeak_voices/ctc_kd/exp/default/RESULTS.md
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 BEGIN, END = "<!-- results:default -->", "<!-- /results:default -->"
-COLUMNS = ("System", "Parameters", "WER % [", "Lead kept", "Minutes a seed")  # as their headings begin
+COLUMNS = ("System", "Parameters", "Seeds", "WER % [", "Lead kept", "Minutes a seed")  # as their headings begin
 
 
 def main(results: Path) -> None:

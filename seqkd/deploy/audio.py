@@ -5,6 +5,7 @@ Letters: N samples.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,9 +58,16 @@ def seconds(audio: Path) -> float:
 
 
 def read_blocks(
-    audio: Path, rate: int, progress: Callable[[float], object] | None = None, channel: int | None = None
+    audio: Path,
+    rate: int,
+    progress: Callable[[float], object] | None = None,
+    channel: int | None = None,
+    longest: float = math.inf,
 ) -> Iterator[np.ndarray]:
-    """Yield a recording's samples, mono at ``rate`` Hz, some 10 s at a time; arguments and faults as `read_pieces`."""
+    """Yield a recording's samples, mono at ``rate`` Hz, some 10 s at a time, until ``longest`` seconds have been read.
+
+    The other arguments and faults are those of `read_pieces`.
+    """
     import soxr
 
     mono, resampler, seen = Mono(channel), None, 0
@@ -74,6 +82,8 @@ def read_blocks(
             yield one if resampler is None else resampler.resample_chunk(one)
             if progress is not None:
                 progress(len(block) / found)
+            if seen >= longest * found:
+                break
     except DamagedSound as fault:
         if fault.reason == "has no samples":
             raise DataError(f"{audio} holds no samples; expected a recording of speech") from fault

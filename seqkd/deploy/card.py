@@ -29,7 +29,7 @@ def write_card(directory: Path, export: dict[str, Any], origin: Origin, model: C
         _scores(export, origin),
         _files(directory, export),
         _checks(export),
-        _use(model),
+        _use(model, export),
         _limits(model, export),
     ]
     write_text(directory / "README.md", "\n\n".join(parts) + "\n")
@@ -173,8 +173,10 @@ greedy result of every utterance is the same.{noise}
 Made with {", ".join(f"{name} {version}" for name, version in export["made_by"]["versions"].items())}."""
 
 
-def _use(model: CtcModel) -> str:
+def _use(model: CtcModel, export: dict[str, Any]) -> str:
     f = model.features
+    penalty = export.get("decoding", {}).get("blank_penalty")
+    penalised = f"logits[..., 0] -= {penalty:g}  # of the blank; chosen on dev\n" if penalty else ""
     settings = f"{f.sample_rate}, {f.num_mel_bins}, {f.frame_length_ms:g}, {f.frame_shift_ms:g}"
     stream = (
         """
@@ -210,7 +212,7 @@ from seqkd.data.features import FeatureSettings, fbank
 features = fbank(torch.from_numpy(soundfile.read("speech.wav", dtype="float32")[0]), FeatureSettings({settings}))
 logits, lengths = onnxruntime.InferenceSession("{FLOAT}").run(None, {{"features": features[None].numpy(), \
 "lengths": numpy.array([len(features)])}})
-units = [unit for unit in torch.unique_consecutive(torch.from_numpy(logits[0].argmax(-1))).tolist() if unit]
+{penalised}units = [unit for unit in torch.unique_consecutive(torch.from_numpy(logits[0].argmax(-1))).tolist() if unit]
 print(sentencepiece.SentencePieceProcessor(model_file="tokenizer.model").decode(units))
 ```"""
 

@@ -73,11 +73,16 @@ class Agreement:
 
 @torch.no_grad()
 def compare(
-    model: CtcModel, networks: Networks, test: CheckSet, progress: Callable[[int], object] | None = None
+    model: CtcModel,
+    networks: Networks,
+    test: CheckSet,
+    progress: Callable[[int], object] | None = None,
+    blank_penalty: float = 0.0,
 ) -> Agreement:
     """Run all utterances of a test set through all networks, by themselves and in padded batches.
 
-    ``progress`` is called with the utterances that were compared since the last call.
+    ``progress`` is called with the utterances that were compared since the last call. ``blank_penalty`` is subtracted
+    from the blank's logit before greedy units are taken.
 
     Raises SeqkdError, naming the utterance, when a logit of the ONNX network or of model.pt2 differs from PyTorch's
     by more than `LIMIT`, or when their greedy units do.
@@ -93,7 +98,7 @@ def compare(
             size = torch.tensor([len(row)])
             ours = model(row[None], size)
             frames, expected = int(ours.lengths), ours.logits[0]
-            (units,) = greedy_decode(ours.logits, ours.lengths)
+            (units,) = greedy_decode(ours.logits, ours.lengths, blank_penalty=blank_penalty)
             where = f"utterance {name} of {test.name}"
             alone = networks.onnx(row[None], size).logits[0]
             found.alone = max(found.alone, difference(expected, alone, f"{where}, by itself, model.onnx"))
@@ -106,7 +111,7 @@ def compare(
             small = networks.int8(row[None], size).logits
             found.int8 = max(found.int8, (small[0] - expected).abs().max().item())
             found.units[name] = units
-            (found.int8_units[name],) = greedy_decode(small, ours.lengths)
+            (found.int8_units[name],) = greedy_decode(small, ours.lengths, blank_penalty=blank_penalty)
             found.frames += frames
         found.utterances += len(ids)
         found.largest_batch = max(found.largest_batch, len(ids))

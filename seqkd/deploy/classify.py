@@ -127,13 +127,9 @@ def beginning(bundle: ClassifierBundle, file: Path) -> np.ndarray:
     """(N,) what the model is given of a sound, at the rate that it was trained with. Raises as `classify`."""
     settings = bundle.features
     wanted = round(settings.max_seconds * settings.sample_rate)
-    blocks, held = [], 0
     try:
-        for block in read_blocks(file, settings.sample_rate):
-            blocks.append(block)
-            held += len(block)
-            if held >= wanted:
-                break
+        # A second more: the resampler fills its end up with silence.
+        blocks = list(read_blocks(file, settings.sample_rate, longest=settings.max_seconds + 1))
     except DataError as error:
         if is_image(file):
             raise DataError(f"{file} is an image, but {bundle.directory} classifies sounds; name a sound") from error

@@ -97,7 +97,7 @@ def export_model(
             OnnxNetwork(directory / FLOAT), OnnxNetwork(directory / INT8), _load_program(directory / PROGRAM)
         )
         sets, recordings = _test_sets(model, tokenizer, tests)
-        checks = {test.name: _check(model, tokenizer, networks, test) for test in sets}
+        checks = {test.name: _check(model, tokenizer, networks, test, blank_penalty) for test in sets}
         export = {
             "format": FORMAT,
             "made_by": made_by,
@@ -164,12 +164,14 @@ def _test_sets(
     return sets, recordings
 
 
-def _check(model: CtcModel, tokenizer: Tokenizer, networks: check.Networks, test: check.CheckSet) -> dict[str, Any]:
+def _check(
+    model: CtcModel, tokenizer: Tokenizer, networks: check.Networks, test: check.CheckSet, blank_penalty: float
+) -> dict[str, Any]:
     """Compare on one test set, with progress; what export.json says of it."""
     from seqkd.progress import ProgressBar
 
     with ProgressBar(total=sum(map(len, test.batches)), desc=f"checking on {test.name}", unit="utt") as bar:
-        found = check.compare(model, networks, test, bar.update)
+        found = check.compare(model, networks, test, bar.update, blank_penalty)
     entry = {
         "utterances": found.utterances,
         "frames": found.frames,

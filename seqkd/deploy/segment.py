@@ -147,7 +147,7 @@ def log_probs_of(
         logits = output.logits[0, : int(output.lengths)]
         store.write(logits.log_softmax(-1).half().numpy().tobytes())
         starts.append(piece.start + np.array([bundle.times.start(frame) for frame in range(len(logits))]))
-        (tokens,) = greedy_decode(logits[None], output.lengths)
+        (tokens,) = greedy_decode(logits[None], output.lengths, blank_penalty=bundle.blank_penalty)
         for word in timed_words(logits, tokens, bundle.tokenizer.decode, bundle.times):
             words.append(Word(word.text, piece.start + word.start, piece.start + word.end, word.confidence))
     store.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,6 +43,18 @@ def test_pieces_are_the_stream(length: int, size: int, longest: float, seed: int
     # How the stream was chopped up does not matter.
     again = [len(piece.samples) for piece in cut(blocks(samples, 777), RATE, longest)]
     assert [len(piece.samples) for piece in pieces] == again
+
+
+def test_the_beginning_of_a_recording_is_checked_as_the_whole(tmp_path: Path) -> None:
+    tone = np.sin(2 * np.pi * 300 * np.arange(40 * 16_000) / 16_000)
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.stack([tone, -tone], 1), 16_000)
+    with pytest.raises(DataError, match="channels that cancel each other"):
+        list(read_blocks(path, 8000, longest=1.0))
+    soundfile.write(path, tone, 16_000)
+    whole, part = (np.concatenate(list(read_blocks(path, 8000, longest=longest))) for longest in (math.inf, 2.0))
+    assert 8000 * 2 <= len(part) < len(whole) == 8000 * 40
+    np.testing.assert_array_equal(part[:8000], whole[:8000])
 
 
 def test_it_cuts_in_the_silence() -> None:

@@ -127,6 +127,14 @@ def test_8_bit_weights_are_measured_not_judged(model: CtcModel, test_set: CheckS
     assert found.changed == sum(found.units[name] != found.int8_units[name] for name in FRAMES) > 0
 
 
+def test_units_are_those_of_the_penalty_that_transcribing_subtracts(model: CtcModel, test_set: CheckSet) -> None:
+    found = {penalty: compare(model, networks(model, nothing), test_set, None, penalty) for penalty in (-40.0, 40.0)}
+    for units in (found[-40.0].units, found[-40.0].int8_units):
+        assert not any(units.values())
+    for units in (found[40.0].units, found[40.0].int8_units):
+        assert all(units.values()) and all(0 not in one for one in units.values())
+
+
 def test_random_features_are_like_training_features(model: CtcModel) -> None:
     drawn = random_features(model)
     longest = drawn.features["random-1000"]

@@ -181,6 +181,21 @@ def test_every_width_of_samples(subtype: str) -> None:
     np.testing.assert_allclose(found, samples[:, 0], atol=0.01 if subtype == "PCM_U8" else 1e-4)
 
 
+@pytest.mark.parametrize("seconds", [3, 30])
+@pytest.mark.parametrize("rate", [8000, 16_000])
+def test_channels_of_opposite_phase_are_no_silence(seconds: int, rate: int) -> None:
+    tone = 0.5 * np.sin(2 * np.pi * 300 * np.arange(seconds * rate) / rate)
+    file = io.BytesIO()
+    soundfile.write(file, np.stack([tone, -tone], 1), rate, format="WAV")
+    file.seek(0)
+    with pytest.raises(DataError, match=r"channels that cancel each other .*; take one of them by --channel 1"):
+        for block in of_pipe(file, 8000):
+            assert len(block) or file.tell()
+    assert file.tell() < 11 * rate * 4 + 100  # of a long stream it is known after ten seconds
+    file.seek(0)
+    assert np.abs(np.concatenate(list(of_pipe(file, 8000, channel=1)))).max() > 0.4
+
+
 def test_other_rates_are_resampled() -> None:
     file = io.BytesIO()
     tone = np.sin(2 * np.pi * 300 * np.arange(44_100) / 44_100)

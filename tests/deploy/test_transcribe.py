@@ -231,7 +231,12 @@ def test_a_penalty_of_the_blank_decides_how_much_is_written(
 
 def test_an_export_states_its_penalty(learned: Path, tmp_path: Path) -> None:
     model, out = learned / "student" / "seed0" / "model", tmp_path / "export"
+    assert export_model(model, out)
+    without = json.loads((out / "export.json").read_text())["checks"]["sets"]
+    assert "of the blank" not in (out / "README.md").read_text()
     assert export_model(model, out, blank_penalty=0.5)
+    assert "\nlogits[..., 0] -= 0.5  # of the blank; chosen on dev\nunits = " in (out / "README.md").read_text()
+    assert json.loads((out / "export.json").read_text())["checks"]["sets"].keys() == without.keys()
     assert json.loads((out / "export.json").read_text())["decoding"] == {"blank_penalty": 0.5}
     assert open_bundle(out).blank_penalty == 0.5
     assert not export_model(model, out, blank_penalty=0.5)

@@ -266,7 +266,12 @@ def aim(clear=True, **values):
         (
             False,
             {"none": (20, 8, 9), "uniform": (22, 4, 5), "adaptive": (21.9, 3, 4)},
-            "tied, for no difference from **Uniform** is shown. ",
+            "not decided, for neither a difference nor a tie within 0.5 BLEU is shown. ",
+        ),
+        (
+            True,
+            {"none": (20, 8, 9), "uniform": (22, 4, 5), "adaptive": (21.998, 3, 4)},
+            ": tied, a loss of more than 0.5 BLEU is excluded. ",
         ),
         (True, {"none": (20, 8, 9), "uniform": (22, 4, 5), "adaptive": (21, 3, 4)}, "p = .005: worse. "),
         (

@@ -13,11 +13,12 @@ from typing import BinaryIO
 
 import numpy as np
 
-from seqkd.data.sound import Mono
+from seqkd.data.sound import CANCEL, Mono
 from seqkd.deploy.audio import read_blocks
 from seqkd.errors import ConfigError, DataError
 
 BLOCK = 0.08  # seconds that are read at a time, where sound comes as it is spoken
+CERTAIN = 10.0  # seconds after which channels that have cancelled each other so far will go on to
 WIDTHS = {1: "u1", 2: "<i2", 4: "<i4"}  # bytes of a sample of PCM, in numpy's names; 8 bits have no sign
 
 
@@ -99,6 +100,11 @@ def _blocks(stream: BinaryIO, rate: int, channels: int, width: int) -> Iterator[
             yield _samples(data, width).reshape(-1, channels)
 
 
+def _check_channels(mono: Mono) -> None:
+    if mono.cancels:
+        raise DataError(f"standard input {CANCEL}; take one of them by --channel 1")
+
+
 def _samples(data: bytes, width: int) -> np.ndarray:
     """PCM as float32 in [-1, 1]."""
     if width == 3:
@@ -110,12 +116,19 @@ def _samples(data: bytes, width: int) -> np.ndarray:
 
 
 def _resampled(blocks: Iterator[np.ndarray], found: int, rate: int, mono: Mono) -> Iterator[np.ndarray]:
-    """Blocks (N, C) at ``found`` Hz to blocks (N,) at ``rate`` Hz."""
+    """Blocks (N, C) at ``found`` Hz to blocks (N,) at ``rate`` Hz.
+
+    Raises DataError once channels have cancelled each other for `CERTAIN` seconds, or at the end.
+    """
     import soxr
 
-    resampler = None if found == rate else soxr.ResampleStream(found, rate, 1, dtype="float32")
+    resampler, seen = None if found == rate else soxr.ResampleStream(found, rate, 1, dtype="float32"), 0
     for block in blocks:
         one = mono(block)
+        seen += len(block)
+        if seen >= CERTAIN * found:
+            _check_channels(mono)
         yield one if resampler is None else resampler.resample_chunk(one)
+    _check_channels(mono)
     if resampler is not None:
         yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)

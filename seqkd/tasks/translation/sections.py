@@ -22,6 +22,7 @@ from seqkd.translation.scorer import TranslationScorer
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+TIED = 0.5  # BLEU: a system is tied with a better one if its interval excludes a greater loss (chosen)
 _ALIGNED = {
     EDIT: "with the fewest edits, in order (chosen; the paper aligns by translation edit rate)",
     TER: "by translation edit rate, as the paper's released code reads it",
@@ -118,8 +119,13 @@ def _best_or_tied(experiment: Experiment, subject: str, rival: str) -> tuple[str
         start = f"{one} has the highest BLEU, {BLEU.show(ours.value)}; the next, {other}, has {BLEU.show(theirs.value)}"
         return f"{start}, {by}: {verdict}.", True
     start = f"{other} has the highest BLEU, {BLEU.show(theirs.value)}; {one} has {BLEU.show(ours.value)}"
-    verdict = "worse" if significant else f"tied, for no difference from {other} is shown"
-    return f"{start}, {by}: {verdict}.", not significant
+    if significant:
+        return f"{start}, {by}: worse.", False
+    # No difference shown is not no difference: of a handful of sentences nothing is shown.
+    least = test.ci95[0] if test.ci95 else -np.inf
+    if BLEU.scale * least >= -TIED:
+        return f"{start}, {by}: tied, a loss of more than {TIED:g} BLEU is excluded.", True
+    return f"{start}, {by}: not decided, for neither a difference nor a tie within {TIED:g} BLEU is shown.", False
 
 
 def _halving(experiment: Experiment, subject: str, baseline: str, measure: Measure) -> tuple[str, bool]:
