@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Copy six columns of a RESULTS.md's first table into README.md, between its results markers.
+"""Copy five columns of a RESULTS.md's first table into README.md, between its results markers.
 
-local/readme_results.py egs/espeak_voices/ctc_kd/exp/default/RESULTS.md
+local/readme_results.py egs/espeak_voices/ctc_kd/default/RESULTS.md
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 BEGIN, END = "<!-- results:default -->", "<!-- /results:default -->"
-COLUMNS = ("System", "Parameters", "Seeds", "WER % [", "Lead kept", "Minutes a seed")  # as their headings begin
+COLUMNS = ("System", "Parameters", "WER % [", "Lead kept", "Minutes a seed")  # as their headings begin
 
 
 def main(results: Path) -> None:
@@ -23,6 +23,8 @@ def main(results: Path) -> None:
     kept = [at for name in COLUMNS for at, heading in enumerate(headings) if heading.startswith(name)]
     if len(kept) != len(COLUMNS):
         sys.exit(f"{results} is no RESULTS.md of a recipe for speech: its table has no columns {', '.join(COLUMNS)}")
+    if all(row[headings.index("Seeds")].strip().startswith("1 ") for row in rows[2:]):
+        rows[0] = [cell.replace("± seeds", "of one seed") for cell in rows[0]]
     readme = README.read_text(encoding="utf-8")
     if BEGIN not in readme or END not in readme:
         sys.exit(f"README.md needs the lines {BEGIN} and {END}")

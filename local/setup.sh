@@ -63,7 +63,7 @@ seqkd_setup() {
       return 1
     fi
     if ! seqkd_install "$venv" -c "$root/local/constraints.txt" -e "${root}[recipes,synth,dev]"; then
-      echo "setup: pip could not install the packages; run it again when the reason above is mended" >&2
+      echo "setup: pip could not install the packages; run it again when the reason above is removed" >&2
       return 1
     fi
     echo "$wanted" >"$stamp"

@@ -1,4 +1,4 @@
-"""Faults that a user can mend. The command line prints them as one sentence and exits with status 1."""
+"""Faults that a user can correct. The command line prints them as one sentence and exits with status 1."""
 
 
 class SeqkdError(Exception):

@@ -1,4 +1,4 @@
-"""``seqkd book``: make books of what teachers know, see what is in one and whether it is whole, and join several."""
+"""``seqkd book``: make, inspect, verify and merge books, directories of stored teacher outputs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def main(argv: list[str]) -> int:
 def parser() -> argparse.ArgumentParser:
     """What ``seqkd book`` understands."""
     made = argparse.ArgumentParser(
-        prog="seqkd book", description="Look after books: what teachers know about each utterance, written once."
+        prog="seqkd book", description="Make, inspect, verify and merge books: directories of stored teacher outputs."
     )
     actions = made.add_subparsers(metavar="make|info|verify|merge", required=True)
     actions.add_parser("make", help="write the books that a recipe's students learn from", add_help=False)

@@ -221,7 +221,7 @@ class Progress:
 
 def summary(drafts: list[Timeline], settings: CutSettings) -> str:
     """One line on the song and its cuts, and one on whatever an editor should know."""
-    from seqkd.shots.audio.beats import BELIEVED
+    from seqkd.shots.audio.beats import LEAST_CONFIDENCE
     from seqkd.shots.editing.export_text import EDL_EVENTS
     from seqkd.shots.editing.timeline import BEAT, DOWNBEAT, SECTION
 
@@ -237,7 +237,7 @@ def summary(drafts: list[Timeline], settings: CutSettings) -> str:
     lines = [f"{minutes:.0f} min {seconds:.1f} s, {tempo}{sections} section{'s' if sections != 1 else ''}, {cuts}"]
     if settings.snap != "frame" and not any(first.marked(BEAT, DOWNBEAT)):
         lines.append(
-            f"  no steady beat was found (confidence {first.confidence:.2f}, of {BELIEVED:g} on it is believed): cuts "
+            f"  no steady beat was found (confidence {first.confidence:.2f}, at least {LEAST_CONFIDENCE:g} is needed): cuts "
             "are on the nearest frames, as with --snap frame"
         )
     elif settings.snap == "downbeat" and not any(first.marked(DOWNBEAT)):

@@ -108,7 +108,7 @@ def open_image(path: Path):
         image = Image.open(path)
         image.load()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} cannot be read as an image ({error}); mend it, or take it out.") from error
+        raise DataError(f"{path} cannot be read as an image ({error}); repair it, or take it out.") from error
     return image
 
 
@@ -149,8 +149,8 @@ def check_contents(
                 )
             if where != part:
                 raise DataError(
-                    f"{other} (in {where}) and {path} (in {part}) have the same content; one part must not know the "
-                    "other: take one of them out, or give both the same group."
+                    f"{other} (in {where}) and {path} (in {part}) have the same content; parts must not share "
+                    "files: take one of them out, or give both the same group."
                 )
             repeated.append((other, path))
     return repeated

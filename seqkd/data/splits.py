@@ -93,7 +93,7 @@ def best_key(
 
     Raises:
         ConfigError: ``wanted`` is no key.
-        DataError: The key that is wanted is not told for every item, or no key has enough groups.
+        DataError: The key that is wanted is missing for an item, or no key has enough groups.
     """
     if wanted not in ("best", *KEYS, ITEM):
         near = did_you_mean(wanted, ["best", *KEYS, ITEM])
@@ -109,10 +109,10 @@ def best_key(
             why = "it was asked for" if wanted != "best" else "the best that all items have"
             return GroupKey(name, tuple(map(str, told)), "; ".join([why, *passed]))
         if not told:
-            passed.append(f"{name} is not told")
+            passed.append(f"{name} is missing")
         elif len(told) < len(paths):
             missing = paths[next(i for i, group in enumerate(groups) if not group)]
-            passed.append(f"{name} is told for {len(told)} of {len(paths)} items only (not for {missing})")
+            passed.append(f"{name} is known for {len(told)} of {len(paths)} items only (not for {missing})")
         else:
             passed.append(f"{name} has {len(set(told))} values, fewer than {least} parts")
     raise DataError(

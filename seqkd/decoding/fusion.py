@@ -73,7 +73,7 @@ def fusion_of(cfg: DictConfig) -> Fusion | None:
             binary = file.read(len(BINARY)) == BINARY
         if binary and lexicon is None:
             raise ConfigError(
-                f"decode.lm is {lm}, a binary of KenLM's, which does not tell its words; "
+                f"decode.lm is {lm}, a binary of KenLM's, which does not list its words; "
                 "name a file with one word a line in decode.lexicon"
             )
     return Fusion(lexicon or lm, lm, float(decode.lm_weight), float(decode.word_score))

@@ -42,7 +42,7 @@ class LanguageModel:
             DataError: The file is missing, or cannot be read as a language model.
         """
         if not path.is_file():
-            raise DataError(f"The language model {path} does not exist; mend decode.lm.")
+            raise DataError(f"The language model {path} does not exist; correct decode.lm.")
         try:
             from flashlight.lib.text.decoder.kenlm import KenLM
             from flashlight.lib.text.dictionary import Dictionary

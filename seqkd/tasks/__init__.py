@@ -1,4 +1,4 @@
-"""The tasks: what differs between speech recognition, translation and songs. Each is a room with an object ``TASK``.
+"""The four tasks: asr, translation, classification and shots. Each is a package with an object ``TASK``.
 
 The commands read their settings from ``seqkd/conf/<task>`` and hand the task to ``seqkd.training`` and
 ``seqkd.experiment``, which know no task. `seqkd.task` says what one has.

@@ -64,11 +64,11 @@ SIX = ["a", "b", "c", "d", "e", "f"]
 @pytest.mark.parametrize(
     ("known", "wanted", "name", "why"),
     [
-        ({}, "best", "stem", "group is not told; speaker is not told; recording is not told; source is not told"),
+        ({}, "best", "stem", "group is missing; speaker is missing; recording is missing; source is missing"),
         ({"speaker": SIX, "source": SIX, "group": [None] * 6}, "best", "speaker", "the best that all items have"),
         ({"group": SIX, "speaker": SIX}, "best", "group", "the best that all items have"),
-        ({"recording": SIX, "source": SIX}, "best", "recording", "speaker is not told"),
-        ({"speaker": [*SIX[:5], None], "source": SIX}, "best", "source", "speaker is told for 5 of 6 items only"),
+        ({"recording": SIX, "source": SIX}, "best", "recording", "speaker is missing"),
+        ({"speaker": [*SIX[:5], None], "source": SIX}, "best", "source", "speaker is known for 5 of 6 items only"),
         ({"speaker": ["a", "b"] * 3, "source": SIX}, "best", "source", "speaker has 2 values, fewer than 3 parts"),
         ({"speaker": SIX, "source": SIX}, "source", "source", "it was asked for"),
         ({"speaker": SIX}, "item", "item", "nothing is kept together"),
@@ -84,7 +84,7 @@ def test_the_best_key_there_is(known, wanted, name, why):
 def test_keys_that_do_not_do():
     with pytest.raises(ConfigError, match=r"group_key is 'speker'; expected best, group, .* did you mean speaker\?"):
         best_key({}, PATHS, "speker")
-    with pytest.raises(DataError, match="cannot be split by speaker: speaker is told for 5 of 6 items only"):
+    with pytest.raises(DataError, match="cannot be split by speaker: speaker is known for 5 of 6 items only"):
         best_key({"speaker": [*SIX[:5], ""]}, PATHS, "speaker")
     with pytest.raises(DataError, match=r"cannot be split by any key: .*stem has 1 values, fewer than 3 parts"):
         best_key({}, [Path(f"{i}/audio.wav") for i in range(6)])
@@ -182,7 +182,7 @@ def test_the_split_is_kept_with_its_reasons(tmp_path):
     assert record.classes == {"x": {"train": 2, "dev": 1, "test": 1}, "y": {"train": 1, "dev": 0, "test": 1}}
     assert record.lacking == {"dev": ["y"]}
     assert record.describe() == (
-        "split by speaker (the best that all items have; group is not told): train 3 of 2, dev 1 of 1, test 2 of 1 "
+        "split by speaker (the best that all items have; group is missing): train 3 of 2, dev 1 of 1, test 2 of 1 "
         "groups; dev lacks y"
     )
     stored = json.loads((tmp_path / "split.json").read_text())
@@ -271,7 +271,7 @@ def test_the_same_content_in_two_parts_or_of_two_classes(tmp_path):
     with pytest.raises(DataError) as caught:
         check_contents({"train": [files["a"], files["e"]], "test": [files["b"], files["c"]]}, labels)
     assert str(caught.value) == (
-        f"{files['a']} (in train) and {files['c']} (in test) have the same content; one part must not know the other: "
+        f"{files['a']} (in train) and {files['c']} (in test) have the same content; parts must not share files: "
         "take one of them out, or give both the same group."
     )
     with pytest.raises(DataError, match="have the same content; one of the classes is wrong"):

@@ -159,7 +159,7 @@ def test_whatever_the_song(place: Path, name: str, capsys: pytest.CaptureFixture
     assert (read["tempo"] == 0) == beatless
     assert (read["beat_confidence"] > 0.15) == (not beatless)
     if name == "tone.wav":
-        assert "no steady beat was found (confidence 0.00, of 0.15 on it is believed)" in printed
+        assert "no steady beat was found (confidence 0.00, at least 0.15 is needed)" in printed
         assert "beats a minute" not in printed and read["beats"] == []
 
 

@@ -21,7 +21,7 @@ _QUIET = 1e-3  # dB of mean onset strength below which nothing beats
 _FAINT = 0.1  # of the strongest onsets
 _SPAN = 30 * HOPS  # hops whose tempo is taken for steady
 _CLEAR = 1.0  # dB that a beat's rise has on average over the bands, for it to count in full
-BELIEVED = 0.15  # confidence below which there is no beat to cut on
+LEAST_CONFIDENCE = 0.15  # confidence below which there is no beat to cut on
 _SLIP = 0.02  # chance that the tracker drops or adds a beat, which shifts the bar
 
 
@@ -59,7 +59,7 @@ def beat_confidence(beats: np.ndarray, rises: np.ndarray) -> float:
     song may change its tempo; less in proportion where beats rise by less than ``_CLEAR``. A tracker finds beats in
     anything: noise repeats nothing, and a tone repeats what windows leak, which hardly rises.
 
-    Chosen: ``BELIEVED``, the windows and ``_CLEAR``. Made-up concerts and a game's soundtrack have .3 to .8, noise,
+    Chosen: ``LEAST_CONFIDENCE``, the windows and ``_CLEAR``. Made-up concerts and a game's soundtrack have .3 to .8, noise,
     speech-like noise and clicks at random times less than .1, steady tones and chords less than .02.
 
     Args:

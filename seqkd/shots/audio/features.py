@@ -122,7 +122,7 @@ def analyse(
     beat_times = beats.track_beats(sound.onsets)
     beat_times = beat_times[beat_times < sound.duration]
     confidence = beats.beat_confidence(beat_times, sound.rises)
-    if confidence < beats.BELIEVED:
+    if confidence < beats.LEAST_CONFIDENCE:
         beat_times = beat_times[:0]
     downbeats = beats.find_downbeats(beat_times, sound.low_onsets, sound.chroma)
     report("sections", 0.5)

@@ -83,7 +83,7 @@ def test_folders_of_classes(folder, tmp_path, capfd):
     }  # fmt: skip
     split = json.loads((data / "split.json").read_text())
     assert split["key"] == "stem"
-    assert "speaker is not told" in split["why"]
+    assert "speaker is missing" in split["why"]
     for part, found in labels.items():
         files = table(data / part / "wav.scp")
         assert files.keys() == found.keys() == table(data / part / "group").keys()
@@ -91,7 +91,7 @@ def test_folders_of_classes(folder, tmp_path, capfd):
             assert (data / part / file).resolve().is_relative_to(folder)  # used where it lies
             assert (data / part / file).parent.name.replace(" ", "_") == found[key]
         assert not (data / part / "utt2spk").exists()
-    assert "split by stem (the best that all items have; group is not told;" in capfd.readouterr().err
+    assert "split by stem (the best that all items have; group is missing;" in capfd.readouterr().err
 
 
 def test_a_pattern_tells_speakers_and_no_speaker_is_in_two_parts(folder, tmp_path):
@@ -294,7 +294,7 @@ def test_the_same_content_across_parts(folder, tmp_path):
     found = said(DataError, tmp_path, folder=folder, seed=1)
     assert "cat/a-c0.wav (in " in found
     assert "cat/zz.wav (in " in found
-    assert " have the same content; one part must not know the other: " in found
+    assert " have the same content; parts must not share files: " in found
     # With a name that says that it is a copy, it shares the part of the other.
     (folder / "cat" / "zz.wav").rename(folder / "cat" / "a-c0 (1).wav")
     for seed in range(5):

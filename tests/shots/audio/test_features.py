@@ -13,7 +13,7 @@ import soundfile
 from seqkd.errors import DataError
 from seqkd.shots.audio import beats as beats_module
 from seqkd.shots.audio.beats import (
-    BELIEVED,
+    LEAST_CONFIDENCE,
     beat_columns,
     beat_confidence,
     find_downbeats,
@@ -193,8 +193,8 @@ def test_there_is_a_beat_where_sound_repeats(kind: str, low: float, high: float,
     soundfile.write(tmp_path / "a.wav", sound_of(kind), RATE)
     track = analyse(tmp_path / "a.wav")
     assert low <= track.confidence <= high
-    assert (len(track.beats) > 50) == (track.tempo > 0) == (low > BELIEVED)
-    assert any(columns(track)["beats"]) == (low > BELIEVED)
+    assert (len(track.beats) > 50) == (track.tempo > 0) == (low > LEAST_CONFIDENCE)
+    assert any(columns(track)["beats"]) == (low > LEAST_CONFIDENCE)
     if not len(track.beats):
         assert len(track_beats(measure(tmp_path / "a.wav", 40).onsets)) > 50
 
