@@ -237,8 +237,8 @@ def summary(drafts: list[Timeline], settings: CutSettings) -> str:
     lines = [f"{minutes:.0f} min {seconds:.1f} s, {tempo}{sections} section{'s' if sections != 1 else ''}, {cuts}"]
     if settings.snap != "frame" and not any(first.marked(BEAT, DOWNBEAT)):
         lines.append(
-            f"  no steady beat was found (confidence {first.confidence:.2f}, at least {LEAST_CONFIDENCE:g} is needed): cuts "
-            "are on the nearest frames, as with --snap frame"
+            f"  no steady beat was found (confidence {first.confidence:.2f}, at least {LEAST_CONFIDENCE:g} is needed): "
+            "cuts are on the nearest frames, as with --snap frame"
         )
     elif settings.snap == "downbeat" and not any(first.marked(DOWNBEAT)):
         lines.append("  no bars were found: cuts are on beats")

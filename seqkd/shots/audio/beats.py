@@ -59,8 +59,8 @@ def beat_confidence(beats: np.ndarray, rises: np.ndarray) -> float:
     song may change its tempo; less in proportion where beats rise by less than ``_CLEAR``. A tracker finds beats in
     anything: noise repeats nothing, and a tone repeats what windows leak, which hardly rises.
 
-    Chosen: ``LEAST_CONFIDENCE``, the windows and ``_CLEAR``. Made-up concerts and a game's soundtrack have .3 to .8, noise,
-    speech-like noise and clicks at random times less than .1, steady tones and chords less than .02.
+    Chosen: ``LEAST_CONFIDENCE``, the windows and ``_CLEAR``. Made-up concerts and a game's soundtrack have .3 to .8,
+    noise, speech-like noise and clicks at random times less than .1, steady tones and chords less than .02.
 
     Args:
         beats: (K,) in seconds.
