@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write docs/results.md: of every recipe's RESULTS.md the first table, cut to a few columns, and what it shows.
+"""Write docs/results.md: of every recipe's RESULTS.md the first table, cut to a few columns, and its first table.
 
 local/results_page.py           # reads egs/*/*/RESULTS.md and egs/*/*/*/RESULTS.md
 """
@@ -28,6 +28,8 @@ def page() -> str:
         title = re.search(r"^# (.*)$", text, re.MULTILINE)
         lines += ["", f"## [{title[1] if title else path.parent.name}](../{path.relative_to(ROOT).as_posix()})", ""]
         heading, *rows = short_table(text) or [["No table yet."]]
+        if rows and len(heading) == 1:  # systems, and no numbers
+            heading, rows = ["Not run yet."], []
         marks = ["---", *["---:"] * (len(heading) - 1)]
         lines += ["| " + " | ".join(row) + " |" for row in [heading, marks, *rows]] if rows else heading
     return "\n".join(lines) + "\n"
