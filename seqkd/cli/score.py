@@ -11,12 +11,16 @@ from seqkd.errors import ConfigError
 EPILOG = """formats, by the content: text (Kaldi), trn (sclite), stm with ctm (NIST), SegLST, JSON lines, NeMo, csv.
 example: seqkd score --ref text --hyp baseline=a.txt --hyp student=b.trn --json score.json --html score.html"""
 
+OF_MEETINGS = {"ref", "hyp", "meeting", "json", "normalize", "glm"}  # all that --meeting uses, but for the collar
+
 
 def main(argv: list[str]) -> int:
     """Entry point. Scoring files needs neither torch nor the recipes' libraries."""
     if "--recipe" in argv:
         return score_recipe([argument for argument in argv if argument != "--recipe"])
-    args = file_parser().parse_args(argv)
+    parser = file_parser()
+    args = parser.parse_args(argv)
+    refuse_unused(parser, args)
     if args.meeting:
         return score_meetings(args)
     from seqkd.scoring.evaluate import Options, score_files
@@ -106,7 +110,8 @@ def file_parser() -> argparse.ArgumentParser:
     add("--tagged", action="store_true", help="the same of phrases tagged in the references, <name>ada</name>")
     add(
         "--markup", choices=["auto", "none", "alternatives", "all"], default="auto",
-        help="read {a / b} in references, and with all (uh), optionally deletable; auto: {a / b} of trn and stm",
+        help="alternatives: read {a / b} in references and hypotheses; all: also (uh), a word that may be missing; "
+        "auto: {a / b} in trn, stm and ctm; none: plain words",
     )  # fmt: skip
     add("--cer-spaces", choices=["count", "ignore"], default="count", help="spaces as characters (default: count)")
     add("--tokens", type=Path, metavar="MODEL", help="a sentencepiece model, for the token error rate")
@@ -121,6 +126,21 @@ def file_parser() -> argparse.ArgumentParser:
     add("--collar", type=float, default=5.0, metavar="SECONDS", help="of tcp and tcorc (default: 5)")
     add("--recipe", action="store_true", help="score a recipe's decodings instead (see --recipe --help)")
     return made
+
+
+def refuse_unused(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Raise ConfigError for options that would change nothing: whoever gave them believes that they do."""
+    given = {name for name, value in vars(args).items() if value != parser.get_default(name)}
+    if args.meeting:
+        timed = {"collar"} if args.meeting in ("tcp", "tcorc") else set()
+        unused, case = given - OF_MEETINGS - timed, f"with --meeting {args.meeting}"
+    elif "collar" in given:
+        unused, case = {"collar"}, "without --meeting tcp or tcorc"
+    else:
+        unused, case = given & {"details"} if args.wer else set(), "with --wer"
+    if unused:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in vars(args) if name in unused)
+        raise ConfigError(f"{names} would have no effect {case}; leave out what has none")
 
 
 def score_meetings(args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Error rates with intervals, significance tests, and reports of whole experiments. Needs no torch."""
+"""Word, character and sentence error rates with confidence intervals and significance tests. Needs no torch."""
 
 from seqkd.scoring.formats import read_text, read_trn, write_text, write_trn
 from seqkd.scoring.normalize import Normalizer

@@ -69,6 +69,8 @@ def evaluate(ref: Path | str, hyps: Mapping[str, Path | str], options: Options =
     """Score files and compare every pair of systems; arguments and faults as in `score_files`."""
     if options.replicates < 1 or options.paired_replicates < 1:
         raise ConfigError("the bootstrap needs at least 1 replicate")
+    if unknown := [name for name in options.formats if name not in ("", "ref", *hyps)]:
+        raise ConfigError(f"--format {unknown[0]} is neither ref nor a system; known: {', '.join(['ref', *hyps])}")
     reading = Reading(options.reading == "strict", options.encoding)
     for_all = options.formats.get("")
     wanted, literal = options.formats.get("ref", for_all), options.markup == "none"
@@ -97,7 +99,7 @@ def evaluate(ref: Path | str, hyps: Mapping[str, Path | str], options: Options =
     groups = {name: _table(path, "group") for name, path in options.utt2group.items()}
     if unknown := [name for name in options.nbest if name not in hyps]:
         raise ConfigError(f"--nbest {unknown[0]} is none of the systems; known: {', '.join(hyps)}")
-    scores, entries, read, further = {}, {}, [], {}
+    scores, entries, read, further, unsure = {}, {}, [], {}, []
     for name, path in hyps.items():
         try:
             hypotheses = read_hypotheses(
@@ -107,7 +109,7 @@ def evaluate(ref: Path | str, hyps: Mapping[str, Path | str], options: Options =
             hypotheses = fit_ids(hypotheses, references.texts, reading, path, extra=options.extra)
             by_system = {
                 "missing": options.missing,
-                "hypothesis_markup": "none" if literal or hypotheses.markup == "none" else settings["markup"],
+                "hypothesis_markup": hypotheses.markup if options.markup == "auto" else options.markup,
                 "fragments": options.fragments,
             }
             result = score(
@@ -133,12 +135,22 @@ def evaluate(ref: Path | str, hyps: Mapping[str, Path | str], options: Options =
                 "beside": further[name].to_json(),
                 **_breakdown(result.utterances, speakers, groups, durations, options),
             }
-            if (calibration := _calibration(result.utterances, hypotheses)) is not None:
-                entries[name]["calibration"] = calibration
-            lists = read_nbest(options.nbest[name], reading) if name in options.nbest else hypotheses.nbest
+            if hypotheses.confidences:
+                calibration, left_out = _calibration(result.utterances, hypotheses, normalizer)
+                if calibration is not None:
+                    entries[name]["calibration"] = calibration
+                if left_out:
+                    unsure.append(
+                        f"{name}: {left_out} of {len(result.utterances.ids)} utterances are left out of the "
+                        "calibration; not every scored word of theirs has a confidence of its own."
+                    )
+            own = name not in options.nbest
+            lists = hypotheses.nbest if own else read_nbest(options.nbest[name], reading)
             if lists:
-                inside = {key: value for key, value in settings.items() if key != "tokenizer"}
-                entries[name]["oracle"] = tables.oracle(references.texts, lists, result.utterances.ids, **inside)
+                ids = result.utterances.ids
+                inside = {key: value for key, value in (settings | by_system).items() if key != "tokenizer"}
+                lists = tables.complete(lists, hypotheses.texts, ids, partly=own)
+                entries[name]["oracle"] = tables.oracle(references.texts, lists, ids, **inside)
         except DataError as fault:
             known = (str(path), str(ref), str(options.nbest.get(name)), *map(str, options.utt2group.values()))
             named = str(fault).startswith(known)
@@ -167,6 +179,7 @@ def evaluate(ref: Path | str, hyps: Mapping[str, Path | str], options: Options =
     formats = {Path(ref).name: references, **dict(zip([Path(path).name for path in hyps.values()], read, strict=True))}
     notes = [
         *(f"{name}: {line}." for name, one in further.items() for line in one.lines()),
+        *unsure,
         "Formats: " + "; ".join(f"{name} {one.kind} ({one.found})" for name, one in formats.items()) + ".",
         *(f"Read ({options.reading}): {sentence}." for sentence in reading.sentences()),
     ]
@@ -193,14 +206,15 @@ def _breakdown(
     return entry
 
 
-def _calibration(utterances: Utterances, hypotheses: Transcripts) -> dict[str, Any] | None:
-    """Calibration of the words' confidences, of the utterances that have one for each word that was scored."""
-    if not hypotheses.confidences:
-        return None
-    calibration, left_out = tables.calibrate(utterances, hypotheses.confidences)
+def _calibration(
+    utterances: Utterances, hypotheses: Transcripts, normalizer: Normalizer
+) -> tuple[dict[str, Any] | None, int]:
+    """Calibration of the words' confidences, None where no word has one, and how many utterances were left out."""
+    confidences = tables.scored_confidences(utterances, hypotheses.texts, hypotheses.confidences, normalizer)
+    calibration, left_out = tables.calibrate(utterances, confidences)
     if not calibration.count:
-        return None
-    return {**calibration.summary().to_json(), "left_out": left_out, "diagram": calibration.diagram()}
+        return None, left_out
+    return {**calibration.summary().to_json(), "left_out": left_out, "diagram": calibration.diagram()}, left_out
 
 
 def _speakers(references: Transcripts, path: Path | str | None, ref: Path | str) -> dict[str, str]:

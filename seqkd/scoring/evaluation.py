@@ -15,10 +15,12 @@ from seqkd.scoring.words import FEWEST, Costs
 
 @dataclass(frozen=True)
 class Options:
-    """What to do; every field is an option of ``seqkd score`` (see `seqkd.scoring.score` for those it shares).
+    """Options of a scoring run; every field is one of ``seqkd score`` (see `seqkd.scoring.score` for those it shares).
 
     Attributes:
-        markup: ``auto`` reads ``{alternatives}`` of trn and stm references, whose formats define them.
+        markup: ``alternatives`` reads ``{a / b}`` in references and hypotheses; ``all`` also ``(uh)``, a word that may
+            be missing; ``auto`` reads ``{a / b}`` in trn, stm and ctm, whose formats define it; ``none`` takes all for
+            plain words.
         normalize: steps of `seqkd.scoring.normalize`, separated by commas.
         glm: a mapping file.
         tokens: a sentencepiece model.

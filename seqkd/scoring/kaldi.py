@@ -6,21 +6,24 @@ which Kaldi's own scripts or ours in local/score.sh make of lattices, against ``
     <decode-dir>/wer_<w>_<p>                  one %WER line, one %SER line, as compute-wer prints them
     <decode-dir>/scoring_kaldi/best_wer       the best of these lines and the file that it is from
 
-The best is chosen on the set that is scored, as Kaldi's scripts do: choose weight and penalty on a development set.
+The best has the lowest rate; of equal rates, the lowest weight. It is chosen on the set that is scored, as Kaldi's
+scripts do: choose weight and penalty on a development set.
 """
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
 from seqkd import files
 from seqkd.errors import DataError, SeqkdError
 from seqkd.scoring.formats import Reading, read_text
 from seqkd.scoring.normalize import Normalizer
-from seqkd.scoring.wer import Utterances, count
+from seqkd.scoring.wer import MISSING, Utterances, count
 from seqkd.scoring.words import FEWEST, Costs, parse_costs
 
 _PLACE = re.compile(r"penalty_(?P<penalty>[^/]+)/(?P<weight>\d+)\.txt")
@@ -57,9 +60,10 @@ def score_kaldi(
         The best %WER line, and the hypotheses that it is of.
 
     Raises:
-        DataError: there are no hypotheses, or one does not fit the references.
+        DataError: there are no hypotheses, one does not fit the references, or two are of different utterances, whose
+            rates do not compare.
     """
-    decode, best = Path(decode), None
+    decode, best, first = Path(decode), None, None
     references = read_text(Path(data) / "text", Reading(strict=False))
     normalizer = Normalizer(normalize) if normalize else None
     for path in sorted((decode / "scoring_kaldi").glob("penalty_*/*.txt")):
@@ -74,9 +78,16 @@ def score_kaldi(
             lines = wer_lines(utterances)
         except DataError as fault:
             raise fault if str(fault).startswith(str(path)) else DataError(f"{path}: {fault}") from None
+        first = first or (path, utterances.ids)
+        if utterances.ids != first[1]:
+            raise DataError(
+                f"{path} and {first[0]} have hypotheses of different utterances, so that their rates do not compare; "
+                "score missing ones as empty (missing: all)."
+            )
         out = decode / f"wer_{found['weight']}_{found['penalty']}"
         files.write_text(out, lines)
-        entry = int(utterances.words.errors.sum()), int(found["weight"]), lines.splitlines()[0], out, path
+        rate = Fraction(int(utterances.words.errors.sum()), int(utterances.words.length.sum()))
+        entry = rate, int(found["weight"]), lines.splitlines()[0], out, path
         if best is None or entry[:2] < best[:2]:
             best = entry
     if best is None:
@@ -88,22 +99,31 @@ def score_kaldi(
 
 def main(arguments: Sequence[str]) -> int:
     """Print the best hypotheses' path; the lines are in the files."""
-    if len(arguments) < 2:
-        print(__doc__, file=sys.stderr)
-        return 2
-    data, decode, *more = arguments
+    args = _parser().parse_args(arguments)
     try:
-        given = dict(zip(more[::2], more[1::2], strict=True))
-        costs = parse_costs(given["--costs"]) if "," in given.get("--costs", "") else FEWEST
-        line, path = score_kaldi(
-            data, decode, costs=costs, normalize=given.get("--normalize", ""), missing=given.get("--missing", "all")
-        )
-    except (SeqkdError, ValueError) as fault:
+        costs = FEWEST if args.costs == "fewest" else parse_costs(args.costs)
+        line, path = score_kaldi(args.data, args.decode, costs=costs, normalize=args.normalize, missing=args.missing)
+    except SeqkdError as fault:
         print(f"seqkd.scoring.kaldi: {fault}", file=sys.stderr)
         return 1
     print(line, file=sys.stderr)
     print(path)
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="python -m seqkd.scoring.kaldi",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    made.add_argument("data", type=Path, metavar="data-dir", help="holds text")
+    made.add_argument("decode", type=Path, metavar="decode-dir", help="holds scoring_kaldi/penalty_<p>/<w>.txt")
+    made.add_argument("--costs", default="fewest", metavar="S,D,I", help="of the alignment; see seqkd score --help")
+    made.add_argument("--normalize", default="", metavar="STEPS", help="such as lower,no-punctuation")
+    made.add_argument("--missing", choices=MISSING, default="all", help="utterances without a hypothesis")
+    return made
 
 
 if __name__ == "__main__":

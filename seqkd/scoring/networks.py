@@ -9,7 +9,7 @@ Legend: A arcs of the reference, B arcs of the hypothesis, each after a first on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -79,6 +79,30 @@ def choose(
     their = _parse("Hypothesis", utterance, theirs, hypothesis_markup)
     words, blocks, found, ops = align(parsed, their, *costs, fragments=fragments)
     return words, blocks, found, ops, parsed.count
+
+
+def spelled(words: Sequence[str], found: Sequence[str], ops: Sequence[int]) -> tuple[str, str]:
+    """Return both sides of an aligned utterance such that what is right as a word is right in its characters, too.
+
+    Optional words that were left out are dropped, and a word cut short is replaced by the one that it fits.
+
+    Args:
+        words: of the reference.
+        found: of the hypothesis.
+        ops: the operations.
+    """
+    ours, theirs = [], []
+    reference, hypothesis = iter(words), iter(found)
+    for op in ops:
+        word = None if op == _INSERTION else next(reference)
+        other = None if op in (_DELETION, _LEFT_OUT) else next(hypothesis)
+        if op == _MATCH and word != other:
+            word = other = other if is_fragment(word) and not is_fragment(other) else word
+        if word is not None and op != _LEFT_OUT:
+            ours.append(word)
+        if other is not None:
+            theirs.append(other)
+    return " ".join(ours), " ".join(theirs)
 
 
 def _parse(side: str, utterance: str, text: str, markup: str) -> Lattice:

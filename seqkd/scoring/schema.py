@@ -26,9 +26,12 @@ number; none is removed or changes its meaning. ``?`` marks what is there only i
           "formatted"?: {"plain", "cased", "punctuated", "formatted": RATE with "words"},
           "keywords"?: {LIST: {
             "rate", "errors", "words", "other_rate", "other_errors", "other_words",
-            "recall", "occurrences", "found", "precision", "proposed", "correct"
+            "recall", "occurrences", "found", "precision", "proposed", "correct",
+            "absent": [...]              phrases that occur in no reference
           }}
         },
+        "intervals": {"wer", "cer", "ter"?, "ser", "speakers"?},
+                                         by "bootstrap" or "Wilson", see seqkd.statistics.few; null if there is none
         "missing",                       references without a hypothesis: scored as empty, or left out
         "wer_ci95_speakers"?: [low, high]  drawing whole speakers instead of utterances
         "per_speaker"?: {SPEAKER: ROW},
@@ -42,7 +45,7 @@ number; none is removed or changes its meaning. ``?`` marks what is there only i
         "oracle"?: ROW with "mean_hypotheses"    if the best of each n-best list were chosen
         "calibration"?: {                of the confidences of words
           "count", "accuracy", "confidence", "ece", "mce", "adaptive_ece", "nll", "brier", "nce",
-          "left_out",                    utterances without a confidence for each word
+          "left_out",                    utterances in which not every scored word has a confidence of its own
           "diagram": [{"from", "to", "count", "confidence", "accuracy"}]
         }
       }},

@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from seqkd.scoring import intervals
 from seqkd.scoring.tables import pairs as aligned_pairs
 from seqkd.scoring.words import DELETION, INSERTION, LEFT_OUT, MATCH, SUBSTITUTION
 from seqkd.statistics.few import LEAST
@@ -14,6 +15,7 @@ from seqkd.statistics.mapsswe import FEW
 if TYPE_CHECKING:
     from seqkd.scoring.evaluation import Evaluation
     from seqkd.scoring.wer import Utterances
+    from seqkd.statistics.bootstrap import PairedResult
 
 LETTERS = {MATCH: "", SUBSTITUTION: "S", DELETION: "D", INSERTION: "I", LEFT_OUT: "O"}
 _SHOWN = 10  # rows of each detailed table
@@ -48,13 +50,16 @@ def table(evaluation: Evaluation, *, details: bool = False) -> str:
             ]
         )
     lines = _columns(rows)
-    lines += ["", f"Intervals: bootstrap over utterances, {options['replicates']} replicates, seed {options['seed']}."]
+    drawn = options["replicates"], options["seed"]
+    methods = intervals.sentence(_methods(systems, "wer"), "utterances", *drawn)
+    lines += ["", *([f"Intervals: {methods}."] if methods else [])]
     if any(system["wer"]["ci95"] is None for system in systems.values()):
         lines.append(f"Fewer than {LEAST} utterances are too few for an interval.")
     for name, system in systems.items():
         if "wer_ci95_speakers" in system:
-            count = len(system["per_speaker"])
-            lines.append(f"{name}, bootstrap over {count} speakers: {_interval(system['wer_ci95_speakers'])}.")
+            speakers = f"{len(system['per_speaker'])} speakers"
+            how = intervals.sentence({name: system["intervals"]["speakers"]}, speakers, *drawn)
+            lines.append(f"{name}, {how}: {_interval(system['wer_ci95_speakers'])}.")
     speakers = {len(system["per_speaker"]) for system in systems.values() if "per_speaker" in system}
     if speakers and max(speakers) < LEAST:
         lines.append(f"No interval over speakers: {max(speakers)} are too few, {LEAST} are needed.")
@@ -82,6 +87,10 @@ def one_line(evaluation: Evaluation) -> str:
     return "\n".join(lines)
 
 
+def _methods(systems: dict[str, Any], of: str) -> dict[str, str | None]:
+    return {name: system["intervals"].get(of) for name, system in systems.items()}
+
+
 def _missing(systems: dict[str, Any], policy: str) -> str:
     counts = ", ".join(f"{name} {system['missing']}" for name, system in systems.items())
     fate = {"error": "an error", "all": "scored as empty", "present": "left out"}[policy]
@@ -106,11 +115,11 @@ def _pair_lines(evaluation: Evaluation) -> list[str]:
         stars = [" *" if several and survives else "" for survives in (pair.survives_bootstrap, pair.survives_mapsswe)]
         line = (
             f"{pair.a} − {pair.b}: {100 * pair.bootstrap.delta:+.2f} points ({ends}), "
-            f"{_p(pair.bootstrap.p_value)}{stars[0]} (bootstrap), {_p(pair.mapsswe.p_value)}{stars[1]} (MAPSSWE, "
-            f"Z = {pair.mapsswe.z:.3f}, {pair.mapsswe.segments} segments)"
+            f"{_p(pair.bootstrap.p_value)}{stars[0]} ({_test(pair.bootstrap)}), {_p(pair.mapsswe.p_value)}{stars[1]} "
+            f"(MAPSSWE, Z = {pair.mapsswe.z:.3f}, {pair.mapsswe.segments} segments)"
         )
         if pair.speakers is not None:
-            line += f", {_p(pair.speakers.p_value)} (bootstrap over speakers)"
+            line += f", {_p(pair.speakers.p_value)} ({_test(pair.speakers)} over speakers)"
         lines.append(line)
         if 0 < pair.mapsswe.segments < FEW:
             lines.append(
@@ -225,6 +234,11 @@ def _percent(rate: float | None) -> str:
 
 def _interval(ends: Sequence[float] | None) -> str:
     return "too few" if ends is None else f"{100 * ends[0]:.2f} – {100 * ends[1]:.2f}"
+
+
+def _test(result: PairedResult) -> str:
+    """Name the test whose p-value it is: too few units are not drawn from, but swapped in every way."""
+    return "bootstrap" if result.units >= LEAST else "exact sign-flip test"
 
 
 def _p(value: float) -> str:

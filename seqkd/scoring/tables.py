@@ -7,13 +7,14 @@ Legend: N utterances, K operations of their alignments.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from seqkd.errors import DataError
-from seqkd.scoring.align import align, number_tokens
+from seqkd.scoring.align import align, number_tokens, one_line_each
+from seqkd.scoring.normalize import Normalizer
 from seqkd.scoring.wer import Counts, Utterances, WordAlignments, count
 from seqkd.scoring.words import DELETION, INSERTION, LEFT_OUT, MATCH, SUBSTITUTION
 from seqkd.statistics.bootstrap import bootstrap_interval
@@ -92,10 +93,60 @@ def pairs(aligned: WordAlignments) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return reference, hypothesis, ops
 
 
+def scored_confidences(
+    utterances: Utterances,
+    texts: Mapping[str, str],
+    confidences: Mapping[str, Sequence[float]],
+    normalizer: Normalizer,
+) -> dict[str, list[float]]:
+    """Return the confidences of the words that were scored, by utterance id.
+
+    A word of which the normaliser leaves nothing takes its confidence with it. An utterance is left out where a scored
+    word is not what one word of the transcript, by itself, became: nobody knows how sure the recogniser was of it.
+
+    Args:
+        utterances: as they were scored.
+        texts: hypotheses, not normalised.
+        confidences: of each word of these.
+        normalizer: what was done to them.
+    """
+    sources = list(dict.fromkeys(word for utterance in confidences for word in texts[utterance].split()))
+    alone = normalizer(_lines(sources))
+    forms = [_lines(alone)]
+    if normalizer.both:
+        forms.append(_lines(map(normalizer.add_alternatives, alone)))
+    gone = {word for word, form in zip(sources, forms[0], strict=True) if not form.split()}
+    numbers = {word: number for number, word in enumerate(utterances.alignments.vocabulary)}
+    # By number, -1 for what is not one word that occurs; with a mapping a word may be scored as it was before it, too.
+    becomes = [
+        {word: numbers.get(" ".join(form.split()), -1) for word, form in zip(sources, written, strict=True)}
+        for written in forms
+    ]
+    ids, offsets = utterances.alignments.hypothesis.ids.tolist(), utterances.alignments.hypothesis.offsets.tolist()
+    found = {}
+    for index, utterance in enumerate(utterances.ids):
+        own, words = confidences.get(utterance), texts.get(utterance, "").split()
+        if own is None or len(own) != len(words):
+            continue
+        kept, scored = [word for word in words if word not in gone], ids[offsets[index] : offsets[index + 1]]
+        read = [[number[word] for word in kept] for number in becomes]
+        if scored in read or (
+            len(kept) == len(scored) and all(one in either for one, *either in zip(scored, *read, strict=True))
+        ):
+            found[utterance] = [sure for word, sure in zip(words, own, strict=True) if word not in gone]
+    return found
+
+
+def _lines(texts: Iterable[str]) -> list[str]:
+    """Return texts in the Unicode normal form in which words are scored."""
+    texts = list(texts)
+    return one_line_each(texts).split("\n") if texts else []
+
+
 def calibrate(utterances: Utterances, confidences: Mapping[str, Sequence[float]]) -> tuple[Calibration, int]:
     """Return the calibration of the words' confidences, and the number of utterances left out.
 
-    Those are left out that lack a confidence for each word that was scored.
+    Those are left out that lack a confidence for each word that was scored; see `scored_confidences`.
     """
     values, correct, _ = confident_words(utterances, confidences)
     scored = np.diff(utterances.alignments.hypothesis.offsets).tolist()
@@ -141,7 +192,7 @@ def oracle(
         **options: of `seqkd.scoring.count`.
 
     Raises:
-        DataError: an utterance has no list.
+        DataError: an utterance has no list; `complete` fills in what may be missing.
     """
     if lacking := [utterance for utterance in ids if not nbest.get(utterance)]:
         raise DataError(f"Utterance {lacking[0]} has no n-best list (nor have {len(lacking) - 1} others).")
@@ -152,6 +203,21 @@ def oracle(
     best = [end - size + int(np.argmin(every.errors[end - size : end])) for end, size in zip(ends, sizes, strict=True)]
     row = _row(every, np.array(best, np.int64))
     return {**row, "mean_hypotheses": float(np.mean(sizes))}
+
+
+def complete(
+    nbest: Mapping[str, Sequence[str]], hypotheses: Mapping[str, str], ids: Sequence[str], *, partly: bool
+) -> dict[str, Sequence[str]]:
+    """Return the lists with the hypothesis alone in place of one that is missing, empty where there is none either.
+
+    Args:
+        nbest: hypotheses by utterance id.
+        hypotheses: the recogniser's choice, of the utterances that have one.
+        ids: utterances to score.
+        partly: whether utterances with a hypothesis may lack a list.
+    """
+    absent = [utterance for utterance in ids if utterance not in nbest and (partly or utterance not in hypotheses)]
+    return {**nbest, **{utterance: [hypotheses.get(utterance, "")] for utterance in absent}}
 
 
 def _row(counts: Counts, inside: np.ndarray) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from seqkd.scoring.align import (
     number_words,
     one_line_each,
 )
+from seqkd.scoring.intervals import method
 from seqkd.scoring.matching import match
 from seqkd.scoring.normalize import Normalizer
 from seqkd.scoring.words import DELETION, FEWEST, INSERTION, SUBSTITUTION, Costs, Tokens
@@ -158,6 +159,8 @@ class Score:
         ter: of tokens, given a tokenizer.
         ci95_blocks: interval of the WER over blocks, such as speakers, if at least 10 were given.
         options: what the numbers depend on.
+        intervals: by which method each interval is made, None where there is none: of ``wer``, ``cer``, ``ter`` and
+            ``ser``, and, with blocks, of ``speakers``; see `seqkd.scoring.intervals`.
     """
 
     wer: Rate
@@ -167,6 +170,7 @@ class Score:
     ter: Rate | None = None
     ci95_blocks: tuple[float, float] | None = None
     options: dict[str, Any] = field(default_factory=dict)
+    intervals: dict[str, str | None] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return this system's entry in score.json: rates as fractions, without the utterances."""
@@ -175,7 +179,7 @@ class Score:
             if rate is not None:
                 entry[name] = asdict(rate)
                 entry[name][unit] = entry[name].pop("words")
-        entry |= {"ser": asdict(self.ser), "missing": len(self.utterances.missing)}
+        entry |= {"ser": asdict(self.ser), "intervals": self.intervals, "missing": len(self.utterances.missing)}
         if self.ci95_blocks is not None:
             entry["wer_ci95_speakers"] = list(self.ci95_blocks)
         return entry
@@ -209,9 +213,11 @@ def score(
         costs: of the alignment: ``FEWEST``, or for example ``SCLITE``.
         normalizer: changes both sides before they are compared; see `seqkd.scoring.normalize`.
         markup: ``none``; ``alternatives`` reads ``{a / b}`` in references; ``all`` reads ``(uh)``, an optionally
-            deletable word, too.
+            deletable word, too. One that is left out counts among the words of the reference, but its characters and
+            tokens do not.
         hypothesis_markup: the same of hypotheses, of which the path that fits best is scored.
-        fragments: whether a word cut short, ``fi-`` or ``-ish``, on either side is right where it fits the other.
+        fragments: whether a word cut short, ``fi-`` or ``-ish``, on either side is right where it fits the other. Its
+            characters and tokens are then those of the other.
         spaces: whether spaces between words ``count`` as characters, or ``ignore`` them.
         tokenizer: makes tokens of a transcript, for the token error rate.
         characters: whether to count those, too.
@@ -228,10 +234,15 @@ def score(
         hypothesis_markup=hypothesis_markup, fragments=fragments, tokenizer=tokenizer, characters=characters,
     )  # fmt: skip
 
-    def interval(errors: np.ndarray, length: np.ndarray, **blocks: Any) -> tuple[float, float] | None:
+    intervals: dict[str, str | None] = {}
+
+    def interval(of: str, errors: np.ndarray, length: np.ndarray, **blocks: Any) -> tuple[float, float] | None:
+        intervals[of] = method(errors, length, **blocks)
         return bootstrap_interval(errors, length, replicates=replicates, seed=seed, **blocks)
 
-    def rate(counts: Counts) -> Rate:
+    def rate(of: str, counts: Counts) -> Rate:
+        if not counts.length.sum():
+            raise DataError("The references hold no words but optional ones that were left out; expected others, too.")
         return Rate(
             rate=float(counts.errors.sum() / counts.length.sum()),
             errors=int(counts.errors.sum()),
@@ -239,29 +250,32 @@ def score(
             deletions=int(counts.deletions.sum()),
             insertions=int(counts.insertions.sum()),
             words=int(counts.length.sum()),
-            ci95=interval(counts.errors, counts.length),
+            ci95=interval(of, counts.errors, counts.length),
         )
 
     words = utterances.words
     if not words.length.sum():
         raise DataError("The references hold no words, so there is no error rate.")
     wrong = (words.errors > 0).astype(np.int64)  # (N,)
-    sentences = SentenceRate(float(wrong.mean()), int(wrong.sum()), len(wrong), interval(wrong, np.ones_like(wrong)))
+    ends = interval("ser", wrong, np.ones_like(wrong))
+    sentences = SentenceRate(float(wrong.mean()), int(wrong.sum()), len(wrong), ends)
     by_block = None
     if blocks is not None:
-        by_block = interval(words.errors, words.length, blocks=[blocks[utterance] for utterance in utterances.ids])
+        speakers = [blocks[utterance] for utterance in utterances.ids]
+        by_block = interval("speakers", words.errors, words.length, blocks=speakers)
     options = {
         "missing": missing, "costs": str(costs), "unicode": "NFC", "spaces": spaces, "markup": markup,
         "normalizer": normalizer.signature if normalizer else "none", "replicates": replicates, "seed": seed,
     }  # fmt: skip
     return Score(
-        rate(words),
-        rate(utterances.characters) if characters else None,
+        rate("wer", words),
+        rate("cer", utterances.characters) if characters else None,
         sentences,
         utterances,
-        rate(utterances.tokens) if tokenizer else None,
+        rate("ter", utterances.tokens) if tokenizer else None,
         by_block,
         options,
+        intervals,
     )
 
 
@@ -327,7 +341,7 @@ def _align(
     hypothesis_markup: str,
     fragments: bool,
 ) -> tuple[WordAlignments, list[str], list[str]]:
-    """Align words; returns both sides as they were chosen, too.
+    """Align words; returns both sides for characters and tokens, too, where what is right as words is right.
 
     ``marked`` are the references with alternatives, ``either`` the utterances that need `networks`.
     """
@@ -335,6 +349,7 @@ def _align(
         (reference, hypothesis), vocabulary = number_words([ours, theirs])
         return WordAlignments(reference, hypothesis, align(reference, hypothesis, costs), vocabulary), ours, theirs
     ours, theirs, chosen = list(ours), list(theirs), {}
+    spelled = list(ours), list(theirs)
     for index in sorted(marked | either):
         words, blocks, found, ops, positions = networks.choose(
             ids[index], ours[index], theirs[index], markup, hypothesis_markup, costs,
@@ -343,6 +358,7 @@ def _align(
         if found is not None:
             theirs[index] = " ".join(found)
         ours[index] = " ".join(words)
+        spelled[0][index], spelled[1][index] = networks.spelled(words, theirs[index].split(), ops)
         chosen[index] = np.array(blocks, np.int64), np.array(ops, np.uint8), positions
     (reference, hypothesis), vocabulary = number_words([ours, theirs], None)
     plain = align(reference, hypothesis, costs)
@@ -357,11 +373,8 @@ def _align(
         counts[index] = lattice.count_ops(op)
     offsets = np.concatenate([[0], np.cumsum([len(op) for op in ops])]).astype(np.int64)
     alignments = Alignments(counts, np.concatenate(ops), offsets)
-    return (
-        WordAlignments(reference, hypothesis, alignments, vocabulary, np.concatenate(blocks), positions),
-        ours,
-        theirs,
-    )
+    aligned = WordAlignments(reference, hypothesis, alignments, vocabulary, np.concatenate(blocks), positions)
+    return aligned, *spelled
 
 
 def _counts(alignments: Alignments, reference: Tokens) -> Counts:

@@ -10,7 +10,7 @@ import pytest
 from seqkd.cli.main import main
 from seqkd.errors import ConfigError, DataError
 from seqkd.scoring.evaluate import Options, evaluate
-from seqkd.scoring.formats import Reading, read_hypotheses, read_references, read_seglst, read_stm
+from seqkd.scoring.formats import Reading, read_hypotheses, read_plain, read_references, read_seglst, read_stm
 from seqkd.scoring.formats.detect import detect
 
 LENIENT = Options(replicates=1, paired_replicates=1)
@@ -46,13 +46,13 @@ def test_formats(tmp_path, name, content, expected):
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("ref", "turn the light on\ngood morning\n", "the format cannot be told: the lines begin with no ids"),
+        ("ref", "turn the light on\ngood morning\n", "the format cannot be recognised: the lines begin with no ids"),
         ("x.stm", "a (u-1)\nb (u-2)\n", "named as stm, and looks like trn; say which with --format."),
         ("x.json", "a b\n", "named as JSON, and begins with neither [ nor {"),
-        ("x", "\n\n", "holds no transcripts, so that its format cannot be told."),
+        ("x", "\n\n", "holds no transcripts, so that its format cannot be recognised."),
     ],
 )
-def test_what_cannot_be_told(tmp_path, name, content, sentence):
+def test_what_cannot_be_recognised(tmp_path, name, content, sentence):
     (tmp_path / name).write_text(content)
     with pytest.raises(DataError) as fault:
         detect(tmp_path / name, Reading())
@@ -78,6 +78,46 @@ def test_plain_lines(tmp_path):
     (tmp_path / "h").write_text("a one\n\nb four\n")
     done = evaluate(tmp_path / "r", {"x": tmp_path / "h"}, Options(formats={"": "lines"}, replicates=1))
     assert (done.scores["x"].wer.errors, done.scores["x"].wer.words) == (2, 5)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "gb18030"])
+def test_the_last_line_may_be_blank(tmp_path, encoding):
+    (tmp_path / "r").write_text("one two\nthree\nfour\n")
+    (tmp_path / "h").write_text("one two\nthree\n\n")
+    options = Options(formats={"": "lines"}, missing="present", encoding=encoding, replicates=1)
+    done = evaluate(tmp_path / "r", {"x": tmp_path / "h"}, options).scores["x"]
+    assert (done.wer.deletions, done.wer.words, done.utterances.missing) == (1, 4, ())
+    for content in ("one two\nthree", "one two\nthree\n", "one two\r\nthree\r\n"):
+        (tmp_path / "h").write_bytes(content.encode())
+        assert read_plain(tmp_path / "h", Reading(encoding=encoding)) == {"1": "one two", "2": "three"}
+    (tmp_path / "h").write_text("\n\n\n")  # a recogniser that found no word at all
+    assert evaluate(tmp_path / "r", {"x": tmp_path / "h"}, options).scores["x"].wer.deletions == 4
+    (tmp_path / "h").write_text("")
+    with pytest.raises(DataError, match="holds no transcripts; expected one a line"):
+        read_plain(tmp_path / "h", Reading(encoding=encoding))
+
+
+def test_the_newline_at_the_end_is_no_blank_line(tmp_path):
+    (tmp_path / "r.trn").write_text("我 们 (u-1)\n", "gb18030")
+    done = evaluate(tmp_path / "r.trn", {"x": tmp_path / "r.trn"}, Options(encoding="gb18030", reading="strict"))
+    assert done.scores["x"].wer.errors == 0
+
+
+def test_each_side_is_read_as_its_format_or_as_asked(tmp_path):
+    (tmp_path / "r").write_text("u-1 it is fine\n")
+    (tmp_path / "h.trn").write_text("{ it's / it is } fine @ (u-1)\n")
+    (tmp_path / "h").write_text("u-1 { it's / it is } (uh) fine\n")
+    assert evaluate(tmp_path / "r", {"x": tmp_path / "h.trn"}, LENIENT).scores["x"].wer.errors == 0
+    for markup, errors in {"auto": 5, "none": 5, "alternatives": 1, "all": 0}.items():
+        options = Options(markup=markup, replicates=1, paired_replicates=1)
+        done = evaluate(tmp_path / "r", {"x": tmp_path / "h"}, options).scores["x"]
+        assert (markup, done.wer.errors) == (markup, errors)
+
+
+def test_formats_of_files_that_there_are(tmp_path):
+    (tmp_path / "r").write_text("u-1 a\n")
+    with pytest.raises(ConfigError, match="--format zzz is neither ref nor a system; known: ref, x, y"):
+        evaluate(tmp_path / "r", {"x": tmp_path / "r", "y": tmp_path / "r"}, Options(formats={"zzz": "trn"}))
 
 
 def test_standard_input_and_other_encodings(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 
 from seqkd import native
 from seqkd.errors import DataError
-from seqkd.scoring import SCLITE, Normalizer, count, score
+from seqkd.scoring import FEWEST, SCLITE, Normalizer, count, score
 from seqkd.scoring.lattice import align, parse
 
 
@@ -62,6 +62,37 @@ def test_plain_references_are_as_without_markup():
     literally = score(["a b c", "a { b / c }"], ["a x c", "a c"], replicates=10)
     assert literally.wer.words == 9
     assert literally.cer.words == len("a b c" + "a { b / c }")
+
+
+@pytest.mark.parametrize(
+    ("reference", "hypothesis", "options", "characters"),
+    [
+        ("(uh) hello (um) there", "hello there", {"markup": "all"}, len("hello there")),
+        ("(uh) hello there", "uh hello there", {"markup": "all"}, len("uh hello there")),
+        ("hello", "(uh) hello", {"hypothesis_markup": "all"}, len("hello")),
+        ("the fi- swims", "the fish swims", {"fragments": True}, len("the fish swims")),
+        ("the fish swims", "the -sh swims", {"fragments": True}, len("the fish swims")),
+        ("the fi- swims", "the fis- swims", {"fragments": True}, len("the fi- swims")),
+        ("{ the / a } fi- (uh) swims", "a fish swims", {"markup": "all", "fragments": True}, len("a fish swims")),
+    ],
+)
+def test_what_is_right_as_words_is_right_in_characters_and_tokens(reference, hypothesis, options, characters):
+    for costs in (FEWEST, SCLITE):
+        done = score([reference, "ok"], [hypothesis, "ok"], costs=costs, tokenizer=str.encode, replicates=1, **options)
+        assert (done.wer.errors, done.cer.errors, done.ter.errors) == (0, 0, 0)
+        assert done.cer.words == done.ter.words == characters + len("ok")
+
+
+def test_characters_of_what_is_wrong_are_counted_as_before():
+    done = score(["(uh) hello fi- there"], ["um hello bird"], markup="all", fragments=True, costs=SCLITE, replicates=1)
+    assert (done.wer.errors, done.wer.words) == (3, 4)
+    assert done.cer.errors == score(["uh hello fi- there"], ["um hello bird"], replicates=1).cer.errors
+
+
+def test_references_of_nothing_but_optional_words():
+    with pytest.raises(DataError, match="The references hold no words but optional ones that were left out"):
+        score(["(uh)"], [""], markup="all", replicates=1)
+    assert score(["(uh)"], [""], markup="all", characters=False, replicates=1).wer.errors == 0
 
 
 def test_normalisers_leave_the_marks_alone():

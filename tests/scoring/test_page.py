@@ -146,4 +146,20 @@ def test_in_a_browser(made, tmp_path):
     assert "15 of 61 utterances" in dom
     assert '<th scope="row">&lt;b&gt;a&lt;/b&gt;</th>' in dom
     assert "+0.00" not in dom
+    assert "Brackets: 95 % intervals, Wilson's over utterances." in html.unescape(dom)
     assert re.search(r"<span[^>]*>&lt;script&gt;alert\(1\)&lt;/script&gt;</span>", dom)
+
+
+@pytest.mark.timeout(170)
+def test_segments_that_differ_equally_and_two_methods_in_a_browser(tmp_path):
+    references = {f"s{i % 12:02}-{i:03}": "one two" for i in range(120)}
+    write_text(tmp_path / "ref", references)
+    write_text(tmp_path / "a", references)
+    write_text(tmp_path / "b", {u: "one too" if i < 30 else text for i, (u, text) in enumerate(references.items())})
+    options = Options(utt2spk="prefix", replicates=50, paired_replicates=50)
+    hyps = {"a": tmp_path / "a", "b": tmp_path / "b"}
+    write_page(tmp_path / "score.html", evaluate(tmp_path / "ref", hyps, options))
+    text = html.unescape(dumped(tmp_path / "score.html", tmp_path / "profile"))
+    assert "<td>−∞</td>" in text  # Z, which score.json has as null
+    assert "bootstrap over utterances, 50 replicates (b); Wilson's over utterances (a); Wilson's over speakers." in text
+    assert "p, bootstrap" in text

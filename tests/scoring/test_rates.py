@@ -1,6 +1,7 @@
 """Rates beside the word error rate: against jiwer, against the words they are defined on, and by hand."""
 
 import random
+import unicodedata
 
 import jiwer
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from seqkd.scoring import Normalizer, count
 from seqkd.scoring.evaluate import Options, evaluate
 from seqkd.scoring.rates.beside import beside
-from seqkd.scoring.rates.keywords import keyword_rates, read_keywords, split_tags
+from seqkd.scoring.rates.keywords import absent_phrases, keyword_rates, read_keywords, split_tags
 from seqkd.scoring.rates.matches import match_rates
 from seqkd.scoring.wer import Counts
 from tests.scoring.corpora import corpus
@@ -101,6 +102,36 @@ def test_listed_and_other_errors_are_all_errors():
     assert single.words == single.occurrences == by_hand
     every = keyword_rates(done, [f"w{i}" for i in range(30)])
     assert (every.errors, every.other_errors) == (done.words.errors.sum(), 0)
+
+
+def test_phrases_match_in_any_normal_form(tmp_path):
+    composed, decomposed = ("".join(unicodedata.normalize(form, "Zoë")) for form in ("NFC", "NFD"))
+    (tmp_path / "names").write_text(f"{decomposed}\nGrace\nAda Lovelace\n")
+    (tmp_path / "rules").write_text(f"{composed} => {composed}x\n")  # changes what is in NFC alone
+    (tmp_path / "hyp").write_text(f"u-1 {composed} met ada\n")
+    for form in (composed, decomposed):
+        (tmp_path / "ref").write_text(f"u-1 <name>{form}</name> met Ada\n")
+        for rules in (None, tmp_path / "rules"):
+            asked = {"keywords": {"people": tmp_path / "names"}, "tagged": True, "rules": rules, "replicates": 1}
+            done = evaluate(tmp_path / "ref", {"x": tmp_path / "hyp"}, Options(**asked))
+            said = done.json["systems"]["x"]["beside"]["keywords"]
+            assert said["people"]["recall"] == said["name"]["recall"] == 1
+            assert (said["people"]["absent"], said["name"]["absent"]) == (["Grace", "Ada Lovelace"], [])
+            assert "x: keywords people: in no reference occur Grace, Ada Lovelace." in done.notes
+    rates = keyword_rates(count([composed], [decomposed]), [decomposed])
+    assert (rates.found, rates.proposed) == (1, 1)
+
+
+def test_phrases_that_occur_nowhere():
+    done = count(["call ada lovelace", "ada byron"], ["call grace hopper", "lovelace"])
+    phrases = ["ada lovelace", "lovelace", "grace", "lovelace ada", "", "byron"]
+    # "lovelace" stands within a longer phrase only; no phrase goes on in the next utterance.
+    assert [phrases[at] for at in absent_phrases(done, phrases)] == ["grace", "lovelace ada", ""]
+    many = beside(
+        {"a": "x"}, {"a": "x"}, count({"a": "x"}, {"a": "x"}), normalizer=Normalizer(), derive=Normalizer,
+        keywords={"list": [f"w{number}" for number in range(9)]},
+    )  # fmt: skip
+    assert many.lines()[-1] == "keywords list: in no reference occur w0, w1, w2, w3, w4 and 4 others"
 
 
 def test_lists_and_tags(tmp_path):

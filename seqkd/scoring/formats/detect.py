@@ -62,14 +62,14 @@ def detect(path: Path | str, reading: Reading, wanted: str | None = None) -> tup
             raise DataError(f"{path}: named as {named}, and looks like {seen}; say which with --format.")
         return named, BY_NAME
     if not lines:
-        raise DataError(f"{path} holds no transcripts, so that its format cannot be told.")
+        raise DataError(f"{path} holds no transcripts, so that its format cannot be recognised.")
     seen = certain(lines)
     if seen is not None:
         return seen, BY_CONTENT
     if _has_ids(lines):
         return "text", BY_CONTENT
     raise DataError(
-        f"{path}: the format cannot be told: the lines begin with no ids that could be told from words; "
+        f"{path}: the format cannot be recognised: the lines begin with no ids that could be distinguished from words; "
         "say --format text (Kaldi's: id words) or --format lines (no ids)."
     )
 
@@ -90,9 +90,7 @@ def certain(lines: Sequence[str]) -> str | None:
     if heading(data[0]) is not None:
         return "csv"
     fields = [line.split() for line in data]
-    if all(
-        len(one) >= 5 and _is_time(one[3]) and _is_time(one[4]) and float(one[3]) <= float(one[4]) for one in fields
-    ):
+    if all(map(_is_stm, fields)):
         return "stm"
     if all(5 <= len(one) <= 8 and _is_ctm(one) for one in fields):
         return "ctm"

@@ -114,8 +114,9 @@ def split(path: Path, content: bytes, encoding: str = "utf-8") -> Iterator[tuple
     except (UnicodeDecodeError, UnicodeError):
         raise DataError(f"{path}: the text is not {name}.") from None
     # Such encodings may hold the byte of a newline inside a character, so that the text is split.
-    for number, line in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), start=1):
-        yield number, line
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    # A newline ends a line, and begins none after the last one: as bytes are split above.
+    yield from enumerate(text.removesuffix("\n").split("\n") if text else (), start=1)
 
 
 def read_lines(path: Path | str, reading: Reading | None = None) -> Iterator[tuple[int, str]]:

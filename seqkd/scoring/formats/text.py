@@ -62,10 +62,11 @@ def read_trn(path: Path | str, reading: Reading | None = None) -> dict[str, str]
 
 
 def read_plain(path: Path | str, reading: Reading | None = None) -> dict[str, str]:
-    """Read lines of words without ids, which are named by their numbers; a blank line is an empty transcript."""
+    """Read lines of words without ids, which are named by their numbers.
+
+    A blank line is an empty transcript, at the end of the file, too; the newline that ends the last line begins none.
+    """
     lines = [" ".join(line.split()) for _, line in (reading or Reading()).lines(path)]
-    while lines and not lines[-1]:
-        lines.pop()
     if not lines:
         raise DataError(f"{path} holds no transcripts; expected one a line.")
     return {str(number): line for number, line in enumerate(lines, start=1)}

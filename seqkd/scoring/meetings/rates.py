@@ -98,8 +98,8 @@ def meeting_rate(
     one_of(MEASURES, measure=measure)
     if not 0 <= collar < float("inf"):
         raise ConfigError(f"the collar is {collar}; expected seconds from 0 on")
-    sessions = list(dict.fromkeys(turn.session for turn in references))
-    if extra := [turn.session for turn in hypotheses if turn.session not in set(sessions)]:
+    ours, theirs = (_grouped(turns, "session") for turns in (references, hypotheses))
+    if extra := [session for session in theirs if session not in ours]:
         raise DataError(f"Session {extra[0]} of the hypotheses has no reference.")
     if not any(turn.words for turn in references):
         raise DataError("The references hold no words, so there is no error rate.")
@@ -108,10 +108,9 @@ def meeting_rate(
         raise DataError(f"A segment of {lacking[0].speaker} in session {lacking[0].session} has no times.")
     score = _by_speaker if measure.endswith("cp") else _by_utterance
     found = {}
-    for session in sessions:
-        both = [in_order([turn for turn in turns if turn.session == session]) for turns in (references, hypotheses)]
+    for session, turns in ours.items():
         try:
-            found[session] = score(*both, timed)
+            found[session] = score(in_order(turns), in_order(theirs.get(session, [])), timed)
         except DataError as fault:
             raise DataError(f"Session {session}: {fault}") from None
     return MeetingRate(measure, timed, found)
@@ -119,8 +118,8 @@ def meeting_rate(
 
 def _by_speaker(references: Sequence[Turn], hypotheses: Sequence[Turn], collar: float | None) -> SessionRate:
     numbers: dict[str, int] = {}
-    ours = {name: _joined(turns, numbers, collar, False) for name, turns in _speakers(references).items()}
-    theirs = {name: _joined(turns, numbers, collar, True) for name, turns in _speakers(hypotheses).items()}
+    ours = {name: _joined(turns, numbers, collar, False) for name, turns in _grouped(references, "speaker").items()}
+    theirs = {name: _joined(turns, numbers, collar, True) for name, turns in _grouped(hypotheses, "speaker").items()}
     size = max(len(ours), len(theirs))
     costs = np.zeros((size, size), np.int64)
     for i, one in enumerate(ours.values()):
@@ -144,7 +143,7 @@ def _by_speaker(references: Sequence[Turn], hypotheses: Sequence[Turn], collar: 
 def _by_utterance(references: Sequence[Turn], hypotheses: Sequence[Turn], collar: float | None) -> SessionRate:
     numbers: dict[str, int] = {}
     utterances = [_joined([turn], numbers, collar, False) for turn in references]
-    theirs = {name: _joined(turns, numbers, collar, True) for name, turns in _speakers(hypotheses).items()}
+    theirs = {name: _joined(turns, numbers, collar, True) for name, turns in _grouped(hypotheses, "speaker").items()}
     words, others = sum(map(len, utterances)), sum(map(len, theirs.values()))
     if not theirs:
         return _rate(words * ERROR, words, 0)
@@ -160,10 +159,11 @@ def _rate(value: int, words: int, others: int, **more: object) -> SessionRate:
     return SessionRate(substitutions, deletions, errors - substitutions - deletions, words, **more)
 
 
-def _speakers(turns: Sequence[Turn]) -> dict[str, list[Turn]]:
+def _grouped(turns: Sequence[Turn], field: str) -> dict[str, list[Turn]]:
+    """Return the turns by their session or speaker, in the order in which these occur."""
     found: dict[str, list[Turn]] = {}
     for turn in turns:
-        found.setdefault(turn.speaker, []).append(turn)
+        found.setdefault(getattr(turn, field), []).append(turn)
     return found
 
 

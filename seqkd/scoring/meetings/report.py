@@ -20,6 +20,7 @@ from typing import Any
 
 from seqkd import files
 from seqkd.errors import ConfigError, DataError
+from seqkd.scoring.formats import Reading
 from seqkd.scoring.meetings.rates import COLLAR, MeetingRate, SessionRate, meeting_rate
 from seqkd.scoring.meetings.turns import Turn, read_turns
 from seqkd.scoring.normalize import Normalizer
@@ -38,7 +39,7 @@ def score_meeting_files(
     normalize: str = "",
     glm: Path | None = None,
 ) -> str:
-    """Score SegLST or stm files; returns a table for the terminal.
+    """Score SegLST or stm files; returns a table for the terminal, and what was noted of the files.
 
     Args:
         ref: reference turns.
@@ -56,10 +57,11 @@ def score_meeting_files(
     normalizer = Normalizer(normalize, glm)
     if normalizer.alternatives:
         raise ConfigError("alternatives of a mapping are not understood in meetings")
-    references = _normalized(read_turns(ref), normalizer)
+    reading = Reading()
+    references = _normalized(read_turns(ref, reading), normalizer)
     rates = {}
     for name, path in hyps.items():
-        hypotheses = _normalized(read_turns(path), normalizer)
+        hypotheses = _normalized(read_turns(path, reading), normalizer)
         try:
             rates[name] = meeting_rate(references, hypotheses, measure, collar=collar)
         except DataError as fault:
@@ -69,7 +71,7 @@ def score_meeting_files(
         about = {"measure": measure, "collar": collar if measure.startswith("tc") else None}
         about |= {"normalizer": normalizer.signature, "reference": Path(ref).name}
         files.write_json(json, {"schema": 1, **about, "systems": systems})
-    return _table(rates, measure, collar)
+    return "\n".join([_table(rates, measure, collar), *(f"Read: {sentence}." for sentence in reading.sentences())])
 
 
 def _normalized(turns: Sequence[Turn], normalizer: Normalizer) -> list[Turn]:

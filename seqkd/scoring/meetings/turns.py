@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,11 @@ from typing import Any
 import numpy as np
 
 from seqkd.errors import DataError
-from seqkd.scoring.formats import read_lines
+from seqkd.scoring.formats import Reading
+from seqkd.scoring.formats.nist import is_ignored, words_alone
 
-IGNORED = ("ignore_time_segment_in_scoring", "ignoretimesegmentinscoring")
+_NOTHING = "{ @ }"  # what `words_alone` makes of a bare @, which stands for no word
+_OPTIONAL = re.compile(r"\(\S+\)")
 
 
 @dataclass(frozen=True)
@@ -36,38 +39,65 @@ class Turn:
     end: float | None = None
 
 
-def read_turns(path: Path | str) -> list[Turn]:
+def read_turns(path: Path | str, reading: Reading | None = None) -> list[Turn]:
     """Read the turns of an stm file, by its name, or else of SegLST.
 
+    Of stm, tags and a bare ``@`` are no words. ``(hm)`` is a word as it stands there, which is noted: no measure of
+    meetings can leave it out.
+
+    Args:
+        path: of the file.
+        reading: collects what is noted.
+
     Raises:
-        DataError: the file is malformed; the sentence names the line or segment. A segment of stm that is to be left
-            out of scoring is one, too: words spoken there would count as inserted.
+        DataError: the file is malformed; the sentence names the line or segment. Alternatives in stm are a fault: no
+            measure of meetings can choose one. A segment of stm that is to be left out of scoring is one, too: words
+            spoken there would count as inserted.
     """
-    path = Path(path)
-    turns = _read_stm(path) if path.suffix.lower() == ".stm" or path.name == "stm" else _read_seglst(path)
+    path, reading = Path(path), reading or Reading()
+    is_stm = path.suffix.lower() == ".stm" or path.name == "stm"
+    turns = _read_stm(path, reading) if is_stm else _read_seglst(path, reading)
     if not turns:
         raise DataError(f"{path} holds no segments.")
     return turns
 
 
-def _read_stm(path: Path) -> list[Turn]:
+def _read_stm(path: Path, reading: Reading) -> list[Turn]:
     turns = []
-    for number, line in read_lines(path):
+    for number, line in reading.lines(path):
         if not line.strip() or line.startswith(";;"):
             continue
         where, fields = f"{path}, line {number}", line.split()
         if len(fields) < 5:
             raise DataError(f"{where}: expected file, channel, speaker, begin, end and words.")
         words = fields[6:] if len(fields) > 5 and fields[5].startswith("<") and fields[5].endswith(">") else fields[5:]
-        if any(word.lower() in IGNORED for word in words):
+        if is_ignored(" ".join(words)):
             raise DataError(f"{where}: segments that are not to be scored are not understood in meetings.")
         begin, end = _times(fields[3], fields[4], where)
-        turns.append(Turn(fields[0], fields[2], tuple(words), begin, end))
+        turns.append(Turn(fields[0], fields[2], tuple(_plain(path, where, " ".join(words), reading)), begin, end))
     return turns
 
 
-def _read_seglst(path: Path) -> list[Turn]:
-    text = "".join(f"{line}\n" for _, line in read_lines(path))
+def _plain(path: Path, where: str, text: str, reading: Reading) -> list[str]:
+    """Return the words of a transcript of stm, without NIST's marks."""
+    text = words_alone(text).replace(_NOTHING, " ")
+    if "{" in text or "}" in text:
+        raise DataError(
+            f"{where}: alternatives, as in {{ a / b }}, are not understood in meetings; leave one of them in the file."
+        )
+    words = text.split()
+    if optional := sum(bool(_OPTIONAL.fullmatch(word)) for word in words):
+        reading.note(
+            path,
+            "{} words in parentheses, as in (hm), which are never left out in meetings; --normalize no-punctuation "
+            "takes the parentheses away",
+            optional,
+        )
+    return words
+
+
+def _read_seglst(path: Path, reading: Reading) -> list[Turn]:
+    text = "".join(f"{line}\n" for _, line in reading.lines(path))
     try:
         segments = json.loads(text)
     except json.JSONDecodeError as fault:

@@ -126,9 +126,7 @@ def read_mapping(path: Path | str, reading: Reading | None = None) -> MappingFil
         elif line:
             lines.append((number, line))
     rules = [(number, line, _rule(path, number, line)) for number, line in lines]
-    made.nist |= any(
-        (rule.left.strip() or rule.right.strip() or bool(rule.left) != bool(rule.right)) for *_, rule in rules
-    )
+    made.nist |= any(_has_context(rule) for *_, rule in rules)
     known: dict[str, tuple[str, int]] = {}
     for number, _, rule in rules:
         if not made.nist:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from seqkd.scoring.align import one_line_each
 from seqkd.scoring.normalize import Normalizer
-from seqkd.scoring.rates.keywords import KeywordRates, keyword_rates
+from seqkd.scoring.rates.keywords import KeywordRates, absent_phrases, keyword_rates
 from seqkd.scoring.rates.matches import MatchRates, match_rates
 from seqkd.scoring.wer import Counts, Utterances, count
 
@@ -18,6 +19,7 @@ FORMATTED = {
     "punctuated": "lower,punctuation",
     "formatted": "punctuation",
 }
+_SHOWN = 5  # of the phrases that occur in no reference
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,14 @@ class Beside:
         formatted: counts of words by what is kept: nothing (``plain``), case (``cased``), marks of punctuation as
             words of their own (``punctuated``), both (``formatted``).
         keywords: errors of listed words, by the name of the list or tag.
+        absent: phrases that occur in no reference, by the name of the list or tag, as they are written there.
     """
 
     matches: MatchRates
     mixed: Counts | None = None
     formatted: dict[str, Counts] = field(default_factory=dict)
     keywords: dict[str, KeywordRates] = field(default_factory=dict)
+    absent: dict[str, list[str]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the rates as they stand in the JSON file of ``seqkd score``."""
@@ -45,7 +49,9 @@ class Beside:
         if self.formatted:
             made["formatted"] = {name: counts_json(counts, "words") for name, counts in self.formatted.items()}
         if self.keywords:
-            made["keywords"] = {name: rates.to_json() for name, rates in self.keywords.items()}
+            made["keywords"] = {
+                name: {**rates.to_json(), "absent": self.absent.get(name, [])} for name, rates in self.keywords.items()
+            }
         return made
 
     def lines(self) -> list[str]:
@@ -63,6 +69,9 @@ class Beside:
                 f"{_share(numbers['other_rate'])}; recall {_share(numbers['recall'])} of {rates.occurrences}, "
                 f"precision {_share(numbers['precision'])} of {rates.proposed}"
             )
+            if absent := self.absent.get(name):
+                more = f" and {len(absent) - _SHOWN} others" if len(absent) > _SHOWN else ""
+                done.append(f"keywords {name}: in no reference occur {', '.join(absent[:_SHOWN])}{more}")
         return done
 
 
@@ -101,9 +110,12 @@ def beside(
             for name, steps in FORMATTED.items()
         }
     if keywords:
-        done["keywords"] = {
-            name: keyword_rates(utterances, normalizer(list(phrases))) for name, phrases in keywords.items()
-        }
+        done |= {"keywords": {}, "absent": {}}
+        for name, phrases in keywords.items():
+            # In NFC before they are normalised, as transcripts are: steps know letters with their accents.
+            normal = normalizer(one_line_each(phrases).split("\n") if phrases else [])
+            done["keywords"][name] = keyword_rates(utterances, normal)
+            done["absent"][name] = [phrases[at] for at in absent_phrases(utterances, normal)]
     return Beside(**done)
 
 

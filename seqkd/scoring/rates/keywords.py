@@ -14,6 +14,7 @@ Legend: T reference words, U hypothesis words, K operations.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -97,7 +98,8 @@ def keyword_rates(utterances: Utterances, phrases: Iterable[str]) -> KeywordRate
 
     Args:
         utterances: see `seqkd.scoring.count`.
-        phrases: normalised as the transcripts were; where two overlap, the longest that begins first is taken.
+        phrases: normalised as the transcripts were, in any Unicode normal form; where two overlap, the longest that
+            begins first is taken.
     """
     aligned = utterances.alignments
     ops = aligned.alignments.ops
@@ -127,13 +129,35 @@ def keyword_rates(utterances: Utterances, phrases: Iterable[str]) -> KeywordRate
     )
 
 
+def absent_phrases(utterances: Utterances, phrases: Sequence[str]) -> list[int]:
+    """Return the places in ``phrases``, which are normalised, of those that occur in no reference.
+
+    What occurs only within a longer phrase of the list does occur.
+    """
+    aligned = utterances.alignments
+    numbers = {word: number for number, word in enumerate(aligned.vocabulary)}
+    wanted = _index(phrases, numbers)
+    ids, offsets = aligned.reference.ids, aligned.reference.offsets
+    seen: set[tuple[int, ...]] = set()
+    for at in np.flatnonzero(np.isin(ids, list(wanted))).tolist() if wanted else ():
+        end = int(offsets[np.searchsorted(offsets, at, side="right")])
+        for words in wanted[int(ids[at])]:
+            if at + len(words) <= end and ids[at : at + len(words)].tolist() == words:
+                seen.add(tuple(words))
+    return [at for at, phrase in enumerate(phrases) if tuple(_numbered(phrase, numbers)) not in seen]
+
+
+def _numbered(phrase: str, numbers: Mapping[str, int]) -> list[int | None]:
+    """Words by their numbers, in the normal form in which transcripts are scored; None for one that does not occur."""
+    return [numbers.get(word) for word in unicodedata.normalize("NFC", phrase).split()]
+
+
 def _index(phrases: Iterable[str], numbers: Mapping[str, int]) -> dict[int, list[list[int]]]:
     """Phrases all of whose words occur, by their first word, the longest first."""
     wanted: dict[int, list[list[int]]] = {}
-    for phrase in dict.fromkeys(phrases):
-        words = [numbers.get(word) for word in phrase.split()]
+    for words in dict.fromkeys(tuple(_numbered(phrase, numbers)) for phrase in phrases):
         if words and None not in words:
-            wanted.setdefault(words[0], []).append(words)
+            wanted.setdefault(words[0], []).append(list(words))
     return {first: sorted(inside, key=len, reverse=True) for first, inside in wanted.items()}
 
 

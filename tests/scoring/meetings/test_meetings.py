@@ -3,6 +3,8 @@
 import itertools
 import json
 import random
+import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from seqkd.errors import ConfigError, DataError
 from seqkd.scoring import count
 from seqkd.scoring.meetings import MEASURES, Turn, meeting_rate, read_turns
 from seqkd.scoring.meetings.assignment import cheapest
+from seqkd.scoring.meetings.report import score_meeting_files
 from tests.scoring.meetings.made import meeting
 
 # Errors by meeteval 0.4.3 of the meetings of the seeds 0, 1, ...; the references are sorted by segment.
@@ -161,13 +164,42 @@ def test_overlapping_speech_of_an_stm_file(tmp_path, capsys):
         ("m 1 a 0", "line 1: expected file, channel, speaker, begin, end and words"),
         ("m 1 a 2 1 x", "line 1: the times are '2' to '1'; expected seconds, the end not before the begin"),
         ("m 1 a 0 1 IGNORE_TIME_SEGMENT_IN_SCORING", "line 1: segments that are not to be scored are not understood"),
+        (
+            "m 1 a 0 1 so {um/uh} fine",
+            "line 1: alternatives, as in { a / b }, are not understood in meetings; leave one",
+        ),
+        ("m 1 a 0 1 fine }", "line 1: alternatives, as in { a / b }, are not understood in meetings"),
         ("", "holds no segments"),
     ],
 )
 def test_faults_of_stm(text, sentence, tmp_path):
     (tmp_path / "x.stm").write_text(text)
-    with pytest.raises(DataError, match=sentence):
+    with pytest.raises(DataError, match=re.escape(sentence)):
         read_turns(tmp_path / "x.stm")
+
+
+def test_nists_marks_are_no_words_of_a_meeting(tmp_path):
+    (tmp_path / "ref.stm").write_text("m 1 a 0 2 um so (hm) word;tag fine*\nm 1 b 2 3 yes @ { @ } a\\;b\n")
+    (tmp_path / "hyp.stm").write_text("m 1 1 0 2 um so word fine @\nm 1 2 2 3 yes a\\;b;tag\n")
+    assert [turn.words for turn in read_turns(tmp_path / "ref.stm")] == [
+        ("um", "so", "(hm)", "word", "fine"),
+        ("yes", "a;b"),
+    ]
+    systems = {"x": tmp_path / "hyp.stm"}
+    said = score_meeting_files(tmp_path / "ref.stm", systems, "cp", tmp_path / "out.json")
+    assert json.loads((tmp_path / "out.json").read_text())["systems"]["x"]["errors"] == 1
+    assert "ref.stm: 1 words in parentheses, as in (hm), which are never left out in meetings" in said
+    # SegLST has no marks: there all is words, as without --meeting.
+    segments = [{"session_id": "m", "speaker": "a", "words": "{ a / @ }"}]
+    (tmp_path / "ref.json").write_text(json.dumps(segments))
+    assert read_turns(tmp_path / "ref.json")[0].words == ("{", "a", "/", "@", "}")
+
+
+def test_many_turns_take_no_quadratic_time():
+    turns = [Turn(f"m{number}", "a", ("x",)) for number in range(20_000)]
+    begin = time.process_time()
+    assert meeting_rate(turns, turns).total("errors") == 0
+    assert time.process_time() - begin < 10  # nearly a minute where every turn looks at every session
 
 
 def test_faults():
