@@ -6,7 +6,7 @@ number; none is removed or changes its meaning. ``?`` marks what is there only i
     {
       "schema": 1,
       "options": {
-        "missing", "costs", "unicode", "spaces", "markup", "normalizer", "replicates", "seed",
+        "missing", "costs", "fragments"?, "unicode", "spaces", "markup", "normalizer", "replicates", "seed",
         "signature",                     the same in one line, to be quoted with a number
         "baseline",                      the system that all others are compared with, or null
         "reference", "references",       file name (without its directory) and number of utterances
@@ -86,6 +86,7 @@ def signature(options: Mapping[str, Any]) -> str:
         "unicode": options["unicode"],
         "markup": options["markup"],
         "spaces": options["spaces"],
+        **({"fragments": "right"} if options.get("fragments") else {}),
         "missing": options["missing"],
         "bootstrap": options["replicates"],
         "seed": options["seed"],

@@ -266,6 +266,7 @@ def score(
     options = {
         "missing": missing, "costs": str(costs), "unicode": "NFC", "spaces": spaces, "markup": markup,
         "normalizer": normalizer.signature if normalizer else "none", "replicates": replicates, "seed": seed,
+        **({"fragments": True} if fragments else {}),
     }  # fmt: skip
     return Score(
         rate("wer", words),

@@ -9,6 +9,7 @@ from seqkd import native
 from seqkd.errors import DataError
 from seqkd.scoring import FEWEST, SCLITE, Normalizer, count, score
 from seqkd.scoring.lattice import align, parse
+from seqkd.scoring.schema import signature
 
 
 @pytest.mark.parametrize(
@@ -85,6 +86,8 @@ def test_what_is_right_as_words_is_right_in_characters_and_tokens(reference, hyp
 
 def test_characters_of_what_is_wrong_are_counted_as_before():
     done = score(["(uh) hello fi- there"], ["um hello bird"], markup="all", fragments=True, costs=SCLITE, replicates=1)
+    assert "|fragments:right|" in signature(done.options)  # whoever quotes the rate says so
+    assert "fragments" not in signature(score(["a"], ["a"], replicates=1).options)
     assert (done.wer.errors, done.wer.words) == (3, 4)
     assert done.cer.errors == score(["uh hello fi- there"], ["um hello bird"], replicates=1).cer.errors
 
