@@ -206,6 +206,7 @@ def import_with(name: str, heavy: str) -> Any:
 def check_settings(cfg: DictConfig) -> None:
     """Raise ConfigError about the first setting, if any, that has a value of another kind or out of its range."""
     check_kinds(cfg)
+    check_corpus(cfg)
     check_variants(cfg)
     if not cfg.systems:
         raise ConfigError("setting systems is []; expected at least one system, such as [student]")
@@ -327,6 +328,8 @@ def shared_overrides(cfg: DictConfig) -> list[str]:
 
 # ---- kinds of values
 
+_EXAMPLES = {"bool": False, "int": 0, "float": 0.0}  # by the annotation of what takes them
+
 
 @functools.cache
 def defaults(task: str) -> dict[str, Any]:
@@ -367,6 +370,23 @@ def check_kinds(cfg: DictConfig) -> None:
         wanted, fits = kind(default)
         if not fits(value):
             raise ConfigError(f"setting {name} is {value!r}; expected {wanted}")
+
+
+def check_corpus(cfg: DictConfig) -> None:
+    """Raise ConfigError when a setting of the corpus is of another kind than its maker takes.
+
+    Hydra reads ``no``, ``off`` and ``n`` as text, which Python takes for true.
+    """
+    from omegaconf import OmegaConf
+
+    given = OmegaConf.to_container(cfg.corpus, resolve=True)
+    make = maker(given) if isinstance(given, dict) else None
+    for name, parameter in inspect.signature(make).parameters.items() if make else ():
+        example = _EXAMPLES.get(getattr(parameter.annotation, "__name__", parameter.annotation))
+        if name in given and example is not None:
+            wanted, fits = kind(example)
+            if not fits(given[name]):
+                raise ConfigError(f"corpus.{name} is {given[name]!r}; expected {wanted}")
 
 
 def value_of(values: Any, name: str) -> Any:

@@ -13,18 +13,22 @@ import logging
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqkd.errors import DataError
 from seqkd.files import lock, write_text
 from seqkd.processes import rank
+from seqkd.uptodate import agrees
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 log = logging.getLogger("seqkd")
+
+MARKER = ".moved_aside"  # in what was moved aside: the name that it was given
+LIVE_BOOK = re.compile(r"masked_voice0\.\d+")  # a book's own name that looks as if it were moved aside, see `ctc_book`
 
 
 def run_directory(cfg: DictConfig, system: str | None = None, seed: int | None = None) -> Path:
@@ -60,17 +64,17 @@ def plain(settings: DictConfig) -> dict[str, Any]:
     return OmegaConf.to_container(settings, resolve=True)
 
 
-def is_ours(directory: Path, description: dict[str, Any]) -> bool:
-    """Whether what the directory holds was made with the same settings and data."""
+def is_ours(directory: Path, description: dict[str, Any], later: Collection[str] = ()) -> bool:
+    """Whether what the directory holds was made with the same settings and data; for ``later`` see `agrees`."""
     import yaml
 
     config = directory / "config.yaml"
-    return config.is_file() and yaml.safe_load(config.read_text(encoding="utf-8")) == description
+    return config.is_file() and agrees(yaml.safe_load(config.read_text(encoding="utf-8")), description, later)
 
 
-def is_done(directory: Path, description: dict[str, Any]) -> bool:
-    """Whether this very run is finished."""
-    return (directory / "summary.json").is_file() and is_ours(directory, description)
+def is_done(directory: Path, description: dict[str, Any], later: Collection[str] = ()) -> bool:
+    """Whether this very run is finished; for ``later`` see `agrees`."""
+    return (directory / "summary.json").is_file() and is_ours(directory, description, later)
 
 
 @contextlib.contextmanager
@@ -110,9 +114,15 @@ def clear(directory: Path) -> None:
 
 
 def put_aside(directory: Path) -> Path:
-    """Rename what took long to make: ``seed0`` to ``seed0.1``, or the first such name that is free. Returns it."""
+    """Rename what took long to make: ``seed0`` to ``seed0.1``, or the first such name that is free. Returns it.
+
+    A file inside states the new name, so that no other directory whose name ends in a number is taken for one that was
+    moved aside.
+    """
     names = (directory.with_name(f"{directory.name}.{n}") for n in itertools.count(1))
     aside = next(path for path in names if not path.exists())
+    with contextlib.suppress(OSError):  # a full disk: without it `moved_aside` goes by the names
+        write_text(directory / MARKER, f"{aside.name}\n")
     directory.rename(aside)
     return aside
 
@@ -120,7 +130,20 @@ def put_aside(directory: Path) -> Path:
 def moved_aside(exp: Path) -> list[Path]:
     """What `put_aside` has renamed below an experiment directory: finished runs, and what teachers have written."""
     found = (path for path in exp.rglob("*.*") if re.fullmatch(r".+\.\d+", path.name) and path.is_dir())
-    return sorted(path for path in found if any((path / name).is_file() for name in ("summary.json", "manifest.json")))
+    return sorted(path for path in found if is_aside(path))
+
+
+def is_aside(directory: Path) -> bool:
+    """Whether a directory whose name ends in a number was moved aside: the file inside states this very name.
+
+    Earlier versions wrote no such file. What they moved aside stands beside what took its place.
+    """
+    marker = directory / MARKER
+    if marker.is_file():
+        return marker.read_text(encoding="utf-8").strip() == directory.name
+    if LIVE_BOOK.fullmatch(directory.name) or not directory.with_suffix("").is_dir():
+        return False
+    return any((directory / name).is_file() for name in ("summary.json", "manifest.json"))
 
 
 def wait_until_ours(directory: Path, description: dict[str, Any], seconds: float = 120.0) -> None:

@@ -16,7 +16,7 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -30,19 +30,31 @@ _TICK = 0.02  # seconds within which a file system may give two changes the same
 _COARSE = 2.0  # likewise, of one that keeps no fractions of a second
 
 
-def is_current(stamp: Path, made_by: Mapping[str, Any], *outputs: Path) -> bool:
+def is_current(stamp: Path, made_by: Mapping[str, Any], *outputs: Path, later: Collection[str] = ()) -> bool:
     """Whether a result was made by exactly this, and all of it is there.
 
     Args:
         stamp: What `write_stamp` wrote, after the result.
         made_by: Settings and content hashes; whatever JSON can hold.
         outputs: Files that belong to the result and must be there.
+        later: See `agrees`.
     """
     try:
         stated = json.loads(stamp.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # not there, or damaged: made anew
         return False
-    return stated == as_json(made_by) and all(output.exists() for output in outputs)
+    return agrees(stated, as_json(made_by), later) and all(output.exists() for output in outputs)
+
+
+def agrees(stated: Any, wanted: Mapping[str, Any], later: Collection[str] = ()) -> bool:
+    """Return whether what is stated is what is wanted.
+
+    ``later`` names what is wanted and earlier versions did not state: where it is not stated it is not known, and what
+    took long to make stays valid.
+    """
+    if not isinstance(stated, Mapping):
+        return False
+    return stated == {key: value for key, value in wanted.items() if key in stated or key not in later}
 
 
 def write_stamp(stamp: Path, made_by: Mapping[str, Any]) -> None:

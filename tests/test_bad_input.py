@@ -87,7 +87,7 @@ def duplicate_id(place: Place) -> None:
 @fault(
     "prepare",
     says="{data}/train/text, line 2: 's0-train000' comes after 's0-train003', but lines must be sorted by the first "
-    "field; sort the file with: LC_ALL=C sort -k1,1 -o text text",
+    "field; sort the file with: LC_ALL=C sort -k1,1 -o {data}/train/text {data}/train/text",
 )
 def unsorted(place: Place) -> None:
     place.lines("text", lambda lines: [lines[1], lines[0], *lines[2:]])

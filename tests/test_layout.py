@@ -7,7 +7,7 @@ import pytest
 
 from seqkd.cli.main import main
 from seqkd.experiment.files import seed_directories
-from seqkd.layout import is_done, moved_aside, working_in
+from seqkd.layout import MARKER, is_done, moved_aside, put_aside, working_in
 
 
 def run(directory: Path, *, finish: bool = True, **description: int) -> None:
@@ -70,3 +70,51 @@ def test_clean_lists_and_removes_what_was_moved_aside_alone(tmp_path: Path, caps
 def test_clean_names_a_directory_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture):
     assert main(["clean", "--exp", str(tmp_path / "gone")]) == 1
     assert "gone is not a directory; expected an experiment directory" in capsys.readouterr().err
+
+
+def book(directory: Path) -> Path:
+    directory.mkdir(parents=True)
+    (directory / "manifest.json").write_text("{}")
+    return directory
+
+
+@pytest.mark.parametrize("marked", [True, False], ids=["", "by an earlier version"])
+def test_clean_leaves_a_book_whose_own_name_ends_in_a_number(
+    tmp_path: Path, capsys: pytest.CaptureFixture, marked: bool
+):
+    books = tmp_path / "exp" / "book"
+    for name in ("masked", "masked_voice0.1", "masked_voice0.25_unlabelled", "clean"):
+        book(books / name)
+    old = [put_aside(books / "masked_voice0.1"), put_aside(books / "clean")]
+    assert [path.name for path in old] == ["masked_voice0.1.1", "clean.1"]
+    for path in old if not marked else ():
+        (path / MARKER).unlink()
+    for name in ("masked_voice0.1", "clean"):  # made anew
+        book(books / name)
+    book(books / "masked_voice0")  # beside which the live one looks as if it were moved aside
+    assert moved_aside(tmp_path / "exp") == sorted(old)
+    assert main(["clean", "--exp", str(tmp_path / "exp"), "--yes"]) == 0
+    assert "masked_voice0.1 (" not in capsys.readouterr().out
+    left = {path.name for path in books.iterdir()}
+    assert left == {"masked", "masked_voice0", "masked_voice0.1", "masked_voice0.25_unlabelled", "clean"}
+
+
+def test_what_was_moved_aside_and_renamed_by_its_user_is_left_alone(tmp_path: Path):
+    aside = put_aside(book(tmp_path / "clean"))
+    aside.rename(tmp_path / "kept.2")
+    book(tmp_path / "clean.7")  # nobody put it aside: there is no clean
+    assert moved_aside(tmp_path) == []
+
+
+def test_a_killed_move_does_not_make_a_live_book_look_moved_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    live = book(tmp_path / "masked_voice0.1")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Path, "rename", killed)
+        put_aside(live)
+    assert (live / MARKER).is_file() and moved_aside(tmp_path) == []
+    assert moved_aside(tmp_path) == [] and put_aside(live) == tmp_path / "masked_voice0.1.1"
+    assert moved_aside(tmp_path) == [tmp_path / "masked_voice0.1.1"]

@@ -203,3 +203,18 @@ def test_a_result_is_current_if_all_that_made_it_is_the_same(tmp_path: Path):
     for damage in ("", "{", json.dumps([1])):
         stamp.write_text(damage)
         assert not is_current(stamp, made_by)
+
+
+def test_what_earlier_versions_did_not_state_is_not_known_and_fits(tmp_path: Path):
+    stamp = tmp_path / "stamp.json"
+    write_stamp(stamp, {"model": "a"})
+    wanted = {"model": "a", "rule": "mean"}
+    assert not is_current(stamp, wanted)
+    assert is_current(stamp, wanted, later=["rule"])
+    assert not is_current(stamp, {"model": "b", "rule": "mean"}, later=["rule"])
+    write_stamp(stamp, {"model": "a", "rule": "pick"})  # stated, and another
+    assert not is_current(stamp, wanted, later=["rule"])
+    assert not is_current(stamp, {"model": "a"}, later=["rule"])  # stated, and not wanted
+    for damaged in ("[]", "null"):
+        stamp.write_text(damaged)
+        assert not is_current(stamp, wanted, later=["model", "rule"])

@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -26,6 +27,9 @@ from seqkd.parallel import in_parallel
 from seqkd.settings import at_least, one_of
 from seqkd.stages import again
 from seqkd.uptodate import CACHE, content_hashes, is_current, write_stamp
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 CHUNK = 400  # clips that a process computes at a time
 COLOURS = {"L": 1, "RGB": 3}
@@ -71,7 +75,7 @@ def make_features(clips: ClipSet, settings: ClipFeatureSettings, nj: int) -> Non
 
     Raises:
         DataError: a file is missing, damaged, shorter than a frame, of another sample rate, no sound (no image) at
-            all, or has samples that are no numbers.
+            all, has samples that are no numbers, or pixels of an unknown range.
     """
     folder = clips.directory / "clips"
     made_by = describe(clips, settings)
@@ -162,9 +166,28 @@ def pixels(path: Path, settings: ClipFeatureSettings) -> np.ndarray:
     try:
         with Image.open(path) as image:
             image.load()
-            small = image.convert(settings.colours).resize((settings.size, settings.size))
+            small = in_bytes(image, path).convert(settings.colours).resize((settings.size, settings.size))
     except (UnidentifiedImageError, OSError) as error:
         raise DataError(f"{path} cannot be read as an image ({error}); replace it, or leave it out") from error
     values = np.asarray(small, np.float32) / 255  # (height, width) or (height, width, 3)
     values = values[..., None] if values.ndim == 2 else values
     return np.ascontiguousarray(values.transpose(1, 2, 0).reshape(settings.size, -1))
+
+
+def in_bytes(image: Image.Image, path: Path) -> Image.Image:
+    """The image with 8 bits a colour: Pillow would cut pixels of 16 bits off at 255, and make them white.
+
+    Raises:
+        DataError: pixels of 32 bits, or of floating point, whose range the file does not say.
+    """
+    from PIL import Image
+
+    grey_of_png = image.mode == "I" and image.format == "PNG"  # 16 bits, which older versions of Pillow read as 32
+    if image.mode.startswith("I;16") or grey_of_png:
+        return Image.fromarray((np.asarray(image).astype(np.float32) / 257).round().astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise DataError(
+            f"{path} is an image of mode {image.mode} (32 bits a pixel), whose black and white are not known; expected "
+            "8 or 16 bits a pixel; convert it"
+        )
+    return image

@@ -1,8 +1,8 @@
 """What teachers give for clips: live, or for the clips as they are from a table that is computed once.
 
 The table of a run is ``<run>/book/<key>.safetensors``: ``logits`` (Q, N, T, C) of all training clips, and the
-aleatoric, epistemic and total uncertainty of each label where there are several draws. It is the same as what the
-teacher gives live.
+aleatoric, epistemic and total uncertainty of each label where there are several draws; under cross-validation, of those
+labels that are neither for dev nor for tests. It is the same as what the teacher gives live.
 
 Letters: Q teachers, draws or passes, N clips of a set, B of a batch, T positions, C classes.
 """
@@ -39,10 +39,22 @@ def as_outputs(found: Sequence[ClassifierOutput]) -> Outputs:
 def randomly_dropping(model: nn.Module) -> nn.Module:
     """Let dropout draw, and leave all else, batch normalisation above all, as in eval mode (Monte Carlo dropout)."""
     model.eval()
-    for layer in model.modules():
-        if isinstance(layer, nn.Dropout):
-            layer.train()
+    for layer in dropouts(model):
+        layer.train()
     return model
+
+
+def normalising_by_the_batch(model: nn.Module) -> nn.Module:
+    """Let batch normalisation, and all else but dropout, be as in training."""
+    model.train()
+    for layer in dropouts(model):
+        layer.eval()
+    return model
+
+
+def dropouts(model: nn.Module) -> list[nn.Module]:
+    """The layers that drop at random."""
+    return [layer for layer in model.modules() if isinstance(layer, nn.Dropout)]
 
 
 class ClipTeacher:
@@ -54,7 +66,7 @@ class ClipTeacher:
         draws: passes of each under different dropout masks; 0 is one pass without dropout.
         clean: whether they are given the clips as they are where the student's are augmented.
         mode: "eval", or "train": batch normalisation by the batch, whose running means then drift, as in CCSKD's
-            release.
+            release. Dropout stays off.
         table: (Q, N, T, C) of the training clips as they are, and ``facts`` of it; it is used where no clip is changed
             and no layer asked for.
     """
@@ -85,8 +97,9 @@ class ClipTeacher:
         if self.table is not None and seen.mixed is None:
             known = self.table[:, seen.rows.to(self.table.device), : student.logits.shape[2]].to(student.logits.device)
             if not changed:
-                return Outputs(known, student.lengths, facts=self.facts)
-            if len(known) == 1 and any(seen.unchanged):  # one teacher, which need not look at these again
+                return Outputs(known, student.lengths, facts=self.facts, teachers=len(known))
+            # One teacher need not look at these again; unless it draws, for then its other passes have dropout, too.
+            if len(known) == 1 and not self.draws and any(seen.unchanged):
                 passes = zip(seen.views, seen.unchanged, strict=True)
                 model = self.models[0].eval()
                 logits = [known[0] if as_is else model(given, seen.lengths).logits for given, as_is in passes]
@@ -99,22 +112,30 @@ class ClipTeacher:
             for _ in self.passes(model)
         ]
         outputs = as_outputs(found)
-        outputs.facts = self.facts
+        outputs.facts, outputs.teachers = self.facts, len(self.models) * max(1, self.draws)
         return outputs
 
     def passes(self, model: nn.Module) -> range:
         """One, or the draws, with the model in the mode for them."""
         if self.draws:
             randomly_dropping(model)
+        elif self.mode == "train":
+            normalising_by_the_batch(model)
         else:
-            model.train(self.mode == "train")
+            model.eval()
         return range(max(1, self.draws))
 
 
 def table_of(
-    place: Path, models: Sequence[nn.Module], hashes: Sequence[str], clips: Clips, draws: int, data: str
+    place: Path,
+    models: Sequence[nn.Module],
+    hashes: Sequence[str],
+    clips: Clips,
+    draws: int,
+    data: str,
+    rows: Sequence[int] | None = None,
 ) -> tuple[Tensor, dict[str, float]]:
-    """(Q, N, T, C) of all clips, and facts about them; computed once and kept in the directory ``place``.
+    """(Q, N, T, C) of all clips, and facts about those learned from; computed once and kept in ``place``.
 
     Args:
         place: of the tables of these teachers.
@@ -123,11 +144,13 @@ def table_of(
         clips: N clips, in the order of their set.
         draws: as of `ClipTeacher`; seeded, so that the table is always the same.
         data: a fingerprint of the clips.
+        rows: the clips that facts are about, where they are not all, as those outside a fold.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file, save_file
 
-    key = hashlib.sha256(repr((list(hashes), draws, data, len(clips))).encode()).hexdigest()[:16]
+    of = (list(hashes), draws, data, len(clips)) if rows is None else (list(hashes), draws, data, list(map(int, rows)))
+    key = hashlib.sha256(repr(of).encode()).hexdigest()[:16]
     path = place / f"{key}.safetensors"
     if path.is_file():
         try:
@@ -143,6 +166,8 @@ def table_of(
             valid = (
                 (clips.targets != IGNORE) if clips.targets.shape[1] > 1 else torch.ones_like(total, dtype=torch.bool)
             )
+            if rows is not None:
+                valid = valid & torch.isin(torch.arange(len(clips)), torch.as_tensor(rows))[:, None]
             for name, one in (("aleatoric", aleatoric), ("epistemic", epistemic), ("total", total)):
                 found[name] = one[valid]
         place.mkdir(parents=True, exist_ok=True)

@@ -107,6 +107,8 @@ def failure(job: Job, status: int | str) -> str:
     lines = text.splitlines() or ["(its log is empty)"]
     if isinstance(status, str):  # the place's own word; what the job said last is not the reason
         return f"{job.name} {status} (log: {job.log})"
+    if status == -signal.SIGKILL:  # nobody but the system, or a person, sends this
+        return f"{job.name} was killed, most likely for memory; run it again with a lower --nj (log: {job.log})"
     said = f"seqkd {job.arguments[0]}: "
     # torchrun and srun have something to say after it.
     for line in reversed(lines):

@@ -62,7 +62,8 @@ def unpipe(directory: Path, yes: bool) -> int:
     from seqkd.data.unpipe import find_commands
     from seqkd.data.unpipe import unpipe as run
 
-    out = directory.with_name(f"{directory.resolve().name}.files")
+    place = directory.resolve() if directory.name in ("", "..") else directory
+    out = place.parent / f"{place.name}.files"
     if yes:
         print(f"{run(directory, out)} commands run; use {out} in place of {directory}")
         return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import unicodedata
 from pathlib import Path
 
@@ -31,7 +32,11 @@ def main(argv: list[str]) -> int:
         made.error(f"{len(args.audio)} recordings and {len(args.text)} texts; expected a text for each")
     if args.threads < 1:
         made.error("--threads must be at least 1")
-    names = [_name(audio) for audio in args.audio]
+    if args.min_score is not None and not math.isfinite(args.min_score):
+        made.error(f"--min-score is {args.min_score}; expected a number such as -1.5")
+    if args.speaker is not None and args.speaker.split() != [args.speaker]:
+        made.error(f"--speaker is {args.speaker!r}; expected one word, such as {_word(args.speaker)}")
+    names = [_word(audio.stem) for audio in args.audio]
     if len(set(names)) < len(names):
         made.error("two recordings have the same name; ids are made of it, rename one")
     if args.out.exists():
@@ -39,8 +44,10 @@ def main(argv: list[str]) -> int:
 
     import torch
 
-    from seqkd.data.kaldi import FORM
+    from seqkd.data.kaldi import FORM, Utterance, check_names
     from seqkd.data.lines import read_lines
+    from seqkd.data.sound import look_at
+    from seqkd.data.whole import torn
     from seqkd.deploy.audio import seconds
     from seqkd.deploy.bundle import open_bundle
     from seqkd.deploy.segment import SCORE, Part, segment, utterances_of
@@ -49,20 +56,23 @@ def main(argv: list[str]) -> int:
 
     least = SCORE if args.min_score is None else args.min_score
     normalizer = Normalizer(args.normalize)
+    # All that can be wrong with what was given is said before hours of work.
+    check_names(args.out, (Utterance(name, audio, name, None) for name, audio in zip(names, args.audio, strict=True)))
+    texts_of: dict[str, list[str]] = {}
+    for name, audio, file in zip(names, args.audio, args.text, strict=True):
+        raw = utterances_of("\n".join(read_lines(file)))
+        normalised = normalizer([unicodedata.normalize(FORM, one) for one in raw])
+        texts_of[name] = [text for text in (" ".join(one.split()) for one in normalised) if text]
+        if not texts_of[name]:
+            raise DataError(f"{file} has no words; expected the text of {audio}")
+        if torn(audio) or not seconds(audio):
+            look_at(audio)  # which says what is wrong
     torch.set_num_threads(args.threads)
     bundle = open_bundle(args.model, threads=args.threads)
     found: list[tuple[str, Path, list[Part]]] = []
-    for name, audio, file in zip(names, args.audio, args.text, strict=True):
-        raw = utterances_of("\n".join(read_lines(file)))
-        texts = [
-            text
-            for text in (" ".join(one.split()) for one in normalizer([unicodedata.normalize(FORM, one) for one in raw]))
-            if text
-        ]
-        if not texts:
-            raise DataError(f"{file} has no words; expected the text of {audio}")
+    for name, audio in zip(names, args.audio, strict=True):
         with ProgressBar(total=round(seconds(audio), 1), unit="s", desc=audio.name) as bar:
-            parts = segment(bundle, audio, texts, progress=bar.update)
+            parts = segment(bundle, audio, texts_of[name], progress=bar.update)
         kept = [part for part in parts if part.score is not None and part.score >= least]
         spoken = sum(part.end - part.start for part in kept)
         print(f"{audio}: {len(kept)} of {len(parts)} utterances, {spoken / 60:.1f} of {seconds(audio) / 60:.1f} min")
@@ -71,8 +81,8 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _name(audio: Path) -> str:
-    return "_".join(audio.stem.split()) or "_"
+def _word(text: str) -> str:
+    return "_".join(text.split()) or "_"
 
 
 def _write(out: Path, found: list, least: float, speaker: str | None) -> None:

@@ -27,8 +27,9 @@ from pathlib import Path
 from typing import Any
 
 from seqkd.corpora.corpus import number
+from seqkd.data.kaldi import Utterance, check_names
 from seqkd.errors import ConfigError, DataError
-from seqkd.files import atomic_directory, write_text
+from seqkd.files import own_directory, write_text
 
 CLASSES = "classes.txt"
 DERIVED_KEYS = ("subset_of", "without", "clips")
@@ -70,6 +71,7 @@ def _tables(directory: Path, clips: Sequence[LabelledClip], kind: str) -> dict[s
         for what, value in (("id", clip.id), ("class", clip.label), ("group", clip.group), ("speaker", clip.speaker)):
             if value is not None and len(value.split()) != 1:
                 raise DataError(f"{clip.path}: its {what} is {value!r}, expected one word without spaces.")
+    check_names(directory, (Utterance(clip.id, clip.path, clip.group, None) for clip in clips))
     rows = {
         f"{kind}.scp": [f"{clip.id} {os.path.relpath(clip.path, directory)}" for clip in clips],
         "label": [f"{clip.id} {clip.label}" for clip in clips],
@@ -92,12 +94,13 @@ def update_class_dir(directory: Path, clips: Iterable[LabelledClip], kind: str =
     """Write a set unless it is there already, word for word; returns whether it was written.
 
     Args:
-        directory: Where; it appears whole, in place of an older one.
+        directory: Where; it appears whole, in place of an older one that was written so, too.
         clips: In any order.
         kind: ``wav`` or ``image``.
 
     Raises:
-        DataError: No clips, an id twice, a name with spaces, or speakers or folds for some only.
+        DataError: No clips, an id twice, a name with spaces, or speakers or folds for some only; or what is there was
+            not written by seqkd.
     """
     directory = directory.resolve()
     tables = _tables(directory, list(clips), kind)
@@ -108,7 +111,7 @@ def update_class_dir(directory: Path, clips: Iterable[LabelledClip], kind: str =
         file.read_text(encoding="utf-8", errors="replace") == tables[name] for name, file in there.items()
     ):
         return False
-    with atomic_directory(directory) as temporary:
+    with own_directory(directory) as temporary:
         for name, content in tables.items():
             (temporary / name).write_text(content, encoding="utf-8")
     return True

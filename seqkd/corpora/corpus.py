@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from seqkd.data.kaldi import Utterance, write_data_dir
-from seqkd.errors import ConfigError
-from seqkd.files import write_json
+from seqkd.errors import ConfigError, DataError
+from seqkd.files import check_name, check_ours, write_json
 
 DERIVED_KEYS = ("subset_of", "without", "utterances", "transcripts")
 
@@ -54,6 +54,43 @@ def interval(what: str, value: Any, low: float, high: float) -> tuple[float, flo
 def fingerprint(*settings: Any) -> str:
     """Return a short digest of settings that JSON can hold."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def check_apart(sources: Iterable[Path], data_dir: Path, sets: Iterable[str]) -> None:
+    """Raise DataError if an import would replace what it reads, or what we did not write, or cannot name a source.
+
+    Args:
+        sources: The files and folders that are read.
+        data_dir: Where the sets are written to.
+        sets: Their names.
+    """
+    replaced = {(data_dir / name).resolve() for name in sets}
+    parents: dict[Path, Path] = {}
+    read = list(sources)
+    for source in read:
+        check_name(source)
+        if source.parent not in parents:
+            parents[source.parent] = source.parent.resolve()
+        # A link that lies there would be lost as well as a file there that a link from elsewhere leads to.
+        named = [] if source.name in ("", "..") else [parents[source.parent] / source.name]
+        for place in (*named, *([source.resolve()] if source.is_symlink() or not named else [])):
+            folder = next((one for one in (place, *place.parents) if one in replaced), None)
+            if folder is not None:
+                raise DataError(
+                    f"{source} lies in {folder}, which is replaced by the set of that name; name another data "
+                    "directory by --data, or move the recordings elsewhere."
+                )
+    for folder in sorted(replaced):
+        try:
+            check_ours(folder)
+        except DataError:
+            above = next((one for one in read if one.is_dir() and folder.is_relative_to(one.resolve())), None)
+            if above is None:
+                raise
+            raise DataError(
+                f"{folder} lies in {above}, which is read, and would be replaced by the set of that name; name another "
+                "data directory by --data."
+            ) from None
 
 
 def check_sets(
@@ -139,6 +176,7 @@ class Ledger:
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
         self.file = data_dir / "corpus.json"
+        self._first = not self.file.exists()
         try:
             known = json.loads(self.file.read_text(encoding="utf-8"))
             self._audio: dict[str, str] = dict(known["audio"])
@@ -150,12 +188,25 @@ class Ledger:
         write_json(self.file, {"audio": self._audio, "sets": self._sets})
 
     def begin_audio(self, name: str, print_: str) -> Path:
-        """Return the folder for the audio of a set, emptied if its files came from other settings."""
+        """Return the folder for the audio of a set, emptied if its files came from other settings.
+
+        Raises:
+            DataError: What is there, or in the set of that name, was not written by seqkd.
+        """
         folder = self.data_dir / "audio" / name
+        if name not in self._audio:
+            check_ours(self.data_dir / name)
         if self._audio.get(name) != print_:
+            # Of a record that is damaged it is not known which sets it named: what is there is taken to be theirs.
+            if (self._first or (self._audio and name not in self._audio)) and folder.is_dir() and any(folder.iterdir()):
+                raise DataError(
+                    f"{folder} holds files that were not written by seqkd; its own audio is to go there; name another "
+                    "data directory by --data, or move them elsewhere."
+                )
             shutil.rmtree(folder, ignore_errors=True)
             self._audio[name] = print_
             self._sets.pop(name, None)
+            self._first = False
             self._save()
         folder.mkdir(parents=True, exist_ok=True)
         return folder

@@ -30,11 +30,14 @@ class TeacherOutputs:
     """The outputs of teachers for a batch, frame by frame: ``logits`` (V, B, T', C) and ``lengths`` (B,).
 
     ``seeds``, V lists of B, are those of the augmentation of their input; None if they were given the audio as it is.
+    ``entropy`` (V, B, T') is of the whole posteriors at ``temperature``, in nats, where ``logits`` are of a part alone.
     """
 
     logits: Tensor
     lengths: Tensor
     seeds: list[list[int]] | None = None
+    entropy: Tensor | None = None
+    temperature: float = 1.0
 
 
 # What is known about the utterances of one update: from their ids and the number of the update.

@@ -23,7 +23,7 @@ from seqkd.files import atomic_path, write_json
 from seqkd.parallel import in_parallel
 from seqkd.settings import at_least
 from seqkd.stages import again
-from seqkd.uptodate import CACHE, content_hashes, is_current, write_stamp
+from seqkd.uptodate import CACHE, content_hashes, fingerprint, is_current, write_stamp
 
 SHARD = 500  # utterances: about 60 MB of 80-bin features
 
@@ -68,9 +68,12 @@ def make_features(directory: Path, settings: FeatureSettings, nj: int) -> int:
     """
     utterances = read_data_dir(directory)
     feats = directory / "feats"
-    fingerprint = {"settings": asdict(settings), "data": data_fingerprint(utterances, directory / CACHE)}
-    done = feats / "done.json"
-    if is_current(done, fingerprint):
+    made_by = {"settings": asdict(settings), "data": data_fingerprint(utterances, directory / CACHE)}
+    done, started = feats / "done.json", feats / "started.json"
+    shards = [utterances[i : i + SHARD] for i in range(0, len(utterances), SHARD)]
+    jobs = [(feats / f"{n:05d}.safetensors", shard, settings) for n, shard in enumerate(shards)]
+    written = [*(job[0] for job in jobs), feats / "durations.json", feats / "stats.json"]
+    if is_current(done, made_by, *written):
         return len(utterances)
     durations = check_audio(utterances, settings.sample_rate, nj)
     for u in utterances:
@@ -79,19 +82,18 @@ def make_features(directory: Path, settings: FeatureSettings, nj: int) -> int:
                 f"Utterance {u.id!r}, {u.audio}: lasts {1000 * durations[u.id]:g} ms, less than one frame of "
                 f"{settings.frame_length_ms:g} ms; remove it."
             )
-    started = feats / "started.json"
-    if not is_current(started, fingerprint):
+    done.unlink(missing_ok=True)  # before what it vouches for
+    if not is_current(started, made_by):
+        started.unlink(missing_ok=True)
         for stale in feats.glob("*"):
             stale.unlink()
-        write_stamp(started, fingerprint)
-    shards = [utterances[i : i + SHARD] for i in range(0, len(utterances), SHARD)]
-    jobs = [(feats / f"{n:05d}.safetensors", shard, settings) for n, shard in enumerate(shards)]
+        write_stamp(started, made_by)
     todo = [job for job in jobs if not job[0].is_file()]
     for _ in in_parallel(_write_shard, todo, nj, f"features of {directory.name}", "shard"):
         pass
     write_json(feats / "durations.json", {u.id: durations[u.id] for u in utterances})
     write_json(feats / "stats.json", _statistics([job[0] for job in jobs], settings))
-    write_stamp(done, fingerprint)
+    write_stamp(done, made_by)
     return len(utterances)
 
 
@@ -110,6 +112,13 @@ def data_fingerprint(utterances: list[Utterance], cache: Path | None = None) -> 
     for u in utterances:
         digest.update(repr((u.id, contents[u.audio], u.start, u.end, u.speaker, u.text)).encode())
     return digest.hexdigest()[:16]
+
+
+def utterance_contents(directory: Path, *, text: bool = False) -> dict[str, str]:
+    """Short hashes of the content of each utterance's audio, and of its transcript if ``text``, by id."""
+    utterances = read_data_dir(directory)
+    contents = content_hashes((u.audio for u in utterances), directory / CACHE)
+    return {u.id: fingerprint(contents[u.audio], u.start, u.end, u.text if text else None) for u in utterances}
 
 
 def _write_shard(job: tuple[Path, list[Utterance], FeatureSettings]) -> None:
@@ -166,6 +175,14 @@ class FeatureStore:
                 except SafetensorError as error:
                     raise DataError(f"{shard} is damaged ({error}); delete {feats} and {again('prepare')}") from error
                 where.update(dict.fromkeys(tensors.keys(), tensors))
+            durations = feats / "durations.json"
+            made = json.loads(durations.read_text(encoding="utf-8")) if durations.is_file() else {}
+            lost = [utterance for utterance in made if utterance not in where]
+            if lost:
+                raise DataError(
+                    f"{feats} has no features of {len(lost)} utterances, such as {lost[0]!r}: a file was removed; "
+                    f"{again('prepare')}"
+                )
         return where
 
     def __getitem__(self, utterance: str) -> Tensor:

@@ -33,7 +33,7 @@ from pathlib import Path
 from seqkd.data.sound import DamagedSound, look_at
 from seqkd.data.tables import Entry, Table, number, one_field, read_table, same_ids
 from seqkd.errors import DataError
-from seqkd.files import atomic_directory
+from seqkd.files import check_name, own_directory
 
 FORM = "NFC"  # of all text, as seqkd.scoring compares it
 SLACK = 0.5  # seconds a segment may reach past its recording: it is clipped, with a count
@@ -293,8 +293,15 @@ def check_audio(
 
 
 def check_names(directory: Path, utterances: Iterable[Utterance]) -> None:
-    """Raise DataError about the first audio file, if any, whose name cannot stand in a ``wav.scp`` of the directory."""
+    """Raise DataError about the first id, speaker or audio file, if any, that no table of the directory could name."""
     for utterance in utterances:
+        for what, value in (("id", utterance.id), ("speaker", utterance.speaker)):
+            if len(value.split()) != 1 or value != value.strip():
+                raise DataError(
+                    f"Utterance {utterance.id!r}, {utterance.audio}: its {what} is {value!r}; expected one word, since "
+                    "tables are parted by white space: rename it."
+                )
+        check_name(utterance.audio)
         name = os.path.relpath(utterance.audio, directory.resolve())
         if name != name.strip() or "\n" in name or "\r" in name or name.startswith("|") or name.endswith("|"):
             raise DataError(
@@ -306,7 +313,7 @@ def check_names(directory: Path, utterances: Iterable[Utterance]) -> None:
 def write_data_dir(
     path: Path | str, utterances: Iterable[Utterance], durations: Mapping[str, float] | None = None
 ) -> None:
-    """Write a data directory; it appears whole, in place of an older one of that name.
+    """Write a data directory; it appears whole, in place of an older one of that name that was written so, too.
 
     Audio paths are written relative to the directory, so that it can be moved together with its audio.
 
@@ -316,7 +323,8 @@ def write_data_dir(
         durations: Seconds by utterance id, for ``utt2dur``.
 
     Raises:
-        DataError: No utterances, an id twice, or texts for some only.
+        DataError: No utterances, an id twice, an id or a name that no table can have, texts for some only; or what is
+            there was not written by seqkd.
     """
     directory = Path(path).resolve()
     utterances = sorted(utterances, key=lambda utterance: utterance.id)
@@ -334,6 +342,9 @@ def write_data_dir(
         raise DataError(f"Data directory {path}: utterance {segmented[0]!r} is a segment; write its audio to a file.")
 
     check_names(directory, utterances)
+    broken = next((u.id for u in utterances if u.text is not None and ("\n" in u.text or "\r" in u.text)), None)
+    if broken is not None:
+        raise DataError(f"Data directory {path}: the transcript of {broken!r} has a line break; write it on one line.")
     speakers: dict[str, list[str]] = {}
     for utterance in utterances:
         speakers.setdefault(utterance.speaker, []).append(utterance.id)
@@ -347,6 +358,6 @@ def write_data_dir(
     if durations is not None:
         tables["utt2dur"] = [f"{key} {durations[key]:.4f}" for key in ids]
 
-    with atomic_directory(directory) as temporary:
+    with own_directory(directory) as temporary:
         for name, lines in tables.items():
             (temporary / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

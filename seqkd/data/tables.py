@@ -72,7 +72,7 @@ def read_table(file: Path, expected: str, empty_value: str = "", *, allow_empty:
         if key < previous:
             raise DataError(
                 f"{where}: {key!r} comes after {previous!r}, but lines must be sorted by the first field; "
-                f"sort the file with: LC_ALL=C sort -k1,1 -o {file.name} {file.name}"
+                f"sort the file with: LC_ALL=C sort -k1,1 -o {shlex.quote(str(file))} {shlex.quote(str(file))}"
             )
         table[key] = Entry(number, value)
         previous = key

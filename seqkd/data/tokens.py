@@ -105,10 +105,18 @@ class Tokenizer:
         return text if self.word_boundary == "before" else text.strip(" ")
 
     def save(self, directory: Path) -> None:
-        """Write ``tokenizer.model`` and a readable ``tokenizer.json`` with the hash and the units."""
+        """Write ``tokenizer.model`` and, last, a readable ``tokenizer.json`` with the hash and the units."""
+        (directory / "tokenizer.json").unlink(missing_ok=True)  # it vouches for what is written now
         with atomic_path(directory / "tokenizer.model") as path:
             path.write_bytes(self.model)
         write_json(directory / "tokenizer.json", {"hash": self.hash, "blank": self.blank, "units": list(self.units)})
+
+    def is_in(self, directory: Path) -> bool:
+        """Whether this very tokenizer was written there, and is whole."""
+        try:
+            return Tokenizer.load(directory).hash == self.hash
+        except DataError:  # not there, cut off or damaged
+            return False
 
     @classmethod
     def load(cls, directory: Path) -> Tokenizer:
@@ -119,7 +127,7 @@ class Tokenizer:
         try:
             tokenizer = cls(path.read_bytes())
             stated = json.loads((directory / "tokenizer.json").read_text(encoding="utf-8"))["hash"]
-        except (RuntimeError, OSError, ValueError, KeyError) as error:
+        except (RuntimeError, OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path} or its tokenizer.json is damaged ({error}); {again('prepare')}") from error
         if stated != tokenizer.hash:
             raise DataError(f"{path} has hash {tokenizer.hash}, but tokenizer.json says {stated}; {again('prepare')}")

@@ -41,7 +41,7 @@ def decode_run(cfg: DictConfig, run: Path, name: str) -> None:
     made_by |= {"blank_penalty": penalty} if penalty else {}
     stamp = output / "decode.json"
     # hyp.jsonl: what an earlier version decoded lacks it.
-    if is_current(stamp, made_by, output / "hyp.jsonl"):
+    if is_current(stamp, made_by, *(output / name for name in ("text", "hyp.trn", "hyp.jsonl"))):
         return
     hypotheses = recognize(
         run / "model", Path(cfg.data), name, cfg.decode.beam, cfg.decode.max_duration, bool(cfg.ngpu), fusion, penalty
@@ -62,6 +62,7 @@ def write_decoded(output: Path, hypotheses: Mapping[str, DecodedSpeech], made_by
 
     Without confidences (of a teacher that states none) there is no ``hyp.jsonl``.
     """
+    (output / "decode.json").unlink(missing_ok=True)  # it vouches for what is written now
     inside = sorted(hypotheses.items())
     write_text(output / "text", "".join(f"{u} {one.text}".rstrip() + "\n" for u, one in inside))
     write_text(output / "hyp.trn", "".join(f"{one.text} ({u})".lstrip() + "\n" for u, one in inside))
@@ -76,7 +77,19 @@ def write_decoded(output: Path, hypotheses: Mapping[str, DecodedSpeech], made_by
 
 
 def decode(model_dir: Path, data: Path, name: str, beam: int, max_duration: float, gpu: bool) -> dict[str, str]:
-    """Return the transcripts of `recognize`."""
+    """Transcripts by utterance id.
+
+    Args:
+        model_dir: of a model trained here.
+        data: directory with the set.
+        name: of the set, whose features are finished.
+        beam: hypotheses that the search keeps; 1 is greedy.
+        max_duration: seconds of audio in a batch.
+        gpu: whether the network runs on the GPU.
+
+    Raises:
+        DataError: a model or features that are missing, damaged, or do not fit each other.
+    """
     return {u: one.text for u, one in recognize(model_dir, data, name, beam, max_duration, gpu).items()}
 
 
@@ -90,9 +103,20 @@ def recognize(
     fusion: Fusion | None = None,
     blank_penalty: float = 0.0,
 ) -> dict[str, DecodedSpeech]:
-    """Hypotheses by utterance id; ``beam`` 1 is greedy; with ``fusion`` they are made of a lexicon's words.
+    """Transcripts and the confidences of their words, by utterance id.
 
-    Features must be those the model was trained on.
+    Args:
+        model_dir: of a model trained here.
+        data: directory with the set.
+        name: of the set, whose features are finished.
+        beam: hypotheses that the search keeps; 1 is greedy.
+        max_duration: seconds of audio in a batch.
+        gpu: whether the network runs on the GPU.
+        fusion: with it, transcripts are made of a lexicon's words.
+        blank_penalty: is taken from the blank's logit.
+
+    Raises:
+        DataError: a model or features that are missing, damaged, or do not fit each other.
     """
     model, tokenizer = load_model(model_dir)
     search = fusion.word_search(tokenizer, beam) if fusion else None

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from seqkd.experiment.read import Experiment, System
-from seqkd.statistics.bootstrap import LEVEL, Difference, difference, holm
+from seqkd.statistics.bootstrap import LEVEL, Difference, difference
+from seqkd.statistics.holm import holm
 from seqkd.statistics.measures import tested
 
 

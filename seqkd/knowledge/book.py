@@ -5,7 +5,8 @@ Letters: B utterances, T frames (or target positions, or seconds), C classes, K 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +20,15 @@ from seqkd.knowledge.augmentation import Transform, check_valid, plain
 from seqkd.knowledge.ensemble import Uncertainty
 from seqkd.knowledge.forms import Fields
 from seqkd.knowledge.manifest import Manifest, mismatch, read_manifest
-from seqkd.knowledge.segments import BookSegment, IndexEntry, SegmentReader, quoted, read_segment_index, segment_files
+from seqkd.knowledge.segments import (
+    BookSegment,
+    IndexEntry,
+    SegmentReader,
+    check_contents,
+    quoted,
+    read_segment_index,
+    segment_files,
+)
 from seqkd.knowledge.writer import check_belongs
 from seqkd.losses.sparse import SparsePosteriors, densify
 from seqkd.stages import again
@@ -61,7 +70,7 @@ class BookEntry:
                 is softmax(z / τ).
 
         Raises:
-            ConfigError: another temperature than the book's, of a form that was truncated.
+            ConfigError: another temperature than the book's, of a form that was truncated; or one that is not above 0.
         """
         log_probs = self.manifest.form.dense(self.fields, self.manifest.classes)
         if temperature in (None, self.manifest.temperature):
@@ -82,7 +91,10 @@ class BookEntry:
 
 
 class Book:
-    """What teachers know about each utterance. Open it with :meth:`open`; it may be sent to worker processes."""
+    """A stored set of teacher outputs, read by utterance id and augmentation seed.
+
+    Open it with :meth:`open`; it can be pickled. :meth:`collate` gives (B, T, C) log-probabilities.
+    """
 
     def __init__(self, directory: Path, manifest: Manifest, segments: Sequence[BookSegment]) -> None:
         """Index the entries of ``segments``; DataError if two of them disagree on one."""
@@ -158,17 +170,31 @@ class Book:
         Returns:
             (B, T, C) float32 log-probabilities, uniform where padded, and (B,) lengths.
         """
+        return self.collate_whole(utterances, seeds, temperature)[:2]
+
+    def collate_whole(
+        self,
+        utterances: Sequence[str],
+        seeds: Sequence[int] | int = 0,
+        temperature: float | None = None,
+        tail: str = "spread",
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What :meth:`collate` gives, and (B, T) entropies of the whole posteriors, where a part of them was kept, else
+        None; ``tail`` is as of :func:`seqkd.losses.sparse.densify`.
+        """
         classes = self.manifest.classes
         if self.manifest.form.truncated:  # filled in one go: C may be thousands
-            check_temperature(self.manifest, temperature or self.manifest.temperature, f"the book {self.directory}")
+            if temperature is not None:
+                check_temperature(self.manifest, temperature, f"the book {self.directory}")
             kept, lengths = self.collate_sparse(utterances, seeds)
             padded = torch.arange(kept.tail.shape[1]) >= lengths[:, None]
-            return densify(replace(kept, tail=kept.tail.masked_fill(padded, 1.0)), classes, log=True), lengths
+            whole = replace(kept, tail=kept.tail.masked_fill(padded, 1.0)) if tail == "spread" else kept
+            return densify(whole, classes, tail, log=True), lengths, kept.entropy
         found = [entry.log_probs(temperature) for entry in self._entries(utterances, seeds)]
         batch = torch.full((len(found), max(map(len, found)), classes), float(torch.tensor(1 / classes).log()))
         for row, entry in zip(batch, found, strict=True):
             row[: len(entry)] = entry
-        return batch, torch.tensor([len(entry) for entry in found])
+        return batch, torch.tensor([len(entry) for entry in found]), None
 
     def collate_sparse(
         self, utterances: Sequence[str], seeds: Sequence[int] | int = 0
@@ -200,7 +226,9 @@ class Book:
         augmentation: Iterable[Transform] = _ANY,
         seeds: int = _ANY,
         uncertainty: bool = _ANY,
+        rate_rule: str | None = _ANY,
         utterances: Iterable[str] = _ANY,
+        contents: Mapping[str, str] = _ANY,
     ) -> Book:
         """Refuse a book that does not fit the student; what is left out is not compared. Returns the book.
 
@@ -215,7 +243,9 @@ class Book:
             augmentation: what is done to its input; see :mod:`seqkd.knowledge.augmentation`.
             seeds: how many augmentation seeds it replays, at most those of the book.
             uncertainty: True if it needs the uncertainty fields.
+            rate_rule: how teachers' frames are brought to its own, if the book states that.
             utterances: ids it trains on, for each of which there must be an entry of every seed.
+            contents: hashes of what teachers are given of utterances, as in :func:`seqkd.knowledge.write_book`.
 
         Raises:
             ConfigError: a mismatch; the sentence names both sides.
@@ -228,6 +258,8 @@ class Book:
         wanted["features"] = features if features is _ANY else plain(features)
         for name, theirs in wanted.items():
             mine = getattr(self.manifest, name)
+            if name == "features" and mine is None:  # no matter
+                continue
             if theirs is not _ANY and mine != theirs:
                 raise ConfigError(mismatch(name, mine, theirs, here, "the student"))
         if temperature is not _ANY:
@@ -242,11 +274,15 @@ class Book:
             raise ConfigError(mismatch("seeds", self.manifest.seeds, seeds, here, "the student"))
         if uncertainty not in (_ANY, False) and not self.manifest.uncertainty:
             raise ConfigError(mismatch("uncertainty", False, True, here, "the student"))
+        if rate_rule not in (_ANY, None) and self.manifest.rate_rule not in (None, rate_rule):
+            raise ConfigError(mismatch("rate_rule", self.manifest.rate_rule, rate_rule, here, "the student"))
+        if contents is not _ANY:
+            check_contents(here, ((entry.id, entry.content) for _, entry in self._where.values()), contents)
         if utterances is not _ANY:
-            self._require_pages(utterances)
+            self._require_entries(utterances)
         return self
 
-    def _require_pages(self, utterances: Iterable[str]) -> None:
+    def _require_entries(self, utterances: Iterable[str]) -> None:
         entries = ((utterance, seed) for utterance in utterances for seed in range(self.manifest.seeds))
         missing = [entry for entry in entries if entry not in self._where]
         if missing:
@@ -275,7 +311,7 @@ class Book:
 
 
 def check_temperature(manifest: Manifest, temperature: float, where: str, *, whole: bool = False) -> None:
-    """Raise ConfigError unless entries can be read at ``temperature``.
+    """Raise ConfigError unless entries can be read at ``temperature``, which must be above 0.
 
     Args:
         manifest: of the book.
@@ -284,6 +320,8 @@ def check_temperature(manifest: Manifest, temperature: float, where: str, *, who
         whole: also refuse what is another distribution than the teachers would give at τ: the mean of several
             teachers, or a regularised posterior, does not commute with a temperature.
     """
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise ConfigError(f"{where} is wanted at temperature {temperature}; expected a finite number above 0")
     if temperature == manifest.temperature:
         return
     said = f"{where} was made at temperature {manifest.temperature:g} and the student wants {temperature:g}"

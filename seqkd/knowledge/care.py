@@ -193,7 +193,8 @@ def merge(directory: Path | str, books: Sequence[Path | str]) -> Info:
     first = opened[0]
     owner: dict[tuple[str, int], Book] = {}
     for book in opened:
-        first.manifest.require_same(book.manifest, f"the book {first.directory}", f"the book {book.directory}")
+        here, there = f"the book {first.directory}", f"the book {book.directory}"
+        first.manifest.require_same(book.manifest, here, there, exact=True)
         for entry in book.entries():
             there = owner.setdefault((entry.id, entry.seed), book)
             if there is not book:

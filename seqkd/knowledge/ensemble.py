@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from seqkd.errors import ConfigError
+from seqkd.losses.uncertainty import uncertainties
 
 
 def uniform_weights(teachers: int) -> tuple[float, ...]:
@@ -46,16 +47,21 @@ def mix(log_probs: Sequence[Tensor] | Tensor, weights: Sequence[float] | None = 
     Raises:
         ConfigError: posteriors of different shapes, or weights that do not fit them.
     """
-    shapes = {tuple(one.shape) for one in log_probs}
-    if len(shapes) != 1:
-        raise ConfigError(
-            f"posteriors of shapes {sorted(shapes)} cannot be averaged; bring teachers to one clock first"
-        )
+    check_shapes(log_probs)
     weights = uniform_weights(len(log_probs)) if weights is None else weights
     check_weights(weights, len(log_probs))
     stacked = torch.stack([one.detach().double() for one in log_probs])  # (K, T, C)
     log_weights = torch.tensor(weights, dtype=torch.float64, device=stacked.device).log()
     return (stacked + log_weights[:, None, None]).logsumexp(0)
+
+
+def check_shapes(log_probs: Sequence[Tensor] | Tensor) -> None:
+    """Raise ConfigError unless there are posteriors, all of one shape."""
+    shapes = {tuple(one.shape) for one in log_probs}
+    if len(shapes) != 1:
+        raise ConfigError(
+            f"posteriors of shapes {sorted(shapes)} cannot be averaged; bring teachers to one clock first"
+        )
 
 
 def check_weights(weights: Sequence[float], teachers: int) -> None:
@@ -90,10 +96,6 @@ class Uncertainty:
 
         Paper: uncertainty-based KD, IJAR 2024, 10.1016/j.ijar.2024.109301; Chosen: this decomposition.
         """
-        mean = mix(log_probs)
-        aleatoric = torch.stack([_entropy(one.double()) for one in log_probs]).mean(0)
-        return cls(aleatoric, (_entropy(mean) - aleatoric).clamp_min(0.0))
-
-
-def _entropy(log_probs: Tensor) -> Tensor:
-    return torch.special.entr(log_probs.exp()).sum(-1)
+        check_shapes(log_probs)
+        _, _, aleatoric, epistemic = uncertainties(torch.stack([one.detach().double() for one in log_probs]))
+        return cls(aleatoric, epistemic)

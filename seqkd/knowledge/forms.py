@@ -53,8 +53,8 @@ class Dense:
 class TopK:
     """The k greatest classes and the mass of all others (the tail): 32 k + 32 bits a frame with up to 65,536 classes.
 
-    A loss spreads the tail over the other classes or treats it as one class (:func:`seqkd.losses.book_kd
-    .sparse_kd_loss`). The entropy of the whole posterior is kept beside, for the weight of BookKD.
+    A loss spreads the tail over the other classes or treats it as one class (:func:`seqkd.losses.sparse_kd_loss`).
+    The entropy of the whole posterior is kept beside, for the weight of BookKD.
     """
 
     k: int

@@ -35,7 +35,9 @@ LABELS = {
     "seeds": ("augmentation seeds", "make the book with more seeds"),
     "regularisation": ("regularisation", "keep one amount"),
     "uncertainty": ("uncertainty fields", "make the book with uncertainty=True"),
+    "rate_rule": ("rule for frame rates", "set teacher.rate_rule to what the book was made with"),
 }
+LATER = ("rate_rule",)  # fields that books of earlier versions do not state; None is not known, and fits all
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Manifest:
         seeds: how many entries an utterance has, one for each augmentation seed 0, 1, ...
         regularisation: ε_b, the share of the one-hot target that is mixed in: b = (1 − ε_b) p + ε_b y.
         uncertainty: whether aleatoric and epistemic uncertainty stand beside every frame.
+        rate_rule: how frames of teachers with another rate were brought to this one; None if not known, or no matter.
 
     Raises:
         ConfigError: a field that cannot be.
@@ -90,6 +93,7 @@ class Manifest:
     seeds: int = 1
     regularisation: float = 0.0
     uncertainty: bool = False
+    rate_rule: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "features", plain(self.features))
@@ -122,6 +126,7 @@ class Manifest:
     def to_json(self) -> dict[str, Any]:
         """As in manifest.json."""
         value = {item.name: getattr(self, item.name) for item in fields(self)}
+        value = {name: one for name, one in value.items() if name not in LATER or one is not None}  # as it always was
         value["teachers"] = [asdict(teacher) for teacher in self.teachers]
         value["augmentation"] = [asdict(transform) for transform in self.augmentation]
         value["form"] = form_to_json(self.form)
@@ -136,11 +141,14 @@ class Manifest:
         value["form"] = form_from_json(value["form"])
         return cls(**value)
 
-    def require_same(self, other: Manifest, here: str, there: str) -> None:
-        """Raise ConfigError, naming the first field that differs and both sides."""
+    def require_same(self, other: Manifest, here: str, there: str, *, exact: bool = False) -> None:
+        """Raise ConfigError, naming the first field that differs and both sides.
+
+        Unless ``exact``, what one side does not state, since it is of an earlier version, does not differ.
+        """
         for name in LABELS:
             mine, theirs = getattr(self, name), getattr(other, name)
-            if mine != theirs:
+            if mine != theirs and (exact or name not in LATER or None not in (mine, theirs)):
                 raise ConfigError(mismatch(name, mine, theirs, here, there))
 
 
@@ -184,8 +192,11 @@ def read_manifest(directory: Path) -> Manifest:
     return manifest
 
 
-def write_manifest(directory: Path, manifest: Manifest) -> None:
-    """Write the manifest of a new book; of one that is there it must be the same, whoever comes first."""
+def write_manifest(directory: Path, manifest: Manifest) -> Manifest:
+    """Write the manifest of a new book; of one that is there it must be the same, whoever comes first.
+
+    Returns the one that is there then: one of an earlier version may state less.
+    """
     path = directory / NAME
     if not path.is_file():
         text = json.dumps({"version": VERSION, "hash": manifest.hash, **manifest.to_json()}, indent=2)
@@ -200,4 +211,6 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
                 os.link(temporary, path)
         finally:
             temporary.unlink()
-    read_manifest(directory).require_same(manifest, f"the book {directory}", "what is to be written")
+    there = read_manifest(directory)
+    there.require_same(manifest, f"the book {directory}", "what is to be written")
+    return there

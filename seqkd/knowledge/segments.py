@@ -17,13 +17,13 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from seqkd.errors import DataError
+from seqkd.errors import ConfigError, DataError
 from seqkd.files import atomic_path, write_text
 from seqkd.knowledge.forms import Fields
 from seqkd.stages import again
@@ -43,7 +43,8 @@ class IndexEntry:
         first: its first row in fields with a row a kept class.
         entries: E; 0 if the form has no such fields.
         mass: mean probability that was kept.
-        digest: of its content, see :func:`page_digest`.
+        digest: of its fields, see :func:`entry_digest`.
+        content: hash of what the teachers were given of the utterance; "" if that is not known.
     """
 
     id: str
@@ -54,6 +55,7 @@ class IndexEntry:
     entries: int
     mass: float
     digest: str
+    content: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class BookSegment:
     sha256: str | None = None
 
 
-def page_digest(utterance: str, seed: int, fields: Fields) -> str:
+def entry_digest(utterance: str, seed: int, fields: Fields) -> str:
     """Hash of an entry's key and content, the same wherever the entry stands."""
     digest = hashlib.sha256(f"{utterance}\0{seed}".encode())
     for name in sorted(fields):
@@ -85,6 +87,7 @@ class Draft:
     seed: int
     fields: Fields
     mass: float
+    content: str = ""
 
     @property
     def size(self) -> int:
@@ -104,9 +107,11 @@ def write_segment(path: Path, manifest: str, drafts: Sequence[Draft], per_entry:
     for draft in drafts:
         frames = len(next(value for name, value in draft.fields.items() if name not in per_entry))
         kept = len(draft.fields[per_entry[0]]) if per_entry else 0
-        digest = page_digest(draft.utterance, draft.seed, draft.fields)
+        digest = entry_digest(draft.utterance, draft.seed, draft.fields)
         entries.append(
-            IndexEntry(draft.utterance, draft.seed, start, frames, first, kept, round(draft.mass, 9), digest)
+            IndexEntry(
+                draft.utterance, draft.seed, start, frames, first, kept, round(draft.mass, 9), digest, draft.content
+            )
         )
         start, first = start + frames, first + kept
     joined = {name: np.concatenate([draft.fields[name] for draft in drafts]) for name in drafts[0].fields}
@@ -249,7 +254,7 @@ class SegmentReader:
             }
         except (SafetensorError, OSError) as error:
             raise DataError(damaged(self.segment, _reason(error))) from error
-        if page_digest(entry.id, entry.seed, fields) != entry.digest:
+        if entry_digest(entry.id, entry.seed, fields) != entry.digest:
             raise DataError(
                 f"{self.segment.path}: utterance {entry.id!r} is damaged (its checksum is not that with which it was "
                 f"written); {remedy_for(self.segment.path.name)}"
@@ -289,6 +294,22 @@ def quoted(utterances: Iterable[str], most: int = 3) -> str:
     return f"utterance{'s' if len(names) > 1 else ''} " + ", ".join(map(repr, names[:most])) + more
 
 
+def check_contents(what: str, known: Iterable[tuple[str, str]], contents: Mapping[str, str]) -> None:
+    """Raise ConfigError if outputs were made of something else than their utterances are now.
+
+    Args:
+        what: the book, for the message.
+        known: utterance and content of each output; "" is not known, and accepted.
+        contents: of utterances as they are now.
+    """
+    changed = sorted({name for name, content in known if content and contents.get(name, content) != content})
+    if changed:
+        raise ConfigError(
+            f"the audio or text of {quoted(changed)} has changed since {what} was written; to make it anew "
+            f"{again('book')}"
+        )
+
+
 def refused(error: OSError, path: Path, utterances: Sequence[str]) -> str:
     """One sentence about a write that the system refused."""
     lost = f"; {quoted(utterances)} {'is' if len(utterances) == 1 else 'are'} not written" if utterances else ""
@@ -302,7 +323,9 @@ def refused(error: OSError, path: Path, utterances: Sequence[str]) -> str:
 
 def _entry_lines(entries: Iterable[IndexEntry]) -> Iterator[str]:
     for entry in entries:
-        yield json.dumps(asdict(entry), ensure_ascii=False) + "\n"
+        # Without a content an entry is what it was before there were any.
+        stated = {name: value for name, value in asdict(entry).items() if name != "content" or value}
+        yield json.dumps(stated, ensure_ascii=False) + "\n"
 
 
 def _seal(content: bytes) -> str:

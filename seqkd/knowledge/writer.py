@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +23,7 @@ from seqkd.knowledge.posteriors import checked, regularised, uncertainty_fields
 from seqkd.knowledge.segments import (
     BookSegment,
     Draft,
+    check_contents,
     check_size,
     quoted,
     read_segment_index,
@@ -34,7 +35,7 @@ from seqkd.knowledge.segments import (
 
 
 @dataclass(frozen=True)
-class Answer:
+class TeacherOutput:
     """The outputs of the teachers for one utterance.
 
     Attributes:
@@ -87,7 +88,7 @@ class BookWriter:
         self.segment_bytes, self.segment_seconds = segment_bytes, segment_seconds
         self._drafts: list[Draft] = []
         self._size, self._since = 0, 0.0
-        self._there: set[tuple[str, int]] = set()
+        self._there: dict[tuple[str, int], str] = {}  # utterance and seed: content
         self._open = contextlib.ExitStack()
 
     def __enter__(self) -> BookWriter:
@@ -100,7 +101,7 @@ class BookWriter:
         """
         own = self.directory / f"{self.shard:05d}"
         try:
-            write_manifest(self.directory, self.manifest)
+            self.manifest = write_manifest(self.directory, self.manifest)
             self._open.enter_context(lock(own / ".lock", f"shard {self.shard} of the book {self.directory}"))
             for stale in own.glob(".tmp-*"):
                 stale.unlink()
@@ -110,7 +111,7 @@ class BookWriter:
                 check_size(segment)
                 if path.suffix != ".jsonl" and path.parent == own:  # killed before its index was written
                     write_index(segment)
-                self._there.update((entry.id, entry.seed) for entry in segment.entries)
+                self._there.update(((entry.id, entry.seed), entry.content) for entry in segment.entries)
         except OSError as error:
             self._open.close()
             raise DataError(refused(error, self.directory, [])) from error
@@ -145,6 +146,11 @@ class BookWriter:
         )
         return [entry for entry in entries if entry not in self._there]
 
+    def require(self, contents: Mapping[str, str]) -> None:
+        """Raise ConfigError if an entry was made of something else than its utterance is now; see `write_book`."""
+        known = ((utterance, content) for (utterance, _), content in self._there.items())
+        check_contents(f"the book {self.directory}", known, contents)
+
     def add(
         self,
         utterance: str,
@@ -153,8 +159,9 @@ class BookWriter:
         seed: int = 0,
         targets: Tensor | Sequence[int] | None = None,
         uncertainty: Uncertainty | None = None,
+        content: str = "",
     ) -> None:
-        """Add an entry; see :class:`Answer` for the arguments.
+        """Add an entry; see :class:`TeacherOutput` for the arguments, and `write_book` for ``content``.
 
         Raises:
             DataError: the entry is there already, or is no posterior of C classes.
@@ -175,10 +182,10 @@ class BookWriter:
             raise ConfigError(f"{where} comes with targets, but the manifest's regularisation is 0; leave them out")
         fields, mass = self.manifest.form.encode(rows, f"{utterance}\0{seed}")
         fields |= uncertainty_fields(uncertainty, self.manifest, len(rows), where)
-        draft = Draft(utterance, seed, fields, mass)
+        draft = Draft(utterance, seed, fields, mass, content)
         self._since = self._since if self._drafts else time.monotonic()
         self._drafts.append(draft)
-        self._there.add((utterance, seed))
+        self._there[utterance, seed] = content
         self._size += draft.size
         if self._size >= self.segment_bytes or time.monotonic() - self._since >= self.segment_seconds:
             self.flush()
@@ -199,7 +206,8 @@ class BookWriter:
             form = self.manifest.form
             write_segment(own / f"{number:06d}.safetensors", self.manifest.hash, drafts, form.per_entry)
         except BaseException:
-            self._there.difference_update((draft.utterance, draft.seed) for draft in drafts)
+            for draft in drafts:
+                del self._there[draft.utterance, draft.seed]
             raise
 
 
@@ -207,8 +215,9 @@ def write_book(
     directory: Path | str,
     manifest: Manifest,
     utterances: Iterable[str],
-    answers: Callable[[list[tuple[str, int]]], Iterable[Answer]],
+    outputs: Callable[[list[tuple[str, int]]], Iterable[TeacherOutput]],
     *,
+    contents: Mapping[str, str] | None = None,
     shard: int = 0,
     shards: int = 1,
     segment_bytes: int = 64 << 20,
@@ -221,8 +230,10 @@ def write_book(
         directory: of the book.
         manifest: of the book.
         utterances: ids of the whole book, the same in every process.
-        answers: asks the teachers: given the entries (utterance, seed) that are missing, yields an :class:`Answer`
-            for each, in any order, such as that of batches by length.
+        outputs: asks the teachers: given the entries (utterance, seed) that are missing, yields a
+            :class:`TeacherOutput` for each, in any order, such as that of batches by length.
+        contents: hashes of what the teachers are given of each utterance, such as its audio. They are kept, so that
+            outputs are not taken for those of an utterance that has changed since.
         shard: this process, from 0.
         shards: how many processes there are.
         segment_bytes: size of a segment.
@@ -230,27 +241,30 @@ def write_book(
         label: of the progress bar.
 
     Raises:
-        DataError: an answer that was not asked for, one that is missing, or no posterior.
+        ConfigError: another manifest, or entries of an utterance that has changed.
+        DataError: an output that was not asked for, one that is missing, or no posterior.
     """
     from seqkd.progress import ProgressBar
 
     limits = {"segment_bytes": segment_bytes, "segment_seconds": segment_seconds}
     with BookWriter(directory, manifest, shard=shard, shards=shards, **limits) as writer:
+        writer.require(contents or {})
         todo = writer.todo(utterances)
         missing = set(todo)
         if not todo:
             return 0
         label = label if shards == 1 else f"{label}, shard {shard} of {shards}"
-        for answer in ProgressBar(answers(todo), total=len(todo), desc=label, unit="entry"):
-            entry = (answer.utterance, answer.seed)
+        for found in ProgressBar(outputs(todo), total=len(todo), desc=label, unit="entry"):
+            entry = (found.utterance, found.seed)
             if entry not in missing:
-                raise DataError(f"utterance {answer.utterance!r} with seed {answer.seed} was not asked for")
+                raise DataError(f"utterance {found.utterance!r} with seed {found.seed} was not asked for")
             writer.add(
-                answer.utterance,
-                answer.log_probs,
-                seed=answer.seed,
-                targets=answer.targets,
-                uncertainty=answer.uncertainty,
+                found.utterance,
+                found.log_probs,
+                seed=found.seed,
+                targets=found.targets,
+                uncertainty=found.uncertainty,
+                content=(contents or {}).get(found.utterance, ""),
             )
             missing.discard(entry)
         if missing:

@@ -68,9 +68,10 @@ priors, a star for faulty transcripts; ``docs/ctc.md`` defines "mean" for each.
 
 One convention: a term is summed over classes and over valid frames or positions; reduction "none" gives (B,), "sum"
 adds items up, "mean" divides all terms by the number of items; a weight of 0 removes its term; padding never matters;
-teachers get no gradient; half precision is computed in float32. The functions by position (the last four rows) differ
-in two points: reduction "mean" averages over valid positions and "none" gives (B, S); and ``kd_weight`` is a share,
-which leaves 1 − ``kd_weight`` for the hard term.
+teachers get no gradient; half precision is computed in float32. The functions by position (the last five rows) differ:
+reduction "mean" averages over valid positions and "none" gives (B, S). In ``tf_kd_self_loss``, ``tf_kd_reg_loss`` and
+``deep_interactive_loss``, ``kd_weight`` is a share and the hard term has 1 − ``kd_weight``; in ``book_kd_loss`` the
+hard term has weight 1.
 """
 
 try:

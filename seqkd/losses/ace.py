@@ -52,7 +52,7 @@ class Ace(Term):
     def forward(self, student: Outputs, teacher: Outputs, labels: Labels) -> Tensor:
         """Return each item's loss, unweighted: (B,) in nats."""
         check_teacher(teacher.logits, student.logits)
-        targets, valid = gold_positions(labels, student.mask, "Ace")
+        targets, valid = gold_positions(labels, student, "Ace")
         theirs, ours = teacher.log_probs.exp(), class_weighted(student.log_probs, labels)
         soft, best = -dot(theirs, ours), theirs.argmax(-1)  # (P, B, T), (1 or P, B, T)
 

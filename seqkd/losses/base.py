@@ -5,12 +5,15 @@ Letters: P passes, B utterances, T frames, C classes.
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from seqkd.ctc.arguments import check_choice, check_logits
 from seqkd.ctc.transforms import tracing
+from seqkd.errors import ConfigError
+from seqkd.settings import at_least
 
 DISTANCES = ("squared", "kl")
 
@@ -104,6 +107,14 @@ def check_distance(distance: str, temperature: float) -> None:
     check_choice("distance", distance, DISTANCES)
     if not (math.isfinite(temperature) and temperature > 0):
         raise ValueError(f"temperature must be finite and positive, got {temperature}")
+
+
+def whole(low: int, **values: Any) -> int:
+    """Return the value of the one setting named; raise ConfigError unless it is a whole number of ``low`` or more."""
+    ((name, value),) = values.items()
+    if isinstance(value, float) and not value.is_integer():
+        raise ConfigError(f"{name} is {value!r}; expected a whole number, at least {low}")
+    return int(at_least(low, **values))
 
 
 def labelled_only(losses: Tensor, labelled: Tensor | None) -> Tensor:

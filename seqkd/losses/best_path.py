@@ -54,7 +54,33 @@ def best_path_ctc_loss(
     kd_weight: float,
     **options: object,
 ) -> DistillationLoss:
-    """CTC, and :class:`BestPath` as ``kd``; arguments as of :func:`seqkd.losses.beside_ctc`."""
+    """CTC on the transcript, and CTC on the one that the teacher writes: ctc_weight · CTC(y) + kd_weight · CTC(ŷ).
+
+    ŷ is the teacher's best class on each frame, repeats merged and blanks dropped (its greedy transcript). The sum over
+    all alignments does not ask where the teacher spikes.
+
+    Args:
+        student_logits: (B, T, C), in any floating dtype.
+        teacher_logits: (B, T, C) of the teacher; gets no gradient.
+        targets: (B, S) labels padded with anything, or 1-D with all targets joined.
+        input_lengths: (B,) valid frames; what stands in padded frames changes nothing.
+        target_lengths: (B,) labels.
+        kd_weight: weight of CTC on the teacher's transcript; 0 removes it.
+        **options: ``ctc_weight`` (1: weight of CTC on ``targets``; 0 removes it), ``blank`` (0: class of the blank),
+            ``labelled`` (None; or (B,) bool, False for an utterance without a transcript, whose CTC is 0),
+            ``zero_infinity`` (False: a target that cannot be aligned gives inf; True: 0), ``reduction`` ("mean" divides
+            all terms by B; "sum" adds utterances up; "none" gives (B,)).
+
+    Returns:
+        The total and its unweighted terms ``ctc`` and ``kd``, both in nats; float64 for float64 logits, else float32.
+
+    Raises:
+        ValueError: shapes that disagree, a length or label out of range (the utterance is named), an unknown
+            reduction, a weight that is negative or not finite.
+
+    Paper: Kim and Rush, sequence-level knowledge distillation, EMNLP 2016, arXiv 1606.07947, with N = 1. Chosen: CTC in
+    the place of its attention model.
+    """
     kd = BestPath(zero_infinity=bool(options.get("zero_infinity", False)))
     return beside_ctc(
         kd, student_logits, teacher_logits, targets, input_lengths, target_lengths, kd_weight=kd_weight, **options

@@ -5,17 +5,16 @@ Letters: B sentences or utterances, S target positions, T frames, C classes, K k
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
 from seqkd.ctc.arguments import check_choice
 from seqkd.errors import ConfigError
 from seqkd.losses.base import DistillationLoss, check_distance, check_teacher, kl_divergence
+from seqkd.losses.gold import gold_positions
 from seqkd.losses.objective import Term
-from seqkd.losses.outputs import Labels, Outputs
-from seqkd.losses.sparse import TAILS, SparsePosteriors, check_sparse, entropy_of, sparse_divergence
+from seqkd.losses.outputs import IGNORE, Labels, Outputs
+from seqkd.losses.sparse import TAILS, SparsePosteriors, check_sparse, entropy_of, sparse_divergence, trust_of
 from seqkd.losses.tokens import ValidPositions, check_share, rows_of
 from seqkd.settings import more_than, share
 
@@ -23,8 +22,10 @@ from seqkd.settings import more_than, share
 class BookKd(Term):
     """Σ w τ² KL(b ‖ p^τ) over valid positions or frames, with w = 1 − H(b) / log C (entropy dynamic adjustment).
 
-    b = (1 − ε_b) t + ε_b y, t the teacher's posterior at temperature τ, from a book or live, y the one-hot target.
-    Averaged over passes. Notes the mean ``weight``.
+    b = (1 − ε_b) t + ε_b y, t the teacher's posterior at temperature τ, from a book or live, y the one-hot target, or
+    the mixture of two that MixUp has made; without a target b = t. H(b) is that of the whole posterior, where a book
+    has kept it (``entropy`` of the teacher's outputs) at this τ, else that of the logits. Averaged over passes. Notes
+    the mean ``weight``.
 
     Args:
         temperature: τ of both.
@@ -32,6 +33,10 @@ class BookKd(Term):
             whose targets are not one a frame.
         adjust: False is w = 1.
         **options: ``weight``, ``layer``, ``other_layer``: see :class:`Term`.
+
+    Raises:
+        ConfigError: ``regularisation`` beside CTC.
+        ValueError: teacher and student differ in (B, T, C); with ``regularisation``, a target that is no class.
 
     Paper: see :func:`book_kd_loss`.
     """
@@ -48,20 +53,41 @@ class BookKd(Term):
     def forward(self, student: Outputs, teacher: Outputs, labels: Labels) -> Tensor:
         """Return each item's loss, unweighted: (B,)."""
         check_teacher(teacher.logits, student.logits)
-        b, ours = teacher.tempered(self.temperature), student.tempered(self.temperature)  # (1 or P, B, T, C), (P, ...)
-        if self.regularisation:
-            frames = ours.shape[2]
-            if labels.targets.shape[1] != frames:
-                raise ConfigError("regularisation needs one target a position: beside CTC, regularise the book instead")
-            b = _mixed(b, labels.positions(frames).clamp(min=0), self.regularisation)
+        t, ours = teacher.tempered(self.temperature), student.tempered(self.temperature)  # (1 or P, B, T, C), (P, ...)
+        b, mixed = self._with_targets(t, student, labels) if self.regularisation else (t, None)
         divergence = kl_divergence(b, ours)
         weight = torch.ones_like(divergence)
         if self.adjust:
-            weight = _trust(torch.special.entr(b.exp()).sum(-1), ours.shape[-1]).expand_as(divergence)
+            weight = trust_of(self._entropy(t, b, mixed, teacher), ours.shape[-1]).expand_as(divergence)
         valid = student.mask.expand_as(weight)
         self.note(weight=weight[valid].mean() if valid.any() else weight.new_zeros(()))
         losses = self.temperature**2 * weight * divergence
         return losses.masked_fill(~student.mask, 0.0).sum(-1).mean(0)
+
+    def _with_targets(self, log_probs: Tensor, student: Outputs, labels: Labels) -> tuple[Tensor, Tensor]:
+        """log b (1 or P, B, T, C) of log t, and where a target is in it, (B, T)."""
+        if labels.targets.shape[1] != log_probs.shape[2]:
+            raise ConfigError("regularisation needs one target a position: beside CTC, regularise the book instead")
+        targets, valid = gold_positions(labels, student, "BookKd with regularisation")
+        mixed = _mixed(log_probs, targets, self.regularisation)
+        if labels.mixed is not None:
+            others = labels.mixed[:, : targets.shape[1]]
+            both = _mixed(log_probs, targets.where(others == IGNORE, others), self.regularisation).exp()
+            part = labels.share.to(both)[:, None, None]
+            mixed = (part * mixed.exp() + (1 - part) * both).log()
+        return torch.where(valid[..., None], mixed, log_probs), valid
+
+    def _entropy(self, log_t: Tensor, log_b: Tensor, mixed: Tensor | None, teacher: Outputs) -> Tensor:
+        """H(b), (1 or P, B, T)."""
+        stored = teacher.entropy if teacher.entropy_temperature == self.temperature else None
+        if stored is not None and mixed is None:
+            return stored.to(log_t)
+        known = torch.special.entr(log_b.exp()).sum(-1)
+        if stored is None:
+            return known
+        # What the book has left out lacks in H(t), and 1 − ε of it in H(b): a target moves one class alone.
+        lacks = stored.to(log_t) - torch.special.entr(log_t.exp()).sum(-1)
+        return known + torch.where(mixed, 1 - self.regularisation, 1.0) * lacks
 
 
 def _mixed(log_probs: Tensor, targets: Tensor, amount: float) -> Tensor:
@@ -69,11 +95,6 @@ def _mixed(log_probs: Tensor, targets: Tensor, amount: float) -> Tensor:
     mixed = (1 - amount) * log_probs.exp()
     targets = targets.expand(mixed.shape[:-1])[..., None]
     return mixed.scatter_add(-1, targets, torch.full_like(targets, amount, dtype=mixed.dtype)).log()
-
-
-def _trust(entropy: Tensor, classes: int) -> Tensor:
-    # Rounding may leave the interval by a hair.
-    return (1 - entropy / math.log(classes)).clamp(0.0, 1.0)
 
 
 def book_kd_loss(
@@ -162,7 +183,7 @@ def book_kd_loss(
             divergence = kl_divergence(b, student)
             known = torch.special.entr(b.exp()).sum(-1) if adjust else None
         if known is not None:
-            weight = _trust(known, classes).to(divergence.dtype)
+            weight = trust_of(known, classes).to(divergence.dtype)
         return temperature**2 * weight * divergence
 
     result = tokens.weigh(hard=(1.0, hard), kd=(kd_weight, kd))

@@ -82,7 +82,7 @@ class CounterpartKd(Term):
         return 0.5 * (original + weight * counterpart).masked_fill(~student.mask, 0.0).sum(-1)
 
     def _weight(self, teacher: Outputs, mask: Tensor) -> Tensor:
-        """Return the loss of each position: (B, T)."""
+        """Return w of each position, without gradient: (B, T)."""
         logits = at_least_float32(teacher.logits).masked_fill(~mask[..., None], 0.0)
         if self.weight_of == "constant":
             weight = torch.full_like(logits[0, ..., 0], self.constant)

@@ -15,11 +15,12 @@ from torch.nn.functional import pad
 
 from seqkd.ctc.frames import frame_mask
 from seqkd.losses.adaptor import Adaptor, described
-from seqkd.losses.base import check_teacher, kl_divergence
+from seqkd.losses.base import check_teacher, kl_divergence, whole
 from seqkd.losses.best_path import collapse
+from seqkd.losses.gold import mixed_in
 from seqkd.losses.objective import Term
 from seqkd.losses.outputs import Features, Labels, Outputs
-from seqkd.settings import at_least, between, one_of
+from seqkd.settings import between, one_of
 
 VARIANTS = ("clean", "released")
 
@@ -46,6 +47,7 @@ class ChannelDescriptors(Term):
     """
 
     source = "teacher"
+    per_item = True
 
     def __init__(self, *, adaptor: bool | None = None, **options: object) -> None:
         super().__init__(**options)
@@ -72,8 +74,8 @@ class SelectiveKd(Term):
 
     Summed over classes and valid positions, τ = 1. Where there is one label a position, the teacher is right there if
     its most likely class is the label. Beside CTC it is right on a whole utterance, if its greedy transcript has no
-    error. A teacher that is wrong still counts with 1, and so does one on an item without labels. Notes the share
-    ``right``.
+    error. Of labels that MixUp has mixed it is right on each in its share. A teacher that is wrong still counts with 1,
+    and so does one on an item without labels. Notes the share ``right``.
 
     Args:
         variant: "clean" (default) is m · KL. "released" multiplies the target and the student's log-probability by m,
@@ -101,7 +103,7 @@ class SelectiveKd(Term):
     ) -> None:
         super().__init__(**options)
         self.variant, self.decay = one_of(VARIANTS, variant=variant), between(0, 1, decay=decay)
-        self.every, self.epochs = at_least(1, every=every), at_least(1, epochs=epochs)
+        self.every, self.epochs = whole(1, every=every), whole(1, epochs=epochs)
 
     @property
     def factor(self) -> float:
@@ -125,14 +127,17 @@ class SelectiveKd(Term):
 
 
 def teacher_is_right(teacher: Outputs, mask: Tensor, labels: Labels) -> Tensor:
-    """Return where the teacher is learned from, (1 or P, B, T) bool: at each position, or on a whole utterance of CTC;
+    """Return where the teacher is right, (1 or P, B, T) bool: at each position, or on a whole utterance of CTC.
 
-    ``mask`` (B, T) of valid frames.
+    Of labels that MixUp has mixed, the share of those on which it is. ``mask`` (B, T) of valid frames.
     """
     best = teacher.log_probs.argmax(-1)  # (1 or P, B, T)
     frames = best.shape[2]
     if labels.targets.shape[1] == frames:
-        return best == labels.positions(frames).to(best.device)
+        targets, right = labels.positions(frames).to(best.device), lambda of: best == of
+        if labels.mixed is None:
+            return right(targets)
+        return mixed_in(lambda of: right(of).to(teacher.log_probs), targets, labels)
     passes, batch, _ = best.shape
     paths, _ = collapse(best.flatten(0, 1), mask.repeat(passes, 1), labels.blank)  # (P B, T), padded with blank
     targets = labels.targets.to(best.device)

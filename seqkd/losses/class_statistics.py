@@ -38,6 +38,8 @@ class IntraClassVariance(Term):
     Paper: CSKD, ACCV 2022, 10.1007/978-3-031-26284-5_24 (author code).
     """
 
+    per_item = True
+
     def __init__(self, *, variant: str = "intended", **options: object) -> None:
         super().__init__(**options)
         self.variant = one_of(VARIANTS, variant=variant)
@@ -81,6 +83,8 @@ class OrthogonalProjection(Term):
     (author code).
     """
 
+    per_item = True
+
     def __init__(self, *, gamma: float = 0.5, **options: object) -> None:
         super().__init__(**options)
         self.gamma = at_least(0, gamma=gamma)
@@ -97,5 +101,5 @@ class OrthogonalProjection(Term):
 
 
 def _mean(cosines: Tensor, pairs: Tensor) -> Tensor:
-    """Sum over the pairs (N, N) of items: (P,)."""
+    """Average cosines (P, N, N) over the pairs (N, N): (P,), 0 if there are none."""
     return (cosines * pairs).sum((-2, -1)) / (pairs.sum().to(cosines) + 1e-6)

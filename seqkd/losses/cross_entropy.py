@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from seqkd.losses.gold import class_weighted, gold_positions, mixed_in, picked
 from seqkd.losses.objective import Term
-from seqkd.losses.outputs import IGNORE, Labels, Outputs
+from seqkd.losses.outputs import Labels, Outputs
 from seqkd.settings import share
 
 
@@ -24,6 +25,10 @@ class CrossEntropy(Term):
         smoothing: ε of uniform label smoothing, from 0 to 1. `seqkd.losses.LabelSmoothing` is the same in less memory,
             for an objective of that term alone.
         **options: ``weight``, ``layer``: see :class:`Term`.
+
+    Raises:
+        ConfigError: labels that are not one a position, as beside CTC.
+        ValueError: a target that is no class.
     """
 
     def __init__(self, *, smoothing: float = 0.0, **options: object) -> None:
@@ -32,21 +37,9 @@ class CrossEntropy(Term):
 
     def forward(self, student: Outputs, other: None, labels: Labels) -> Tensor:
         """Return each item's loss, unweighted: (B,) in nats."""
-        targets = labels.positions(student.logits.shape[2])  # (B, T)
-        valid = student.mask & (targets != IGNORE)
-        log_probs = student.log_probs  # (P, B, T, C)
-        if labels.class_weights is not None:
-            log_probs = log_probs * labels.class_weights.to(log_probs)
-        losses = _picked(log_probs, targets)  # (P, B, T)
-        if labels.mixed is not None:
-            other_losses = _picked(log_probs, labels.mixed[:, : targets.shape[1]])
-            part = labels.share.to(losses)[:, None]
-            losses = part * losses + (1 - part) * other_losses
+        targets, valid = gold_positions(labels, student, "CrossEntropy")  # (B, T)
+        log_probs = class_weighted(student.log_probs, labels)  # (P, B, T, C)
+        losses = mixed_in(lambda of: -picked(log_probs, of), targets, labels)  # (P, B, T)
         if self.smoothing:
             losses = (1 - self.smoothing) * losses - self.smoothing * log_probs.mean(-1)
         return losses.masked_fill(~valid, 0.0).sum(-1).mean(0)
-
-
-def _picked(log_probs: Tensor, targets: Tensor) -> Tensor:
-    """Return −log P of targets (B, T): (P, B, T)."""
-    return -log_probs.gather(-1, targets.clamp(min=0).expand(log_probs.shape[:3])[..., None])[..., 0]

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from seqkd.ctc.arguments import IntSequence
-from seqkd.losses.base import DISTANCES, DistillationLoss, check_teacher, kl_divergence
+from seqkd.losses.base import DISTANCES, DistillationLoss, check_teacher, kl_divergence, whole
 from seqkd.losses.beside_ctc import beside_ctc
 from seqkd.losses.objective import Term
 from seqkd.losses.outputs import Labels, Outputs
-from seqkd.settings import at_least, more_than, one_of
+from seqkd.settings import more_than, one_of
 
 MATCHES = ("min", "mean", "softmin")
 
@@ -50,7 +50,7 @@ class Delayed(Term):
         **options: object,
     ) -> None:
         super().__init__(**options)
-        self.max_delay, self.match = at_least(0, max_delay=max_delay), one_of(MATCHES, match=match)
+        self.max_delay, self.match = whole(0, max_delay=max_delay), one_of(MATCHES, match=match)
         self.distance, self.temperature = one_of(DISTANCES, distance=distance), more_than(0, temperature=temperature)
 
     def forward(self, student: Outputs, teacher: Outputs, labels: Labels) -> Tensor:
@@ -88,7 +88,39 @@ def delayed_kd_loss(
     temperature: float = 1.0,
     **options: object,
 ) -> DistillationLoss:
-    """CTC, and :class:`Delayed` as ``kd``; arguments as of :func:`seqkd.losses.beside_ctc`."""
+    """CTC, and the teacher's frame t matched with the student's t + k: ctc_weight · CTC + kd_weight · kd.
+
+    For an utterance of L frames D_k = L/(L−k) · Σ_{t < L−k} D(p_T[t], p_S[t+k]), k = 0 … ``max_delay``, less than L. kd
+    is min_k D_k, their mean, or −log mean_k exp(−D_k).
+
+    Args:
+        student_logits: (B, T, C), in any floating dtype.
+        teacher_logits: (B, T, C) of the teacher; gets no gradient.
+        targets: (B, S) labels padded with anything, or 1-D with all targets joined.
+        input_lengths: (B,) valid frames; what stands in padded frames changes nothing.
+        target_lengths: (B,) labels.
+        max_delay: greatest delay in frames of the logits, a whole number from 0, which is frame distillation.
+        kd_weight: weight of ``kd``; 0 removes it.
+        match: "min" (default), "mean" or "softmin".
+        distance: D: "kl" (default), τ² KL(p_T^τ ‖ p_S^τ), or "squared", Σ_c (p_T^τ − p_S^τ)².
+        temperature: τ of both, 1 by default.
+        **options: ``ctc_weight`` (1: weight of CTC on ``targets``; 0 removes it), ``blank`` (0: class of the blank),
+            ``labelled`` (None; or (B,) bool, False for an utterance without a transcript, whose CTC is 0),
+            ``zero_infinity`` (False: a target that cannot be aligned gives inf; True: 0), ``reduction`` ("mean" divides
+            all terms by B; "sum" adds utterances up; "none" gives (B,)).
+
+    Returns:
+        The total and its unweighted terms ``ctc`` and ``kd``, never below 0; float64 for float64 logits, else float32.
+
+    Raises:
+        ValueError: shapes that disagree, a length or label out of range (the utterance is named), an unknown
+            reduction, a weight that is negative or not finite.
+        ConfigError: a delay, match, distance or temperature that cannot be.
+
+    Paper: Delayed-KD, Interspeech 2025, arXiv 2505.22069 (a range of delays relative to a teacher that does not
+    stream). Chosen: one delay an utterance, and the factor, which keeps all delays on the scale of L frames; the
+    paper's exact form is not reproduced.
+    """
     kd = Delayed(max_delay=max_delay, match=match, distance=distance, temperature=temperature)
     return beside_ctc(
         kd, student_logits, teacher_logits, targets, input_lengths, target_lengths, kd_weight=kd_weight, **options

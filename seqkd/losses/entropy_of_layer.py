@@ -26,6 +26,8 @@ class LayerEntropy(Term):
     price follows second-hand accounts.
     """
 
+    per_item = True
+
     def forward(self, student: Features, other: None, labels: Labels) -> Tensor:
         """Return each item's loss, unweighted: (B,) in nats."""
         features = as_features(student)

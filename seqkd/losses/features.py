@@ -8,6 +8,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from seqkd.ctc.frames import at_least_float32
+from seqkd.ctc.transforms import readable
 from seqkd.errors import ConfigError
 from seqkd.losses.outputs import IGNORE, Features, Labels, Outputs
 
@@ -42,6 +43,7 @@ def samples(layer: Features | Outputs, labels: Labels) -> tuple[Tensor, Tensor]:
 
     Raises:
         ConfigError: there are neither, as beside CTC.
+        ValueError: a target below 0 that is not -100.
     """
     features = as_features(layer)
     frames, width = features.values.shape[2], labels.targets.shape[1]
@@ -52,6 +54,13 @@ def samples(layer: Features | Outputs, labels: Labels) -> tuple[Tensor, Tensor]:
         )
     targets = labels.positions(width).to(features.values.device)
     valid = targets != IGNORE
+    wrong = valid & (targets < 0)
+    if readable(wrong) and wrong.any():
+        item, position = wrong.nonzero()[0].tolist()
+        raise ValueError(
+            f"item {item}: target {int(targets[item, position])} at position {position} is no class; expected one from "
+            f"0 on, or {IGNORE} for none"
+        )
     if width == 1:
         return pooled(features.values, features.mask)[:, valid[:, 0]], targets[:, 0][valid[:, 0]]
     valid = valid & features.mask

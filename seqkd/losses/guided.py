@@ -61,7 +61,37 @@ def guided_ctc_loss(
     variant: str = "posterior",
     **options: object,
 ) -> DistillationLoss:
-    """CTC, and :class:`Guided` as ``kd``; arguments as of :func:`seqkd.losses.beside_ctc`."""
+    """Guided CTC: ctc_weight · CTC + kd_weight · kd, so that the student spikes where the teacher does.
+
+    With k_t the teacher's best class, and t over the frames where that is not the blank, kd = −Σ_t p_S(k_t | t)
+    ("posterior"), the masked posterior that the paper describes, or −Σ_t log p_S(k_t | t) ("log"), the cross-entropy,
+    which pulls hard on spikes that the student misses.
+
+    Args:
+        student_logits: (B, T, C), in any floating dtype.
+        teacher_logits: (B, T, C) of the teacher; gets no gradient.
+        targets: (B, S) labels padded with anything, or 1-D with all targets joined.
+        input_lengths: (B,) valid frames; what stands in padded frames changes nothing.
+        target_lengths: (B,) labels.
+        kd_weight: weight of ``kd``; 0 removes it.
+        variant: "posterior" (default) or "log".
+        **options: ``ctc_weight`` (1: weight of CTC on ``targets``; 0 removes it), ``blank`` (0: class of the blank),
+            ``labelled`` (None; or (B,) bool, False for an utterance without a transcript, whose CTC is 0),
+            ``zero_infinity`` (False: a target that cannot be aligned gives inf; True: 0), ``reduction`` ("mean" divides
+            all terms by B; "sum" adds utterances up; "none" gives (B,)).
+
+    Returns:
+        The total and its unweighted terms ``ctc`` and ``kd``, which for "posterior" is negative, never below minus the
+        number of spikes; float64 for float64 logits, else float32.
+
+    Raises:
+        ValueError: shapes that disagree, a length or label out of range (the utterance is named), an unknown
+            reduction, a weight that is negative or not finite.
+        ConfigError: another variant.
+
+    Paper: Kurata and Audhkhasi, guiding CTC posterior spike timings, Interspeech 2019, arXiv 1904.08311. Chosen: the
+    scale, a sum over frames beside CTC; the paper's exact weighting is not reproduced.
+    """
     kd = Guided(variant=variant)
     return beside_ctc(
         kd, student_logits, teacher_logits, targets, input_lengths, target_lengths, kd_weight=kd_weight, **options

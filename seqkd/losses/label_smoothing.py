@@ -16,8 +16,9 @@ from seqkd.ctc.arguments import check_choice
 from seqkd.ctc.transforms import batched_gradients, tracing, transforming
 from seqkd.errors import ConfigError
 from seqkd.losses.base import DistillationLoss
+from seqkd.losses.gold import class_weighted, gold_positions, mixed_in, picked, targets_of
 from seqkd.losses.objective import Term
-from seqkd.losses.outputs import Labels, Outputs
+from seqkd.losses.outputs import IGNORE, Labels, Outputs
 from seqkd.losses.tokens import ValidPositions, check_share, dot
 from seqkd.settings import one_of, share
 
@@ -30,12 +31,17 @@ CHUNK = {"cpu": 1 << 17, "other": 1 << 24}
 class LabelSmoothing(Term):
     """Σ over valid positions of (1 − ε) (−log P_y) + ε (−mean_c log P_c), averaged over passes; ε = 0 is cross-entropy.
 
-    Notes the means ``hard`` and ``soft``. In one pass over the logits; see :func:`uniform_label_smoothing_loss`.
+    Notes the means ``hard`` and ``soft``. In one pass over the logits; see :func:`uniform_label_smoothing_loss`. Labels
+    that MixUp has mixed and class weights are as in `seqkd.losses.CrossEntropy`, whose memory they take.
 
     Args:
         smoothing: ε, from 0 to 1.
         backend: "auto", "fused" or "composed".
         **options: ``weight``, ``layer``: see :class:`Term`.
+
+    Raises:
+        ConfigError: labels that are not one a position, as beside CTC.
+        ValueError: a target that is no class.
     """
 
     def __init__(self, *, smoothing: float = 0.0, backend: str = "auto", **options: object) -> None:
@@ -44,13 +50,24 @@ class LabelSmoothing(Term):
 
     def forward(self, student: Outputs, other: None, labels: Labels) -> Tensor:
         """Return each item's loss, unweighted: (B,)."""
-        logits, targets = by_position(student, labels)
+        if labels.mixed is not None or labels.class_weights is not None:
+            return self._of_mixtures(student, labels)
+        logits, targets = by_position(student, labels, "LabelSmoothing")
         loss = uniform_label_smoothing_loss(
             logits, targets, smoothing=self.smoothing, reduction="none", backend=self.backend
         )
-        count = (targets != -100).sum().clamp(min=1)
+        count = (targets != IGNORE).sum().clamp(min=1)
         self.note(**{name: value.sum() / count for name, value in loss.terms.items()})
         return by_item(loss.total, student)
+
+    def _of_mixtures(self, student: Outputs, labels: Labels) -> Tensor:
+        targets, valid = gold_positions(labels, student, "LabelSmoothing")
+        log_probs = class_weighted(student.log_probs, labels)  # (P, B, T, C)
+        parts = {"hard": mixed_in(lambda of: -picked(log_probs, of), targets, labels), "soft": -log_probs.mean(-1)}
+        parts = {name: value.masked_fill(~valid, 0.0) for name, value in parts.items()}
+        count = (valid.sum() * len(log_probs)).clamp(min=1)
+        self.note(**{name: value.sum() / count for name, value in parts.items()})
+        return _mix(parts["hard"], parts["soft"], float(self.smoothing)).sum(-1).mean(0)
 
 
 PRIORS = ("uniform", "best", "ema")
@@ -69,9 +86,14 @@ class AdaptiveSmoothing(Term):
         cap: the most that α may be, from 0 to 1; 1 (default) is the paper's.
         backend: "auto", "fused" or "composed".
         **options: ``weight``, ``layer``, ``other_layer``: see :class:`Term`.
+
+    Raises:
+        ConfigError: labels that are not one a position, as beside CTC; in an `Objective`, mixed labels, class weights.
+        ValueError: a target that is no class.
     """
 
     optional = True
+    refuses = ("mixed", "class_weights")
 
     def __init__(
         self,
@@ -91,7 +113,7 @@ class AdaptiveSmoothing(Term):
 
     def forward(self, student: Outputs, past: Outputs | None, labels: Labels) -> Tensor:
         """Return each item's loss, unweighted: (B,)."""
-        logits, targets = by_position(student, labels)
+        logits, targets = by_position(student, labels, "AdaptiveSmoothing")
         return by_item(self.smoothed(logits, targets, None if past is None else past.logits), student)
 
     def smoothed(self, logits: Tensor, targets: Tensor, prior: Tensor | None) -> Tensor:
@@ -100,15 +122,15 @@ class AdaptiveSmoothing(Term):
             prior = prior.expand(len(logits) // prior.shape[1], -1, -1, -1).flatten(0, 1)
         options = {"cap": self.cap, "reduction": "none", "backend": self.backend}
         loss = adaptive_label_smoothing_loss(logits, targets, prior, **options)
-        count = (targets != -100).sum().clamp(min=1)
+        count = (targets != IGNORE).sum().clamp(min=1)
         self.note(**{name: value.sum() / count for name, value in loss.terms.items()})
         return loss.total
 
 
-def by_position(student: Outputs, labels: Labels) -> tuple[Tensor, Tensor]:
-    """Logits (P·B, T, C) and targets (P·B, T), -100 where there is no valid position."""
+def by_position(student: Outputs, labels: Labels, what: str) -> tuple[Tensor, Tensor]:
+    """Logits (P·B, T, C) and targets (P·B, T), -100 where there is no valid position; ``what`` heads messages."""
     passes, _, frames, _ = student.logits.shape
-    targets = labels.positions(frames).masked_fill(~student.mask, -100)
+    targets = targets_of(labels, frames, what).masked_fill(~student.mask, IGNORE)
     return student.logits.flatten(0, 1), targets.repeat(passes, 1)
 
 

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from seqkd.errors import ConfigError
 from seqkd.losses.base import check_teacher, kl_divergence
+from seqkd.losses.gold import gold_positions, mixed_in, picked
 from seqkd.losses.objective import Term
-from seqkd.losses.outputs import IGNORE, Labels, Outputs
+from seqkd.losses.outputs import Labels, Outputs
 from seqkd.settings import at_least, more_than, one_of
 
 COMBINATIONS = ("uniform", "per_sample", "dev")
@@ -29,7 +30,8 @@ class MultiTeacherKd(Term):
 
     Args:
         combine: the shares a_k. "uniform" (default): 1/K. "per_sample": in proportion to exp(−CE_k) of teacher k at
-            each position, that is to what it gives the target; 1/K where there is no target. "dev": in proportion to
+            each position, that is to what it gives the target (CE_k of a mixture of two, where MixUp has made one); 1/K
+            where there is no target. "dev": in proportion to
             ``shares``, such as exp(−CE_k) on development data.
         shares: one number of at least 0 a teacher, in their order; for "dev" alone.
         temperature: τ of all.
@@ -45,6 +47,7 @@ class MultiTeacherKd(Term):
     """
 
     source = "teacher"
+    several = True
 
     def __init__(
         self,
@@ -86,8 +89,8 @@ class MultiTeacherKd(Term):
             return log_probs.new_full((teachers, 1, 1), -math.log(teachers))
         if labels.targets.shape[1] != frames:
             raise ConfigError("combine 'per_sample' needs one target a position: beside CTC, use 'uniform' or 'dev'")
-        targets = labels.positions(frames)
-        gold = log_probs.gather(-1, targets.clamp(min=0).expand(log_probs.shape[:3])[..., None])[..., 0]
+        targets, known = gold_positions(labels, teacher, "MultiTeacherKd with combine='per_sample'")
+        gold = mixed_in(lambda of: picked(log_probs, of), targets, labels)
         # A target that all teachers rule out, like none at all, makes them equals.
-        known = (targets != IGNORE) & (gold > -torch.inf).any(0)
+        known = known & (gold > -torch.inf).any(0)
         return gold.masked_fill(~known, 0.0).log_softmax(0)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from seqkd.ctc.arguments import IntSequence, check_logits, check_targets
+from seqkd.ctc.transforms import readable
 from seqkd.losses.base import DistillationLoss
 from seqkd.losses.ctc import Ctc
 from seqkd.losses.objective import Term, weigh
@@ -69,7 +70,8 @@ class NBest(Term):
     def forward(self, student: Outputs, teacher: Hypotheses, labels: Labels) -> Tensor:
         """Return each utterance's loss, unweighted: (B,) in nats.
 
-        Raises ValueError for hypotheses that do not fit, naming hypothesis and utterance.
+        Raises ValueError for hypotheses that do not fit, or a score that is NaN or above all numbers, naming hypothesis
+        and utterance.
         """
         scores, batch = teacher.scores.detach().cpu(), student.logits.shape[1]
         shapes = (tuple(teacher.targets.shape[:2]), tuple(teacher.lengths.shape), tuple(scores.shape))
@@ -77,6 +79,13 @@ class NBest(Term):
             raise ValueError(
                 f"hypotheses {tuple(teacher.targets.shape)}, their lengths {shapes[1]} and scores {shapes[2]} "
                 f"must be (B, N, U), (B, N), (B, N) with B = {batch}"
+            )
+        wrong = scores.isnan() | (scores == torch.inf)
+        if readable(wrong) and wrong.any():
+            utterance, n = wrong.nonzero()[0].tolist()
+            raise ValueError(
+                f"utterance {utterance}, hypothesis {n}: its score is {float(scores[utterance, n])}; expected a finite "
+                "log-probability, or -inf where there is no such hypothesis"
             )
         weights = (scores.double() / self.temperature).softmax(1).nan_to_num(0.0)  # (B, N), all -inf gives 0
         losses = [

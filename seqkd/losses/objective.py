@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 
 import torch
@@ -39,11 +40,19 @@ class Term(nn.Module):
         optional: whether it can do without them, as before there is a past self; a term that cannot is left out then.
         passes: how many there must be of a batch.
         progress: share of the updates done, this one included; for what a weight's schedule cannot do.
+        per_item: whether its value of an item is one number, such as a mean over frames, rather than a sum over
+            positions. Where losses are divided by the number of positions (``Labels.by_position``), it is multiplied by
+            the item's, so that a mean over items is left.
+        several: whether it compares with several teachers, or draws of one, on the first axis of their outputs.
+        refuses: which of the labels' ``mixed`` and ``class_weights`` it does not know what to do with.
     """
 
     source: str | None = None
     optional = False
     passes = 1
+    per_item = False
+    several = False
+    refuses: tuple[str, ...] = ()
     progress = 1.0
     kernel: str | None = None  # its part in the native CTC kernels, of this very class: see `seqkd.losses.native`
 
@@ -91,10 +100,16 @@ class Term(nn.Module):
 
 
 class Objective(nn.ModuleDict):
-    """Terms by name.
+    """Terms by name: their weighted sum is trained on.
 
     A term with weight 0 is not computed, so not even a NaN comes from it. CTC, and the frame distillation and
     consistency beside it, are computed by one native kernel where there is one; that changes no value.
+
+    Args:
+        **terms: by the name that each has in `DistillationLoss.terms`, in the order in which they are added up. Each
+            has its weight: see `Term`.
+
+    Called with (P, B, T, C) outputs of the student and others', and labels: see :meth:`forward`.
     """
 
     def __init__(self, **terms: Term) -> None:
@@ -136,7 +151,14 @@ class Objective(nn.ModuleDict):
                 input of its own. They get no gradient.
             labels: of the items.
             progress: share of the updates done, this one included: for weights with a schedule.
-            reduction: "none" gives (B,), "sum" adds items up, "mean" divides that by B.
+            reduction: "none" gives (B,), "sum" adds items up, "mean" divides that by B, or by the number of labels
+                where ``labels.by_position`` says so.
+
+        Raises:
+            ConfigError: several teachers for a term that compares with one; labels that MixUp has mixed, or weights of
+                classes, for a term that refuses them.
+
+        Terms are computed in float32 at least, whatever `torch.autocast` says.
         """
         for term in self.values():
             term.progress = progress
@@ -155,6 +177,7 @@ def weigh(
 
     Raises:
         ValueError: an unknown reduction, or a weight that is negative or not finite.
+        ConfigError: as `Objective`.
     """
     check_choice("reduction", reduction, REDUCTIONS)
     for name, (_, weight) in terms.items():
@@ -166,22 +189,64 @@ def weigh(
         for name, (term, weight) in terms.items()
         if weight != 0 and (term.source is None or term.optional or term.source in others)
     }
-    values, notes = native_values(terms, student, others, labels), {}
     for name, (term, _) in active.items():
-        if name not in values:
-            ours = layer_of(student, term.layer)
-            values[name] = term(ours, _other(term, others), labels_of(ours, labels))
-            notes |= {f"{name}.{key}": value for key, value in term.noted.items()}
-    found = {name: _reduced(values[name], reduction) for name in active}
-    like = student.logits
-    zero = _reduced(like.new_zeros(like.shape[1], dtype=torch.promote_types(like.dtype, torch.float32)), reduction)
-    return DistillationLoss(sum((active[name][1] * value for name, value in found.items()), zero), found, notes)
+        _check_fits(name, term, others, labels)
+    like, notes = student.logits, {}
+    with _in_full_precision(like.device.type):
+        values = native_values(terms, student, others, labels)
+        for name, (term, _) in active.items():
+            if name not in values:
+                ours = layer_of(student, term.layer)
+                values[name] = term(ours, _other(term, others), labels_of(ours, labels))
+                notes |= {f"{name}.{key}": value for key, value in term.noted.items()}
+            if term.per_item and labels.by_position:
+                values[name] = values[name] * labels.counts.to(values[name])
+        found = {name: _reduced(values[name], reduction, labels) for name in active}
+        zero = like.new_zeros(like.shape[1], dtype=torch.promote_types(like.dtype, torch.float32))
+        total = sum((active[name][1] * value for name, value in found.items()), _reduced(zero, reduction, labels))
+    return DistillationLoss(total, found, notes)
 
 
-def _reduced(losses: Tensor, reduction: str) -> Tensor:
+def _in_full_precision(device: str) -> AbstractContextManager:
+    """Keep `torch.autocast` from computing the products of float32 features in half precision."""
+    if torch.compiler.is_compiling() or (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
+        return torch.autocast(device, enabled=False)
+    return nullcontext()  # which costs small problems less
+
+
+def _check_fits(name: str, term: Term, others: Mapping[str, Outputs], labels: Labels) -> None:
+    """Raise ConfigError for teachers or labels that a term cannot take."""
+    teachers = getattr(others.get(term.source), "teachers", 1) if term.source else 1
+    if teachers > 1 and not term.several:
+        raise ConfigError(one_teacher_said(name, term, teachers))
+    for what in term.refuses:
+        if getattr(labels, what) is not None:
+            raise ConfigError(refusal_said(name, term, what))
+
+
+def one_teacher_said(name: str, term: Term, teachers: int) -> str:
+    """That there are several teachers for a term that compares with one."""
+    return (
+        f"term {name} ({type(term).__name__}) compares with one teacher, but there are {teachers} teachers or draws; "
+        "name one, or take a term for several: MultiTeacherKd, or UncertaintyKd"
+    )
+
+
+def refusal_said(name: str, term: Term, what: str) -> str:
+    """That a term cannot take what ``refuses`` names."""
+    said = {
+        "mixed": "labels that MixUp has mixed; set mixup to 0",
+        "class_weights": "weights of classes; leave them out (classes.weights=none)",
+    }
+    return f"term {name} ({type(term).__name__}) cannot take {said[what]}, or take another term"
+
+
+def _reduced(losses: Tensor, reduction: str, labels: Labels) -> Tensor:
     """Reduce the losses (B,) of the items."""
     if reduction == "none":
         return losses
+    if reduction == "mean" and labels.by_position:
+        return losses.sum() / labels.counts.sum().clamp(min=1).to(losses)
     return losses.sum() / (max(len(losses), 1) if reduction == "mean" else 1)
 
 

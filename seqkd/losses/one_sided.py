@@ -30,6 +30,12 @@ class OneSidedConsistency(Term):
             so that each pass may teach where the other is masked.
         **options: ``weight``, ``layer``: see :class:`Term`.
 
+    Raises:
+        ConfigError: another ``by``.
+
+    Needs (P, B, T, C) logits of P passes and, for masks, ``Outputs.hidden`` (P, B, T): the share of each frame's input
+    that was masked, from 0 to 1. Returns (B,) in nats.
+
     Our own variant of CR-CTC, ICLR 2025, arXiv 2410.05101, and Cons-KD, IEEE Access 2024, 10.1109/access.2024.3457859.
     """
 

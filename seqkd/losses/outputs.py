@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from seqkd.ctc.frames import at_least_float32, frame_mask, masked_log_softmax
+from seqkd.ctc.transforms import readable
 from seqkd.errors import ConfigError
 from seqkd.settings import did_you_mean
 
@@ -32,6 +33,8 @@ class Labels:
         share: (B,) of the first targets in a mixture, from 0 to 1.
         class_weights: (C,) of the classes in cross-entropy; None for equal ones.
         subset: (C,) which of the teacher's classes the student's are, where it has fewer; None where it has the same.
+        by_position: whether losses are divided by the number of labels, as where each frame has a class, rather than by
+            the number of items; see ``per_item`` of `seqkd.losses.Term`.
     """
 
     targets: Tensor
@@ -42,6 +45,8 @@ class Labels:
     share: Tensor | None = None
     class_weights: Tensor | None = None
     subset: Tensor | None = None
+    by_position: bool = False
+    _checked: set[tuple[int, int]] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def positions(self, positions: int) -> Tensor:
         """The targets (B, T), -100 where there is none."""
@@ -49,6 +54,36 @@ class Labels:
         if self.labelled is not None:
             valid = valid & self.labelled.to(valid.device)[:, None]
         return self.targets[:, :positions].masked_fill(~valid, IGNORE)
+
+    @property
+    def counts(self) -> Tensor:
+        """How many labels each item has: (B,), 0 for one without."""
+        return self.lengths if self.labelled is None else self.lengths * self.labelled.to(self.lengths)
+
+    def check_classes(self, valid: Tensor, classes: int) -> None:
+        """Raise ValueError where a label that counts is no class.
+
+        Looks at the values once a number of positions and classes, for a GPU is waited for.
+
+        Args:
+            valid: (B, T) bool, the positions that count.
+            classes: C.
+        """
+        key = (valid.shape[1], classes)
+        if key in self._checked or not readable(valid) or not readable(self.targets):
+            return
+        for targets in (self.targets, self.mixed):
+            if targets is None:
+                continue
+            found = targets[:, : valid.shape[1]].to(valid.device)
+            wrong = valid & (found != IGNORE) & ((found < 0) | (found >= classes))
+            if wrong.any():
+                item, position = wrong.nonzero()[0].tolist()
+                raise ValueError(
+                    f"item {item}: target {int(found[item, position])} at position {position} is outside "
+                    f"[0, {classes}), the network's classes; expected one of them, or {IGNORE} for none"
+                )
+        self._checked.add(key)
 
 
 @dataclass
@@ -63,6 +98,11 @@ class Outputs:
         labels: of a layer whose labels are not the objective's, as those of an attention decoder beside CTC.
         hidden: (P, B, T) of a student's passes, the share of each frame's input that was masked; None for unknown.
         facts: what a teacher's whole training set has on average, by name, such as its aleatoric uncertainty: scalars.
+        teachers: how many teachers, or draws of one, stand on the first axis; 1 where it is one teacher for all passes,
+            or with a pass of its own for each.
+        entropy: (1 or P, B, T) of the whole posteriors in nats, where a book has kept a part of them and the logits are
+            made of that part.
+        entropy_temperature: τ of those posteriors.
     """
 
     logits: Tensor
@@ -71,6 +111,9 @@ class Outputs:
     labels: Labels | None = None
     facts: Mapping[str, float] = field(default_factory=dict)
     hidden: Tensor | None = None
+    teachers: int = 1
+    entropy: Tensor | None = None
+    entropy_temperature: float = 1.0
     # Not functools.cached_property, whose lock torch.compile does not know.
     _mask: Tensor | None = field(default=None, init=False, repr=False, compare=False)
     _log_probs: Tensor | None = field(default=None, init=False, repr=False, compare=False)
@@ -116,7 +159,8 @@ class Outputs:
         layers = {
             name: one.detach() if isinstance(one, Tensor) else one.detached() for name, one in self.layers.items()
         }
-        return Outputs(self.logits.detach(), self.lengths, layers, self.labels, self.facts, self.hidden)
+        known = self.teachers, self.entropy, self.entropy_temperature
+        return Outputs(self.logits.detach(), self.lengths, layers, self.labels, self.facts, self.hidden, *known)
 
 
 @dataclass
@@ -144,6 +188,8 @@ def labels_of(layer: Outputs | Features, labels: Labels) -> Labels:
 
 
 def layer_of(outputs: Outputs, name: str) -> Outputs | Features:
-    """A layer by name: outputs, or features with their mask."""
+    """A layer by name: outputs, or features with their mask, in float32 at least."""
     layer = outputs.at(name)
-    return Features.of(layer, outputs.lengths) if isinstance(layer, Tensor) else layer
+    if isinstance(layer, Tensor):
+        layer = Features.of(layer, outputs.lengths)
+    return Features(at_least_float32(layer.values), layer.lengths, layer.mask) if isinstance(layer, Features) else layer

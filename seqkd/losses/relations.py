@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
 from seqkd.losses.adaptor import Adaptor, described
+from seqkd.losses.base import whole
 from seqkd.losses.features import unit
 from seqkd.losses.objective import Term
 from seqkd.losses.outputs import Features, Labels, Outputs
@@ -44,10 +45,11 @@ class RelationKd(Term):
     """
 
     source = "teacher"
+    per_item = True
 
     def __init__(self, *, angle: float = 2.0, max_items: int = 64, adaptor: bool = False, **options: object) -> None:
         super().__init__(**options)
-        self.angle, self.max_items = at_least(0, angle=angle), int(at_least(2, max_items=max_items))
+        self.angle, self.max_items = at_least(0, angle=angle), whole(2, max_items=max_items)
         self.wanted, self.adaptor = bool(adaptor), None
 
     def setup(self, student: Features | Outputs, other: Features | Outputs | None) -> None:

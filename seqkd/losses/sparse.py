@@ -191,8 +191,7 @@ class _SparseKd(Term):
             rows = self.book.map(lambda x: x.detach().to(mask.device)[mask])
         losses = self.temperature**2 * sparse_divergence(ours, rows, self.tail)
         if self.adjust:
-            sure = 1 - entropy_of(rows, ours.shape[-1], ours.dtype) / math.log(ours.shape[-1])
-            losses = losses * sure.clamp(0.0, 1.0)
+            losses = losses * trust_of(entropy_of(rows, ours.shape[-1], ours.dtype), ours.shape[-1])
         if tracing():
             return losses.view(mask.shape).masked_fill(~mask, 0.0).sum(-1)
         return losses.new_zeros(mask.shape).masked_scatter(mask, losses).sum(-1)
@@ -242,7 +241,7 @@ def sparse_divergence(log_probs: Tensor, book: SparsePosteriors, tail: str = "sp
     elif tail == "spread":
         count = others.clamp(min=1)
         log_share = (rest.where(some, 1.0) / count).log()
-        term = rest * (log_share - (log_probs.sum(-1) - log_p.sum(-1)) / count)
+        term = rest * (log_share - _sum_of_others(log_probs, log_p, room) / count)
         plain, log_rest = divergence + term.where(some, 0.0), None
         log_share = log_share.detach().masked_fill(~some, -math.inf)
     else:
@@ -259,6 +258,14 @@ def sparse_divergence(log_probs: Tensor, book: SparsePosteriors, tail: str = "sp
         else:
             exact = exact + _spread(log_share, room, log_probs)
     return with_value(plain, exact)
+
+
+def _sum_of_others(log_probs: Tensor, kept: Tensor, taken: Tensor) -> Tensor:
+    """Sum the log-probabilities (N, C) of classes that are not ``taken`` (N, K; C is for none), which have ``kept``."""
+    if readable(kept) and not kept.isinf().any():
+        return log_probs.sum(-1) - kept.sum(-1)
+    # A kept class that the student masks: −inf less −inf would be NaN.
+    return torch.nn.functional.pad(log_probs, (0, 1)).scatter(-1, taken, 0.0)[..., :-1].sum(-1)
 
 
 def _spread(log_share: Tensor, taken: Tensor, log_probs: Tensor) -> Tensor:
@@ -323,6 +330,12 @@ def entropy_of(book: SparsePosteriors, classes: int, dtype: torch.dtype = torch.
     rest = book.tail.to(dtype).masked_fill(others == 0, 0.0)
     spread = torch.special.entr(rest) + torch.special.xlogy(rest, others.to(dtype))
     return torch.special.entr(book.probs.to(dtype).masked_fill(~kept, 0.0)).sum(-1) + spread
+
+
+def trust_of(entropy: Tensor, classes: int) -> Tensor:
+    """BookKD's w = 1 − H / log C of entropies (...), in nats."""
+    # Rounding may leave the interval by a hair.
+    return (1 - entropy / math.log(classes)).clamp(0.0, 1.0)
 
 
 def check_sparse(book: SparsePosteriors, logits: Tensor) -> None:

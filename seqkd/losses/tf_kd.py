@@ -14,8 +14,9 @@ from torch import Tensor
 from seqkd.ctc.arguments import check_choice
 from seqkd.errors import ConfigError
 from seqkd.losses.base import DistillationLoss, check_distance, divergence_terms, kl_divergence, with_value
+from seqkd.losses.gold import gold_positions, mixed_in, picked
 from seqkd.losses.objective import Term
-from seqkd.losses.outputs import IGNORE, Labels, Outputs
+from seqkd.losses.outputs import Labels, Outputs
 from seqkd.losses.tokens import ValidPositions, check_share
 from seqkd.settings import more_than, one_of
 
@@ -89,7 +90,16 @@ class VirtualTeacher(Term):
         variant: "paper" (default), "printed" or "released".
         **options: ``weight``, ``layer``: see :class:`Term`. The paper's α and m are weights: (1 − α) on the
             cross-entropy beside it, α m here.
+
+    Of labels that MixUp has mixed, each has its virtual teacher, in its share. In an `Objective`, class weights are
+    refused: a divergence has none.
+
+    Raises:
+        ConfigError: labels that are not one a position, as beside CTC; class weights; ``correct_prob`` outside (0, 1).
+        ValueError: a target that is no class.
     """
+
+    refuses = ("class_weights",)
 
     def __init__(
         self, *, temperature: float = 40.0, correct_prob: float = 0.99, variant: str = "paper", **options: object
@@ -105,11 +115,10 @@ class VirtualTeacher(Term):
         classes = student.logits.shape[-1]
         gold, rest = virtual_teacher(classes, self.temperature, self.correct_prob, self.variant)
         ours = student.tempered(1.0 if self.variant == "released" else self.temperature)  # (P, B, T, C)
-        targets = labels.positions(ours.shape[2])
-        valid = student.mask & (targets != IGNORE)
-        hard = -ours.gather(-1, targets.clamp(min=0).expand(ours.shape[:3])[..., None])[..., 0]
-        losses = _from_virtual(gold, rest, hard, ours, targets.clamp(min=0)).masked_fill(~valid, 0.0)
-        return losses.sum(-1).mean(0) / (classes if self.variant == "released" else 1)
+        targets, valid = gold_positions(labels, student, "VirtualTeacher")
+        losses = mixed_in(lambda of: _from_virtual(gold, rest, -picked(ours, of), ours, of), targets, labels)
+        losses = losses.masked_fill(~valid, 0.0).sum(-1).mean(0)
+        return losses / (classes if self.variant == "released" else 1)
 
 
 def _from_virtual(gold: float, other: float, hard: Tensor, log_probs: Tensor, targets: Tensor) -> Tensor:
@@ -117,11 +126,14 @@ def _from_virtual(gold: float, other: float, hard: Tensor, log_probs: Tensor, ta
     target.
     """
     classes = log_probs.shape[-1]
-    entropy = -gold * math.log(gold) - (classes - 1) * other * math.log(other)
-    plain = (gold - other) * hard - other * classes * log_probs.mean(-1) - entropy
+    log_gold, log_other = (math.log(u) if u else -math.inf for u in (gold, other))  # a low temperature leaves one class
+    entropy = -sum(count * u * log_u for count, u, log_u in ((1, gold, log_gold), (classes - 1, other, log_other)) if u)
+    # Without weight, the other classes take no part, not even one that is -inf.
+    spread = other * classes * log_probs.mean(-1) if other else 0.0
+    plain = (gold - other) * hard - spread - entropy
     with torch.no_grad():
-        log_u = torch.full_like(log_probs, math.log(other))
-        log_u = log_u.scatter(-1, targets.expand(log_probs.shape[:-1])[..., None], math.log(gold))
+        log_u = torch.full_like(log_probs, log_other)
+        log_u = log_u.scatter(-1, targets.expand(log_probs.shape[:-1])[..., None], log_gold)
         exact = divergence_terms(log_u, log_probs).sum(-1)
     return with_value(plain, exact)
 

@@ -20,7 +20,7 @@ from torch.nn.functional import avg_pool1d
 from seqkd.ctc.arguments import check_logits
 from seqkd.ctc.frames import at_least_float32, masked_log_softmax
 from seqkd.errors import ConfigError
-from seqkd.losses.base import kl_divergence
+from seqkd.losses.base import kl_divergence, whole
 from seqkd.losses.gold import class_weighted, gold_positions, mixed_in, picked
 from seqkd.losses.objective import Term
 from seqkd.losses.outputs import Labels, Outputs
@@ -74,6 +74,7 @@ class UncertaintyKd(Term):
     """
 
     source = "teacher"
+    several = True
 
     def __init__(
         self,
@@ -93,9 +94,7 @@ class UncertaintyKd(Term):
         self.temperature, self.beta = at_least(1, temperature=temperature), at_least(0, beta=beta)
         self.max_temperature = at_least(self.temperature, max_temperature=max_temperature)
         self.sign, self.reference = one_of(SIGNS, sign=sign), one_of(REFERENCES, reference=reference)
-        self.pool = at_least(0, pool=pool)
-        if self.pool != int(self.pool):
-            raise ConfigError(f"pool is {pool!r}; expected a whole number of frames")
+        self.pool = whole(0, pool=pool)
         if self.share == 0 and not self.hard:
             raise ConfigError("share is 0 and hard is False, which leaves nothing; expected a share above 0")
 
@@ -115,7 +114,7 @@ class UncertaintyKd(Term):
             soft = temperature**2 * kl_divergence(theirs, ours)  # (P, B, T)
             losses = (self.share * trust * soft).masked_fill(~mask, 0.0)
         if self.hard:
-            targets, valid = gold_positions(labels, mask, "UncertaintyKd with hard=True")
+            targets, valid = gold_positions(labels, student, "UncertaintyKd with hard=True")
             weighted = class_weighted(student.log_probs, labels)
             hard = mixed_in(lambda of: -picked(weighted, of), targets, labels)
             losses = losses + ((1 - self.share * trust) * hard).masked_fill(~valid, 0.0)
@@ -123,7 +122,7 @@ class UncertaintyKd(Term):
 
     def _trust(self, epistemic: Tensor, mask: Tensor, classes: int) -> Tensor:
         if self.pool:
-            epistemic = pooled(epistemic, mask, int(self.pool))
+            epistemic = pooled(epistemic, mask, self.pool)
         return (1 - epistemic / _most(classes)).clamp(0.0, 1.0)
 
     def _temperature(self, aleatoric: Tensor, mask: Tensor, teacher: Outputs, classes: int) -> Tensor:

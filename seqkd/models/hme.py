@@ -136,9 +136,9 @@ class HmeClassifier(Classifier):
         **options: Any,
     ) -> None:
         super().__init__(features, classes, widths=widths, strides=strides, hidden=hidden, **options)
+        if not isinstance(blocks, Sequence) or isinstance(blocks, str) or not blocks:
+            raise ConfigError(f"blocks is {blocks!r}; expected a list, the number of blocks of one layer or more")
         blocks = list(blocks)
-        if not blocks:
-            raise ConfigError("blocks is empty; expected the blocks of one layer or more")
         for one in blocks:
             at_least(1, blocks=one)
         self.heads = one_of(HEADS, heads=heads)
@@ -231,7 +231,15 @@ class HmeClassifier(Classifier):
         return super().forward(features, lengths, layers)
 
 
-def as_hme(model: Classifier, *, shared: int | None = None, hidden: int = 16, **options: Any) -> HmeClassifier:
+def as_hme(
+    model: Classifier,
+    *,
+    shared: int | None = None,
+    hidden: int = 16,
+    blocks: Sequence[int] = (2, 4, 8),
+    heads: str = "ce",
+    epochs: int = 300,
+) -> HmeClassifier:
     """A new `HmeClassifier` for the features and classes of a classifier, which is left as it is, of about its size.
 
     Args:
@@ -239,7 +247,9 @@ def as_hme(model: Classifier, *, shared: int | None = None, hidden: int = 16, **
             its weights do not: the new ones come from torch's global generator.
         shared: how many of its stages are shared; by default all but the last.
         hidden: H, units of a block.
-        **options: ``blocks``, ``heads`` and ``epochs`` of `HmeClassifier`.
+        blocks: as of `HmeClassifier`, and so the next two.
+        heads: "ce" or "nce".
+        epochs: that ``progress`` 1 stands for.
 
     Raises:
         ConfigError: a setting out of range.
@@ -247,7 +257,8 @@ def as_hme(model: Classifier, *, shared: int | None = None, hidden: int = 16, **
     settings = settings_of(model)
     stages = len(model.stages)
     kept = max(1, stages - 1) if shared is None else int(between(1, stages, shared=shared))
-    settings.update(widths=settings["widths"][:kept], strides=settings["strides"][:kept], hidden=hidden, **options)
+    settings.update(widths=settings["widths"][:kept], strides=settings["strides"][:kept], hidden=hidden)
+    settings.update(blocks=blocks, heads=heads, epochs=epochs)
     found = HmeClassifier(settings.pop("features"), settings.pop("classes"), **settings)
     found.feature_mean.copy_(model.feature_mean)
     found.feature_scale.copy_(model.feature_scale)

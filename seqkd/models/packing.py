@@ -75,16 +75,6 @@ def unpack_levels(packed: Tensor, weights: int, levels: int) -> Tensor:
     return (flat.flatten()[:weights] - (levels - 1) // 2).to(torch.int8)
 
 
-def pack_ternary(n: Tensor) -> Tensor:
-    """Levels −1, 0, 1 to bytes, five a byte (3⁵ = 243): see `pack_levels`."""
-    return pack_levels(n, 3)
-
-
-def unpack_ternary(packed: Tensor, weights: int) -> Tensor:
-    """The (N,) int8 levels that `pack_ternary` packed."""
-    return unpack_levels(packed, weights, 3)
-
-
 @torch.no_grad()
 def save_packed(path: Path | str, model: nn.Module) -> int:
     """Write a `quantised` network, as it is in evaluation.

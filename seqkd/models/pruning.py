@@ -9,7 +9,7 @@
 
 The units are those between two linear layers, of a `Classifier` (its ``hidden`` and ``output``) or of a feed-forward
 block (`seqkd.models.layers.feed_forward`: its members 1 and 4). A unit can only fall silent where the rectifier is
-ReLU: `rectified` puts it in the place of a block's SiLU.
+ReLU, not SiLU.
 
 KDDP, after "Improved Knowledge Distillation with Dynamic Network Pruning" (Gazi University Journal of Science, 2022,
 doi:10.29109/gujsc.1141648). The abstract alone is public; what counts as inactive, and when, is Chosen.
@@ -186,14 +186,6 @@ def prune_classifier(
     """
     prune_hidden(model.hidden, model.output, keep, constants, optimizer)
     return model
-
-
-def rectified(block: nn.Sequential) -> nn.Sequential:
-    """Put ReLU in the place of SiLU in a feed-forward block, in place: units of SiLU never fall silent."""
-    for place, layer in enumerate(block):
-        if isinstance(layer, nn.SiLU):
-            block[place] = nn.ReLU()
-    return block
 
 
 def _check_pair(first: nn.Linear, second: nn.Linear) -> None:

@@ -24,6 +24,7 @@ from seqkd.settings import one_of
 Network = TypeVar("Network", bound=nn.Module)
 
 LEVELS = (3, 7, 15)
+OUTER_BITS = range(5, 9)  # more levels than any of LEVELS: by its number of levels a layer is known to be outer
 ALTERNATIONS = 2
 
 
@@ -122,7 +123,8 @@ def quantised(model: Network, *, levels: int = 3, outer_bits: int = 8, outer: Co
     Args:
         model: is left as it is.
         levels: M, one of 3 (ternary), 7 (3 bits) or 15 (4 bits).
-        outer_bits: of the first and last layers, from 2 to 8; evenly spaced levels, −(2^(bits − 1) − 1) ... the same.
+        outer_bits: of the first and last layers, from 5 to 8; evenly spaced levels, −(2^(bits − 1) − 1) ... the same.
+            For fewer, let them have ``levels`` like the others: ``outer=[]``.
         outer: names of these layers; by default those that read the features and the output layer of a `Classifier`,
             the first and last layer of another network.
 
@@ -130,7 +132,7 @@ def quantised(model: Network, *, levels: int = 3, outer_bits: int = 8, outer: Co
         ConfigError: a setting out of range, or a name in ``outer`` that is no layer's.
     """
     one_of(LEVELS, levels=levels)
-    one_of(range(2, 9), outer_bits=outer_bits)
+    one_of(OUTER_BITS, outer_bits=outer_bits)
     model = copy.deepcopy(model)
     layers = dict(weighted_layers(model))
     outer = outer_layers(model) if outer is None else outer

@@ -8,7 +8,8 @@ from itertools import combinations
 
 from seqkd.errors import ConfigError, DataError
 from seqkd.scoring.wer import Score
-from seqkd.statistics.bootstrap import PairedResult, holm, paired_bootstrap
+from seqkd.statistics.bootstrap import PairedResult, paired_bootstrap
+from seqkd.statistics.holm import holm
 from seqkd.statistics.mapsswe import MatchedPairs, matched_pairs
 
 

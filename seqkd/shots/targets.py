@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from seqkd.errors import ConfigError, DataError
-from seqkd.knowledge import Answer, Book, Manifest, TeacherId, write_book
+from seqkd.knowledge import Book, Manifest, TeacherId, TeacherOutput, write_book
 from seqkd.shots.classes import SHOTS
 from seqkd.shots.lessons import SongSet
 
@@ -33,9 +33,9 @@ def write_targets(directory: Path, posteriors: Mapping[str, np.ndarray], *, teac
         features={"songs": songs.fingerprint},
     )
 
-    def answers(missing: list[tuple[str, int]]) -> Iterator[Answer]:
+    def answers(missing: list[tuple[str, int]]) -> Iterator[TeacherOutput]:
         for key, _ in missing:
-            yield Answer(key, torch.from_numpy(np.log(np.maximum(posteriors[key], 1e-30))).float())
+            yield TeacherOutput(key, torch.from_numpy(np.log(np.maximum(posteriors[key], 1e-30))).float())
 
     write_book(directory, manifest, list(posteriors), answers)
 

@@ -397,13 +397,3 @@ def _draw_seeds(
         first = ranks[:, : max(len(own) - 1, 1), own].argmin(axis=-1)  # (R, S - 1), places in own
         shares[name] = (first[..., None] == np.arange(len(own))).mean(axis=1)
     return shares
-
-
-def holm(p_values: Sequence[float], level: float = LEVEL) -> list[bool]:
-    """Return which of several hypotheses are rejected at ``level`` by Holm's step-down correction (1979)."""
-    rejected = [False] * len(p_values)
-    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        if p_values[index] > level / (len(p_values) - rank):
-            break
-        rejected[index] = True
-    return rejected

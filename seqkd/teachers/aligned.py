@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from seqkd.data.batches import Corpus, load_corpus
-from seqkd.data.features import FeatureSettings, fbank
+from seqkd.data.features import FeatureSettings, fbank, utterance_contents
 from seqkd.data.subsampling import subsampled_length
 from seqkd.data.tokens import Tokenizer
 from seqkd.errors import ConfigError
@@ -45,9 +45,24 @@ class Sets:
         corpus = load_corpus(data, list(labelled), tokenizer, list(unlabelled))
         return cls(corpus, tuple(data / name for name in (*labelled, *unlabelled)))
 
+    def contents(self, *, text: bool = False) -> dict[str, str]:
+        """Hashes of what teachers are given of each utterance, by id, see `contents_of`."""
+        return contents_of(self.directories, text=text)
+
     def speech(self, ids: Sequence[str], sample_rate: int | None) -> Iterator[Speech]:
         """The audio of utterances, in their order."""
         return read_speech(self.directories, ids, sample_rate)
+
+
+def contents_of(directories: Sequence[Path], *, text: bool = False) -> dict[str, str]:
+    """Hashes of the audio of all utterances of data directories, and of their transcripts if ``text``, by id."""
+    return {name: one for directory in directories for name, one in utterance_contents(directory, text=text).items()}
+
+
+def student_directories(cfg: DictConfig) -> list[Path]:
+    """The data directories that a system's student is trained on."""
+    unlabelled = cfg.unlabelled if cfg.system.use_unlabelled else []
+    return [Path(cfg.data) / name for name in (cfg.student.train_set, *unlabelled)]
 
 
 class AlignedTeacher(Protocol):
@@ -56,7 +71,7 @@ class AlignedTeacher(Protocol):
     name: str
     hash: str
 
-    def answers(self, sets: Sets, ids: Sequence[str], temperature: float = 1.0) -> Iterator[Tensor]:
+    def log_probs(self, sets: Sets, ids: Sequence[str], temperature: float = 1.0) -> Iterator[Tensor]:
         """(T', C) log-probabilities for each utterance, in order; of softmax(z / temperature) over its own units."""
         ...
 
@@ -67,7 +82,7 @@ class OwnTeacher:
     def __init__(self, name: str, teacher: CheckpointTeacher) -> None:
         self.name, self.hash, self.teacher = name, teacher.name, teacher
 
-    def answers(self, sets: Sets, ids: Sequence[str], temperature: float = 1.0) -> Iterator[Tensor]:
+    def log_probs(self, sets: Sets, ids: Sequence[str], temperature: float = 1.0) -> Iterator[Tensor]:
         """See AlignedTeacher."""
         device = self.teacher.fill.device
         for utterance in ids:
@@ -95,7 +110,12 @@ class ExternalTeacher:
         """See AlignedTeacher."""
         return self.teacher.hash
 
-    def answers(self, sets: Sets, ids: Sequence[str], temperature: float = 1.0) -> Iterator[Tensor]:
+    @property
+    def earlier_hash(self) -> str | None:
+        """See `hash_among`."""
+        return getattr(self.teacher, "earlier_hash", None)
+
+    def log_probs(self, sets: Sets, ids: Sequence[str], temperature: float = 1.0) -> Iterator[Tensor]:
         """See AlignedTeacher."""
         for speech in sets.speech(ids, self.teacher.sample_rate):
             own = self.teacher.log_probs([speech])[0]

@@ -77,7 +77,7 @@ def check_teacher(cfg: DictConfig) -> str:
         wer = transcripts_wer(teaching, sets, tokenizer)
         write_json(out / "check.json", {"dev_wer": round(wer, 4), "teacher": teaching.name})
         return f"{teaching.name} teaches by its transcripts; dev WER: {wer:.4f}"
-    answers = all_answers(teaching, sets, weights_of(cfg))
+    answers = all_answers(teaching, sets, weights_of(cfg, {one.name: one.hash for one in teaching}))
     model = run_directory(cfg, "student", 0) / "model"
     reference = load_model(model)[0] if (model / "model.safetensors").is_file() else None
     found = measure(answers["mean" if len(teaching) > 1 else teaching[0].name], reference, sets, tokenizer)
@@ -108,7 +108,7 @@ def all_answers(
     names = [f"{name} {k}" if names.count(name) > 1 else name for k, name in enumerate(names)]
     spoken = {}
     for name, one in zip(names, teaching, strict=True):
-        answers = ProgressBar(one.answers(sets, ids), total=len(ids), desc=f"{name} on dev", unit="utt")
+        answers = ProgressBar(one.log_probs(sets, ids), total=len(ids), desc=f"{name} on dev", unit="utt")
         spoken[name] = dict(zip(ids, answers, strict=True))
     if len(names) > 1:
         spoken["mean"] = {u: mix([spoken[name][u] for name in names], weights).float() for u in ids}
@@ -222,7 +222,7 @@ def draw(found: TeacherStatistics, path: Path, frame_shift_ms: float) -> None:
 
 
 def draw_posteriors(answers: Mapping[str, Tensor], tokenizer: Tokenizer, path: Path) -> None:
-    """What each teacher says of one utterance, and their mean: whether spikes stand together or blur."""
+    """Posteriors of each teacher and of their mean for one utterance: whether spikes stand together or blur."""
     import matplotlib
 
     matplotlib.use("Agg")

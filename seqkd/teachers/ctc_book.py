@@ -21,16 +21,24 @@ from seqkd.data.batches import TeacherOutputs
 from seqkd.data.specaugment import SpecAugment, augment_of
 from seqkd.data.tokens import Tokenizer
 from seqkd.errors import ConfigError
-from seqkd.knowledge import Answer, Book, Dense, Manifest, Sampled, TopK, mix, write_book
+from seqkd.knowledge import Book, Dense, Manifest, Sampled, TeacherOutput, TopK, mix, write_book
 from seqkd.knowledge.augmentation import of_specaugment
 from seqkd.knowledge.manifest import read_manifest
 from seqkd.layout import plain
 from seqkd.losses import Objective
 from seqkd.losses.build import objective_of
-from seqkd.losses.sparse import densify
 from seqkd.models.layers import Subsampling
 from seqkd.stages import again
-from seqkd.teachers.aligned import AlignedTeacher, Sets, all_own, device_of
+from seqkd.teachers.aligned import (
+    AlignedTeacher,
+    ExternalTeacher,
+    Sets,
+    all_own,
+    contents_of,
+    device_of,
+    student_directories,
+)
+from seqkd.teachers.external.audio import hash_among
 from seqkd.teachers.own import live_teacher, teacher_ids
 
 FRAMES = {"dense": lambda cfg: Dense(), "top_k": lambda cfg: TopK(cfg.book.k)}
@@ -100,8 +108,10 @@ class Plan:
 
     def manifest(self, cfg: DictConfig, tokenizer: Tokenizer, teachers: Sequence[AlignedTeacher]) -> Manifest:
         """What the book says of itself."""
+        place = self.directory(cfg)
+        there = {one.hash for one in read_manifest(place).teachers} if (place / "manifest.json").is_file() else set()
         return Manifest(
-            teachers=teacher_ids(cfg, {one.name: one.hash for one in teachers}),
+            teachers=teacher_ids(cfg, {one.name: hash_among(one, there) for one in teachers}),
             units=tokenizer.hash,
             classes=len(tokenizer),
             blank=tokenizer.blank,
@@ -112,6 +122,7 @@ class Plan:
             augmentation=of_specaugment(self.augment) if self.augment else (),
             seeds=self.seeds(cfg, tokenizer) if self.augment else 1,
             regularisation=cfg.book.regularisation,
+            rate_rule=cfg.teacher.rate_rule if any(isinstance(one, ExternalTeacher) for one in teachers) else None,
         )
 
     def seeds(self, cfg: DictConfig, tokenizer: Tokenizer) -> int:
@@ -151,14 +162,14 @@ def plans(systems: Sequence[DictConfig]) -> list[Plan]:
 def missing_entries(cfg: DictConfig, plan: Plan, tokenizer: Tokenizer, teachers: Sequence[AlignedTeacher]) -> int:
     """How many entries a book still lacks.
 
-    Raises ConfigError if the book that is there was made with other settings.
+    Raises ConfigError if the book that is there was made with other settings, or of other audio.
     """
-    wanted, directory = plan.manifest(cfg, tokenizer, teachers), plan.directory(cfg)
-    entries = [(u, seed) for u in plan.sets(cfg, tokenizer).corpus.transcripts for seed in range(wanted.seeds)]
+    wanted, directory, sets = plan.manifest(cfg, tokenizer, teachers), plan.directory(cfg), plan.sets(cfg, tokenizer)
+    entries = [(u, seed) for u in sets.corpus.transcripts for seed in range(wanted.seeds)]
     if not (directory / "manifest.json").is_file():
         return len(entries)
     read_manifest(directory).require_same(wanted, f"the book {directory}", "what is wanted now")
-    book = Book.open(directory)
+    book = Book.open(directory).require(contents=sets.contents(text=wanted.regularisation > 0))
     return sum(entry not in book for entry in entries)
 
 
@@ -174,7 +185,14 @@ def make_book(
         asked = AskedClean(teachers, sets, manifest)
     directory = plan.directory(cfg)
     made = write_book(
-        directory, manifest, sets.corpus.transcripts, asked, shard=shard, shards=shards, label=directory.name
+        directory,
+        manifest,
+        sets.corpus.transcripts,
+        asked,
+        contents=sets.contents(text=manifest.regularisation > 0),
+        shard=shard,
+        shards=shards,
+        label=directory.name,
     )
     print(f"{directory}: {made} entries written; {len(sets.corpus)} utterances, {manifest.seeds} entries each, in all")
     for one in teachers:
@@ -191,16 +209,16 @@ class AskedMasked:
     manifest: Manifest
     augment: SpecAugment
 
-    def __call__(self, missing: list[tuple[str, int]]) -> Iterator[Answer]:
+    def __call__(self, missing: list[tuple[str, int]]) -> Iterator[TeacherOutput]:
         """The entries (utterance, seed) that are missing."""
         for utterance, entries in groupby(missing, key=lambda entry: entry[0]):
-            wanted, log_probs = {seed for _, seed in entries}, self.answers(utterance)
+            wanted, log_probs = {seed for _, seed in entries}, self.log_probs(utterance)
             path = path_of(utterance, log_probs, self.sets, self.manifest)
             for seed in wanted:
-                yield Answer(utterance, log_probs[seed], seed=seed, targets=None if path is None else path[seed])
+                yield TeacherOutput(utterance, log_probs[seed], seed=seed, targets=None if path is None else path[seed])
 
     @torch.no_grad()
-    def answers(self, utterance: str) -> Tensor:
+    def log_probs(self, utterance: str) -> Tensor:
         """(K, T', C) log-probabilities of seeds 0 … K − 1."""
         seeds = range(self.manifest.seeds)
         return torch.cat([self.of_seeds(utterance, seeds[k : k + AT_ONCE]) for k in seeds[::AT_ONCE]])
@@ -226,16 +244,16 @@ class AskedClean:
     sets: Sets
     manifest: Manifest
 
-    def __call__(self, missing: list[tuple[str, int]]) -> Iterator[Answer]:
+    def __call__(self, missing: list[tuple[str, int]]) -> Iterator[TeacherOutput]:
         """The entries (utterance, 0) that are missing."""
         ids = [utterance for utterance, _ in missing]
         weights = [one.weight for one in self.manifest.teachers]
         temperature = self.manifest.temperature
-        spoken = zip(*(teacher.answers(self.sets, ids, temperature) for teacher in self.teachers), strict=True)
+        spoken = zip(*(teacher.log_probs(self.sets, ids, temperature) for teacher in self.teachers), strict=True)
         for utterance, answers in zip(ids, spoken, strict=True):
             log_probs = mix(answers, weights).float() if len(answers) > 1 else answers[0]
             path = path_of(utterance, log_probs[None], self.sets, self.manifest)
-            yield Answer(utterance, log_probs, targets=None if path is None else path[0])
+            yield TeacherOutput(utterance, log_probs, targets=None if path is None else path[0])
 
 
 def path_of(utterance: str, log_probs: Tensor, sets: Sets, manifest: Manifest) -> Tensor | None:
@@ -270,16 +288,17 @@ class BookOutputs:
         if self.replayed:
             generator = torch.Generator().manual_seed(hash((self.seed, step, self.rank)) % 2**63)
             seeds = torch.randint(self.book.manifest.seeds, (self.views, len(ids)), generator=generator).tolist()
-        found = [self.log_probs(ids, of_view) for of_view in seeds]
-        logits = self.book.manifest.temperature * torch.stack([log_probs for log_probs, _ in found])
-        return TeacherOutputs(logits.clamp_min(_LEAST), found[0][1], seeds if self.replayed else None)
-
-    def log_probs(self, ids: list[str], seeds: list[int]) -> tuple[Tensor, Tensor]:
-        """(B, T', C) and (B,)."""
-        if self.tail == "spread" or self.book.manifest.form.name != "top-k":
-            return self.book.collate(ids, seeds)
-        kept, lengths = self.book.collate_sparse(ids, seeds)
-        return densify(kept, self.book.manifest.classes, self.tail, log=True), lengths
+        tail = self.tail if self.book.manifest.form.name == "top-k" else "spread"
+        found = [self.book.collate_whole(ids, of_view, tail=tail) for of_view in seeds]
+        made_at = self.book.manifest.temperature
+        logits, entropies = made_at * torch.stack([log_probs for log_probs, _, _ in found]), [one for *_, one in found]
+        return TeacherOutputs(
+            logits.clamp_min(_LEAST),
+            found[0][1],
+            seeds if self.replayed else None,
+            None if entropies[0] is None else torch.stack(entropies),
+            made_at,
+        )
 
 
 def book_id(cfg: DictConfig) -> dict[str, Any]:
@@ -313,7 +332,9 @@ def open_book(
         features=plain(cfg.features),
         temperature=temperature_of(objective),
         augmentation=wanted,
+        rate_rule=None if all_own(cfg) else cfg.teacher.rate_rule,
         utterances=utterances,
+        contents=contents_of(student_directories(cfg), text=book.manifest.regularisation > 0) if utterances else {},
     )
     if masked and book.manifest.augmentation != wanted:
         theirs, ours = ("; ".join(map(str, side)) or "no masks" for side in (book.manifest.augmentation, wanted))

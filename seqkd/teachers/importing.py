@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import DictConfig
@@ -17,7 +18,7 @@ from seqkd.decoding.run import DecodedSpeech, write_decoded
 from seqkd.files import write_json
 from seqkd.layout import is_done, plain, run_directory, working_in
 from seqkd.progress import ProgressBar
-from seqkd.teachers.aligned import AlignedTeacher, Sets
+from seqkd.teachers.aligned import AlignedTeacher, ExternalTeacher, Sets
 from seqkd.teachers.check import all_answers, measure, transcripts_wer
 from seqkd.teachers.external.audio import SequenceTeacher, TeacherTranscript
 from seqkd.teachers.external.sequence import fitted
@@ -26,6 +27,8 @@ from seqkd.teachers.own import weights_of
 from seqkd.uptodate import is_current
 
 log = logging.getLogger("seqkd")
+
+LATER = ("weights", "rate_rule", "beam")  # what earlier versions did not state of results of imported teachers
 
 
 def import_teacher(cfg: DictConfig) -> Path:
@@ -38,19 +41,20 @@ def import_teacher(cfg: DictConfig) -> Path:
     description = {
         "system": "teacher",
         "imported": hashes(teaching),
-        "weights": list(weights_of(cfg)),
+        "weights": list(weights_of(cfg, hashes(teaching))),
         "tokenizer": tokenizer.hash,
         "features": plain(cfg.features),
         "data": {cfg.sets.dev: finished_features(Path(cfg.data) / cfg.sets.dev)["data"]},
+        **read_by(cfg, teaching),
     }
-    if is_done(directory, description):
+    if any(is_done(directory, description | {"imported": one}, LATER) for one in known_hashes(teaching)):
         log.info("%s is done", directory)
         return directory
     sets = Sets.of(Path(cfg.data), [cfg.sets.dev], tokenizer)
     if isinstance(teaching, SequenceTeacher):
         wer, members = transcripts_wer(teaching, sets, tokenizer), [teaching]
     else:
-        answers = list(all_answers(teaching, sets, weights_of(cfg)).values())[-1]
+        answers = list(all_answers(teaching, sets, weights_of(cfg, hashes(teaching))).values())[-1]
         wer, members = measure(answers, None, sets, tokenizer).wer, [one.teacher for one in teaching]
     with working_in(directory, description):
         row = {"step": 0, "seconds": 0.0, "dev_wer": wer, "lr": 0.0, "train": {}}
@@ -81,14 +85,16 @@ def decode_imported(cfg: DictConfig, name: str) -> None:
     run, tokenizer = run_directory(cfg, "teacher", 0), Tokenizer.load(Path(cfg.tokens.directory))
     teaching = teachers_of(cfg, tokenizer)
     made_by = {"imported": hashes(teaching), "features": finished_features(Path(cfg.data) / name)}
-    stamp = run / f"decode_{name}" / "decode.json"
-    if is_current(stamp, made_by):
+    made_by |= {"weights": list(weights_of(cfg, hashes(teaching))), **read_by(cfg, teaching)}
+    output = run / f"decode_{name}"
+    stamp, text = output / "decode.json", output / "text"
+    if any(is_current(stamp, made_by | {"imported": one}, text, later=LATER) for one in known_hashes(teaching)):
         return
     sets = Sets.of(Path(cfg.data), [], tokenizer, [name])
     if isinstance(teaching, SequenceTeacher):
         found = written(teaching, sets, tokenizer)
     else:
-        answers = list(all_answers(teaching, sets, weights_of(cfg)).values())[-1]
+        answers = list(all_answers(teaching, sets, weights_of(cfg, hashes(teaching))).values())[-1]
         found = {utterance: spoken(log_probs, tokenizer) for utterance, log_probs in answers.items()}
     write_decoded(run / f"decode_{name}", found, made_by)
 
@@ -113,6 +119,20 @@ def in_spelling(found: TeacherTranscript, tokenizer: Tokenizer) -> DecodedSpeech
     text = fitted(found.text, tokenizer)
     sure = [word.confidence for word in found.words for _ in fitted(word.text, tokenizer).split()]
     return DecodedSpeech(text, sure if len(sure) == len(text.split()) else [])
+
+
+def read_by(cfg: DictConfig, teaching: list[AlignedTeacher] | SequenceTeacher) -> dict[str, Any]:
+    """The settings by which teachers from elsewhere are read, for what says how their results were made."""
+    if isinstance(teaching, SequenceTeacher):
+        return {"beam": cfg.book.beam}
+    return {"rate_rule": cfg.teacher.rate_rule} if any(isinstance(one, ExternalTeacher) for one in teaching) else {}
+
+
+def known_hashes(teaching: list[AlignedTeacher] | SequenceTeacher) -> list[dict[str, str]]:
+    """The hashes of all teachers, and those by which earlier versions knew them."""
+    members = [teaching] if isinstance(teaching, SequenceTeacher) else teaching
+    earlier = {one.name: getattr(one, "earlier_hash", None) or one.hash for one in members}
+    return [hashes(teaching), earlier]
 
 
 def hashes(teaching: list[AlignedTeacher] | SequenceTeacher) -> dict[str, str]:

@@ -19,8 +19,9 @@ from seqkd.data.tokens import Tokenizer
 from seqkd.errors import ConfigError
 from seqkd.losses import Hypotheses
 from seqkd.stages import again
+from seqkd.teachers.aligned import contents_of, student_directories
 from seqkd.teachers.ctc_book import Plan
-from seqkd.teachers.external.audio import SequenceTeacher
+from seqkd.teachers.external.audio import SequenceTeacher, hash_among
 from seqkd.teachers.external.transcripts import TeacherTranscripts, write_transcripts
 
 log = logging.getLogger("seqkd")
@@ -38,10 +39,12 @@ def search_settings(cfg: DictConfig) -> dict[str, Any]:
 
 def missing_transcripts(cfg: DictConfig, plan: Plan, tokenizer: Tokenizer, teacher: SequenceTeacher) -> int:
     """How many utterances have none; ConfigError if those there were made with other settings."""
-    ids, directory = plan.sets(cfg, tokenizer).corpus.transcripts, transcripts_directory(cfg)
+    sets, directory = plan.sets(cfg, tokenizer), transcripts_directory(cfg)
+    ids = sets.corpus.transcripts
     if not (directory / "manifest.json").is_file():
         return len(ids)
-    there = TeacherTranscripts.open(directory).require(teacher=teacher.hash)
+    there = TeacherTranscripts.open(directory)
+    there.require(teacher=hash_among(teacher, {there.hash}), contents=sets.contents())
     if (there.n, there.settings) != (cfg.book.hypotheses, search_settings(cfg)):
         raise ConfigError(f"{directory} has transcripts of n {there.n} and {dict(there.settings)}, others are wanted")
     return sum(one not in there.entries for one in ids)
@@ -59,6 +62,7 @@ def make_transcripts(
         lambda ids: sets.speech(ids, teacher.sample_rate),
         n=cfg.book.hypotheses,
         settings=search_settings(cfg),
+        contents=sets.contents(),
         shard=shard,
         shards=shards,
     )
@@ -99,7 +103,8 @@ def open_transcripts(cfg: DictConfig, utterances: Sequence[str] = ()) -> Teacher
     directory = transcripts_directory(cfg)
     if not (directory / "manifest.json").is_file():
         raise ConfigError(f"{directory}: no transcripts here; {again('book')}")
-    return TeacherTranscripts.open(directory).require(utterances=utterances)
+    contents = contents_of(student_directories(cfg)) if utterances else None
+    return TeacherTranscripts.open(directory).require(utterances=utterances, contents=contents)
 
 
 def transcripts_id(cfg: DictConfig) -> dict[str, Any]:

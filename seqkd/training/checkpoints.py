@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import logging
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,13 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
+
+from seqkd.errors import DataError
+
+log = logging.getLogger("seqkd")
+
+# What torch.load raises for files that were cut off or have changed bytes: torn zips, and pickles that make no sense.
+_DAMAGE = (pickle.UnpicklingError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError)
 
 
 class ResumePoint(Checkpoint):
@@ -40,14 +50,43 @@ def resume_points(directory: Path) -> list[Path]:
 
 
 def newest_resume_point(directory: Path) -> Path | None:
-    """The newest resume point that can be read; a damaged one is passed over for the one before it."""
-    for path in reversed(resume_points(directory)):
-        try:
-            torch.load(path, map_location="cpu", weights_only=True)
-        except Exception:  # any damage: torn zip, missing key, truncated file
-            path.unlink()
-            continue
-        return path
+    """The newest resume point that is whole. A damaged one is renamed ``*.damaged``, and the one before it is taken.
+
+    Raises:
+        DataError: one cannot be read now, but may be whole. Without it the training would begin anew.
+    """
+    points = resume_points(directory)
+    for path in reversed(points):
+        damage = damage_of(path)
+        if damage is None:
+            return path
+        kept = path.replace(path.with_name(f"{path.name}.damaged"))
+        log.warning("%s is damaged (%s): kept as %s, and not resumed from", path, damage, kept)
+    if points:
+        log.warning("%s: no resume point is whole, so training begins at update 0", directory)
+    return None
+
+
+def damage_of(path: Path) -> str | None:
+    """What is wrong with a resume point; None if it is whole. Raises DataError where that cannot be found out."""
+    try:
+        with path.open("rb") as file:  # first, so that a fault of the disk is not taken for one of the content
+            while file.read(1 << 24):
+                pass
+        torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, MemoryError, *_DAMAGE) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # EINVAL: a zip's index points out of the file
+            raise DataError(
+                f"{path} cannot be read ({error.strerror or error}); make it readable and run again: training carries "
+                "on from it"
+            ) from error
+        if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in reason):
+            raise DataError(
+                f"{path} does not fit into the memory ({reason}); free memory and run again: training carries on from "
+                "it"
+            ) from error
+        return reason
     return None
 
 

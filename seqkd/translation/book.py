@@ -18,8 +18,8 @@ from torch import Tensor
 
 from seqkd.data.tokens import Tokenizer
 from seqkd.errors import ConfigError, DataError
-from seqkd.knowledge import Answer, Book, Dense, Manifest, Sampled, TeacherId, TopK, write_book
-from seqkd.losses import Objective
+from seqkd.knowledge import Book, Dense, Manifest, Sampled, TeacherId, TeacherOutput, TopK, write_book
+from seqkd.losses import Objective, Outputs
 from seqkd.models.seq2seq import load_seq2seq
 from seqkd.models.storage import model_hash, read_description
 from seqkd.teachers.ctc_book import temperature_of
@@ -75,7 +75,7 @@ def make_book(cfg: DictConfig, runs: Sequence[Path], shard: int = 0, shards: int
     manifest, place = manifest_of(cfg, runs, tokenizer), book_of(cfg, runs)
 
     @torch.no_grad()
-    def answers(missing: list[tuple[str, int]]) -> Iterator[Answer]:
+    def answers(missing: list[tuple[str, int]]) -> Iterator[TeacherOutput]:
         corpus = encode_pairs([pairs[key] for key, _ in missing], tokenizer)
         for batch in evaluation_text(corpus, cfg.decode.max_tokens):
             batch = batch.to(models[0].bias.device)
@@ -84,7 +84,7 @@ def make_book(cfg: DictConfig, runs: Sequence[Path], shard: int = 0, shards: int
                 cfg.book.temperature,
             )
             for key, row, targets in zip(batch.ids, log_probs, batch.targets, strict=True):
-                yield Answer(key, row[targets != IGNORE].cpu())
+                yield TeacherOutput(key, row[targets != IGNORE].cpu())
 
     made = write_book(place, manifest, list(pairs), answers, shard=shard, shards=shards)
     print(f"{place}: {made} entries written, {len(pairs)} in all")
@@ -106,16 +106,21 @@ def form_of(cfg: DictConfig) -> Dense | TopK | Sampled:
 
 def open_book(
     cfg: DictConfig, runs: Sequence[Path], tokenizer: Tokenizer, objective: Objective
-) -> Callable[[TextBatch], Tensor]:
-    """What gives the logits (B, S, C) of a batch out of the book of teachers' runs, made by ``make_book``."""
+) -> Callable[[TextBatch, Tensor], Outputs]:
+    """What gives the outputs (1, B, S, C) for a batch of (B,) lengths out of the book of teachers' runs, made by
+    ``make_book``; with the entropies of the whole posteriors, where the book holds a part of them.
+    """
     temperature = temperature_of(objective)
     teachers = [model_hash(run / "model") for run in runs]
     book = Book.open(book_of(cfg, runs)).require(
         teachers=teachers, units=tokenizer.hash, classes=len(tokenizer), temperature=temperature
     )
 
-    def logits(batch: TextBatch) -> Tensor:
-        log_probs, _ = book.collate(batch.ids)  # (B, S, C), at the temperature of the loss
-        return temperature * log_probs.to(batch.inputs.device)
+    def outputs(batch: TextBatch, lengths: Tensor) -> Outputs:
+        log_probs, _, entropy = book.collate_whole(batch.ids)  # (B, S, C), and (B, S) or None
+        made_at, device = book.manifest.temperature, batch.inputs.device
+        entropy = None if entropy is None else entropy[None].to(device)
+        logits = made_at * log_probs[None].to(device)
+        return Outputs(logits, lengths, entropy=entropy, entropy_temperature=made_at)
 
-    return logits
+    return outputs

@@ -43,6 +43,7 @@ def decode_run(cfg: DictConfig, run: Path, name: str) -> Path:
     stamp = output / "decode.json"
     if is_current(stamp, made_by):
         return output
+    stamp.unlink(missing_ok=True)  # it vouches for what is written now
     model, tokenizer = load_seq2seq(run / "model")
     model.to("cuda" if cfg.ngpu else "cpu")
     corpus = encode_pairs(pairs, tokenizer)

@@ -197,3 +197,30 @@ def test_damaged_features_are_named(what: str, sounds: Path) -> None:
 )
 def test_settings_out_of_range_are_one_sentence(setting: dict[str, object], said: str) -> None:
     assert sentence(lambda: ClipFeatureSettings(**setting), kind=ConfigError).startswith(said)
+
+
+@pytest.mark.parametrize("colours", ["L", "RGB"])
+def test_grey_of_16_bits_is_grey(colours: str, tmp_path: Path) -> None:
+    """Pillow's own conversion cuts off at 255, so that nearly all would be white."""
+    grey = np.linspace(0, 255, 64).reshape(8, 8).astype(np.uint8)
+    Image.fromarray(grey).save(tmp_path / "8.png")
+    wide = grey.astype(np.uint16) * 257
+    Image.fromarray(wide).save(tmp_path / "16.png")
+    Image.fromarray(wide).save(tmp_path / "16.tiff")
+    Image.frombytes("I;16B", (8, 8), wide.astype(">u2").tobytes()).save(tmp_path / "big.tiff")
+    settings = ClipFeatureSettings(size=8, colours=colours)
+    expected = pixels(tmp_path / "8.png", settings)
+    assert 0.4 < expected.mean() < 0.6
+    for name in ("16.png", "16.tiff", "big.tiff"):
+        assert np.array_equal(pixels(tmp_path / name, settings), expected), name
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.float32])
+def test_pixels_of_an_unknown_range_are_refused(kind: type, tmp_path: Path) -> None:
+    image = Image.fromarray(np.full((8, 8), 300, kind))
+    image.save(tmp_path / "a.tiff")
+    said = sentence(pixels, tmp_path / "a.tiff", IMAGE)
+    assert said == (
+        f"{tmp_path / 'a.tiff'} is an image of mode {image.mode} (32 bits a pixel), whose black and white are not "
+        "known; expected 8 or 16 bits a pixel; convert it"
+    )

@@ -116,6 +116,38 @@ def test_draws_of_a_table_are_always_the_same_and_disturb_no_others(tmp_path: Pa
     assert torch.get_rng_state().equal(state) and not any(layer.training for layer in model.modules())
 
 
+def test_a_draw_beside_a_table_of_draws(tmp_path: Path) -> None:
+    """The pass over changed clips has dropout, as the table's has."""
+    clips, model = made_clips(), tiny_model(dropout=0.6)
+    table, _ = made(tmp_path, [model], clips, draws=1)
+    batch = batch_of(clips)
+    seen = replace(batch, views=torch.stack([batch.features] * 2), clean=batch.features, unchanged=(True, False))
+    torch.manual_seed(0)
+    found = ClipTeacher([model], table=table, draws=1)(seen, student_of(batch)).logits
+    whole = ClipTeacher([tiny_model(dropout=0.6)])(batch, student_of(batch)).logits[0]
+    assert found.shape[0] == 2 and not torch.allclose(found[1], whole)
+    assert ClipTeacher([model], table=table, draws=1)(batch, student_of(batch)).logits.equal(table)
+
+
+def test_facts_are_about_the_clips_that_are_learned_from(tmp_path: Path) -> None:
+    """Of a fold: what its tests are like must not be known. The table of another fold is another file."""
+    for name, clips, model in (
+        ("clip", made_clips(), tiny_model()),
+        ("frame", made_clips(by_frame=True), tiny_model(**FRAME)),
+    ):
+        found = []
+        for rows in ([0, 3, 4], [1, 2, 5]):
+            table, facts = table_of(tmp_path / name, [model], ["hash0"], clips, 4, "data", rows)
+            assert table.shape[1] == 9  # of all clips
+            _, _, aleatoric, _ = uncertainties(table.double())
+            valid = (clips.targets >= 0) & torch.isin(torch.arange(9), torch.tensor(rows))[:, None]
+            assert facts["aleatoric"] == pytest.approx(float(aleatoric[valid].mean() / math.log(4)), rel=1e-4)
+            assert table_of(tmp_path / name, [None], ["hash0"], clips, 4, "data", rows)[1] == facts
+            found.append(facts["aleatoric"])
+        assert found[0] != pytest.approx(found[1], rel=1e-3)
+        assert len(list((tmp_path / name).iterdir())) == 2
+
+
 def test_facts_are_means_of_uncertainty_over_the_labels(tmp_path: Path) -> None:
     table, facts = made(tmp_path / "clip", [tiny_model()], made_clips(), draws=4)
     _, total, aleatoric, epistemic = uncertainties(table.double())
@@ -184,7 +216,9 @@ def test_several_teachers_stand_one_after_the_other(tmp_path: Path) -> None:
     assert outputs.layers["stage1"].values.shape == (2, *batch.features.shape)
     assert (outputs.layers["stage1"].values == 0)[:, ~outputs.layers["stage1"].mask].all()
     models = [tiny_model(0), tiny_model(1, widths=[3, 3, 3])]
+    assert outputs.teachers == 2
     table, facts = made(tmp_path, models, clips)
+    assert ClipTeacher(models, table=table)(batch, student_of(batch)).teachers == 2
     for number, model in enumerate(models):
         assert table[number].equal(ClipTeacher([model])(batch, student_of(batch)).logits[0])
     assert set(facts) == {"aleatoric", "epistemic", "total"}  # members of an ensemble are draws
@@ -199,6 +233,16 @@ def test_in_train_mode_a_teacher_normalises_by_the_batch() -> None:
     assert model.stages[0].norm1.running_mean.equal(before)
     assert (by_batch - by_running).abs().max() > 0.01
     assert not by_batch.requires_grad
+
+
+def test_in_train_mode_nothing_is_dropped() -> None:
+    batch = batch_of(made_clips())
+    outputs = [
+        ClipTeacher([model := tiny_model(dropout=0.6)], mode="train")(batch, student_of(batch)).logits for _ in "12"
+    ]
+    without = ClipTeacher([tiny_model(dropout=0.0)], mode="train")(batch, student_of(batch)).logits
+    assert outputs[0].equal(outputs[1]) and outputs[0].equal(without)
+    assert {type(layer).__name__ for layer in model.modules() if not layer.training} == {"Dropout"}
 
 
 def test_outputs_of_passes_are_stacked() -> None:

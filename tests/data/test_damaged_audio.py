@@ -145,7 +145,8 @@ def test_damage_is_said(damage: str, way: str, tmp_path: Path) -> None:
         WAYS[way](path, tmp_path)
     assert path.name in str(raised.value)
     assert "\n" not in str(raised.value)
-    assert not (tmp_path / "data").exists()
+    # No sets; what was found in the audio that is sound is kept, so that it is not decoded again.
+    assert not [file for file in (tmp_path / "data").glob("*") if file.name != ".looks.json"]
 
 
 @pytest.mark.parametrize("way", ["import, copies", "transcribe", "clips", "features of clips"])  # songs: turned round

@@ -239,3 +239,42 @@ def test_settings_that_make_no_features(options: dict, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         FeatureSettings(**options)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("lost", ["00001.safetensors", "durations.json", "stats.json"])
+def test_what_was_lost_is_made_again_alone(directory: Path, lost: str) -> None:
+    make_features(directory, SETTINGS, nj=1)
+    before, expected = state(directory), everything(directory)
+    (directory / "feats" / lost).unlink()
+    if lost.endswith(".safetensors"):
+        with pytest.raises(DataError) as caught:
+            _ = FeatureStore([directory]).frames
+        assert f"{directory}/feats has no features of 4 utterances, such as 's" in str(caught.value)
+        assert str(caught.value).endswith("a file was removed; run ./run.sh --stage prepare")
+    assert make_features(directory, SETTINGS, nj=1) == 10
+    after = state(directory)
+    assert after.keys() == before.keys()
+    shards = {name for name in before if name.endswith(".safetensors")}
+    assert {name for name in shards if after[name] != before[name]} == shards & {lost}
+    assert all(expected[name].equal(value) for name, value in everything(directory).items())
+
+
+def test_a_kill_while_others_take_their_place_leaves_nothing_that_counts_as_finished(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_features(directory, SETTINGS, nj=1)
+    other = FeatureSettings(sample_rate=RATE, num_mel_bins=24)
+
+    unlink = Path.unlink
+
+    def killed_at_a_shard(path: Path, missing_ok: bool = False) -> None:
+        if path.suffix == ".safetensors":
+            raise KeyboardInterrupt
+        unlink(path, missing_ok)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Path, "unlink", killed_at_a_shard)
+        make_features(directory, other, nj=1)
+    assert not (directory / "feats" / "done.json").exists()
+    make_features(directory, SETTINGS, nj=1)
+    assert FeatureStore([directory]).settings == SETTINGS and len(everything(directory)) == 10

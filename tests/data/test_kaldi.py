@@ -85,7 +85,7 @@ def test_missing_table(data, name):
             "utt2spk",
             "a-1 a\nb-1 b\na-2 a\n",
             "{dir}/utt2spk, line 3: 'a-2' comes after 'b-1', but lines must be sorted by the first field; "
-            "sort the file with: LC_ALL=C sort -k1,1 -o utt2spk utt2spk",
+            "sort the file with: LC_ALL=C sort -k1,1 -o {dir}/utt2spk {dir}/utt2spk",
         ),
         (
             "text",
@@ -317,12 +317,17 @@ def test_paths_relative_to_the_current_directory(data, monkeypatch):
     assert read_data_dir(data)[0].audio == Path("a-1.wav")
 
 
-def test_writing_replaces_the_whole_directory(data):
-    utterances = read_data_dir(data)
-    (data / "leftover").write_text("x")
-    write_data_dir(data, [Utterance(u.id, u.audio, u.speaker, None) for u in utterances])
-    assert sorted(file.name for file in data.iterdir()) == ["spk2utt", "utt2spk", "wav.scp"]
-    assert [file.name for file in data.parent.iterdir()] == ["train"]
+def test_writing_replaces_the_whole_directory_if_it_was_written_so(data):
+    utterances = [Utterance(u.id, u.audio, u.speaker, None) for u in read_data_dir(data)]
+    before = {file: file.read_bytes() for file in data.rglob("*") if file.is_file()}
+    with pytest.raises(DataError, match=r"train is there, and was not written by seqkd \('\w+' is in it"):
+        write_data_dir(data, utterances)
+    assert {file: file.read_bytes() for file in data.rglob("*") if file.is_file()} == before
+    write_data_dir(data.parent / "made", read_data_dir(data))
+    (data.parent / "made" / "leftover").write_text("x")
+    write_data_dir(data.parent / "made", utterances)
+    assert sorted(file.name for file in (data.parent / "made").iterdir()) == [".seqkd", "spk2utt", "utt2spk", "wav.scp"]
+    assert sorted(file.name for file in data.parent.iterdir()) == ["made", "train"]
 
 
 @pytest.mark.parametrize(
@@ -332,6 +337,15 @@ def test_writing_replaces_the_whole_directory(data):
         (lambda us: [*us, us[0]], "would have utterance id 'a-1' twice"),
         (lambda us: [Utterance("a-0", us[0].audio, "a", None), *us], "'a-0' has no text, but others have"),
         (lambda us: [Utterance("a-0", us[0].audio, "a", "x", 1.0, 2.0), *us], "'a-0' is a segment"),
+        (lambda us: [Utterance("a 0", us[0].audio, "a", "x"), *us], "its id is 'a 0'; expected one word"),
+        (lambda us: [Utterance("a\xa00", us[0].audio, "a", "x"), *us], r"its id is 'a\\xa00'; expected one word"),
+        (lambda us: [Utterance("", us[0].audio, "a", "x"), *us], "its id is ''; expected one word"),
+        (lambda us: [Utterance("a-0", us[0].audio, "Jane Doe", "x"), *us], "its speaker is 'Jane Doe'; expected one"),
+        (lambda us: [Utterance("a-0", us[0].audio, "a", "x\ny"), *us], "the transcript of 'a-0' has a line break"),
+        (
+            lambda us: [Utterance("a-0", Path("caf\udce9.wav"), "a", "x"), *us],
+            r"caf\\xe9.wav: byte 0xe9 of its name is",
+        ),
     ],
 )
 def test_directories_that_cannot_be_written(data, tmp_path, change, message):
@@ -416,6 +430,5 @@ def test_commands_are_shown_and_then_run_once(tmp_path, capsys):
     made.unlink()
     assert main(command) == 0 and not made.exists()  # what was written is kept
     (folder / "wav.scp").write_text("long false |\nplain plain.wav\n")
-    shutil.rmtree(tmp_path / "in.files.audio")
-    assert main(command) == 1
+    assert main(command) == 1  # a command that was corrected is run, though there is a file of the other
     assert "The command of 'long' fails with status 1: false" in capsys.readouterr().err

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from seqkd.data import tokens
 from seqkd.data.tokens import TYPES, Tokenizer, train_tokenizer
 from seqkd.errors import ConfigError, DataError
+from seqkd.tasks.asr import make_tokens
+from tests.runs import settings
 
 TEXTS = [
     "the quick brown fox jumps over the lazy dog",
@@ -122,6 +125,38 @@ def test_unknown_type() -> None:
     with pytest.raises(ConfigError) as caught:
         train_tokenizer(TEXTS, type="syllable", vocab_size=50)
     assert str(caught.value) == "setting tokens.type is 'syllable'; expected one of unigram, bpe, char, word"
+
+
+def test_a_kill_between_the_two_files_is_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = trained("char"), train_tokenizer(["other letters: q"], type="char", vocab_size=0)
+    old.save(tmp_path)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(tokens, "write_json", killed)
+        new.save(tmp_path)
+    assert not (tmp_path / "tokenizer.json").exists()  # it would vouch for another model
+    assert not old.is_in(tmp_path) and not new.is_in(tmp_path)
+    new.save(tmp_path)
+    assert new.is_in(tmp_path) and not old.is_in(tmp_path)
+
+
+@pytest.mark.parametrize("change", ["no model", "no description", "damaged model", "damaged description"])
+def test_the_stage_prepare_mends_what_it_is_advised_for(tones: Path, tmp_path: Path, change: str) -> None:
+    cfg = settings(tmp_path, tones)
+    make_tokens(cfg)
+    directory = tmp_path / "tokens"
+    whole = {path: path.read_bytes() for path in directory.iterdir()}
+    make_tokens(cfg)  # leaves it alone
+    what, file = change.split()
+    path = directory / {"model": "tokenizer.model", "description": "tokenizer.json"}[file]
+    path.unlink() if what == "no" else path.write_bytes(b"[]" if file == "description" else b"{" + whole[path][3:])
+    with pytest.raises(DataError, match=r"run \./run\.sh --stage prepare$"):
+        Tokenizer.load(directory)
+    make_tokens(cfg)
+    assert {path: path.read_bytes() for path in directory.iterdir()} == whole
 
 
 def test_missing(tmp_path: Path) -> None:

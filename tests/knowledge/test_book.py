@@ -258,3 +258,39 @@ def test_any_source_of_posteriors_may_write(tmp_path):
     with BookWriter(tmp_path / "book", least) as writer:
         writer.add("song", np.log(np.array([[0.5, 0.25, 0.25]] * 4)))
     assert Book.open(tmp_path / "book").read("song").probs()[0, 0] == pytest.approx(0.5, abs=1e-3)
+
+
+# Temperatures and features that are none.
+
+
+@pytest.mark.parametrize("temperature", [0, 0.0, -1.0, math.nan, math.inf])
+@pytest.mark.parametrize("form", FORMS)
+def test_a_temperature_is_above_zero(tmp_path, form, temperature):
+    book = write(tmp_path / "book", posteriors(2), form=FORMS[form])
+    for use in (
+        lambda: book.require(temperature=temperature),
+        lambda: book.read("utt000").log_probs(temperature),
+        lambda: book.collate(["utt000"], temperature=temperature),
+    ):
+        with pytest.raises(ConfigError, match=r"is wanted at temperature .*; expected a finite number above 0"):
+            use()
+
+
+def test_features_of_no_matter_fit_every_student(tmp_path):
+    book = write(tmp_path / "book", posteriors(2), features=None)
+    assert book.require(features={"num_mel_bins": 80}, units="tok1") is book
+    with pytest.raises(ConfigError, match="features"):
+        write(tmp_path / "other", posteriors(2)).require(features=None)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_entropies_are_those_of_the_whole_posteriors(tmp_path, form):
+    entries = posteriors(2)
+    log_probs, lengths, found = write(tmp_path / "book", entries, form=FORMS[form]).collate_whole(list(entries))
+    assert log_probs.shape[:2] == (2, int(lengths.max()))
+    if form == "dense":
+        assert found is None
+        return
+    for row, entry in zip(found, entries.values(), strict=True):
+        expected = torch.special.entr(entry.exp()).sum(-1)
+        torch.testing.assert_close(row[: len(entry)], expected, atol=2e-3, rtol=0)

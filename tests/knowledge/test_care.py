@@ -12,7 +12,7 @@ import torch
 
 from seqkd.cli.book import main
 from seqkd.errors import ConfigError, DataError
-from seqkd.knowledge import Answer, Book, BookWriter, Dense, Sampled, TopK, info, merge, verify, write_book
+from seqkd.knowledge import Book, BookWriter, Dense, Sampled, TeacherOutput, TopK, info, merge, verify, write_book
 from tests.knowledge.books import FORMS, manifest, posteriors, write
 
 PAGES = posteriors(20)
@@ -184,7 +184,7 @@ def test_progress_and_resume(tmp_path, capsys):
     def answers(todo):
         asked.append(todo)
         for utterance, seed in todo:
-            yield Answer(utterance, PAGES[utterance], seed)
+            yield TeacherOutput(utterance, PAGES[utterance], seed)
 
     directory, settings = tmp_path / "book", manifest(form=Sampled(20))
     assert write_book(directory, settings, HALVES[0], answers) == 12

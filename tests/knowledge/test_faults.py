@@ -16,7 +16,18 @@ import pytest
 import torch
 
 from seqkd.errors import ConfigError, DataError, SeqkdError
-from seqkd.knowledge import Answer, Book, BookWriter, TeacherId, TopK, Uncertainty, merge, segments, verify, write_book
+from seqkd.knowledge import (
+    Book,
+    BookWriter,
+    TeacherId,
+    TeacherOutput,
+    TopK,
+    Uncertainty,
+    merge,
+    segments,
+    verify,
+    write_book,
+)
 from seqkd.knowledge.augmentation import speed
 from tests.knowledge.books import CLASSES, FORMS, manifest, posteriors, write
 
@@ -219,10 +230,10 @@ def test_uncertainty_that_is_missing_or_does_not_fit(tmp_path):
 
 def test_answers_that_do_not_fit_the_questions(tmp_path):
     with pytest.raises(DataError, match="the teachers gave no answer for utterance 'b'; nothing can be read"):
-        write_book(tmp_path / "book", manifest(), ["a", "b"], lambda todo: [Answer("a", BAD)])
+        write_book(tmp_path / "book", manifest(), ["a", "b"], lambda todo: [TeacherOutput("a", BAD)])
     assert Book.open(tmp_path / "book").utterances == ("a",)
     with pytest.raises(DataError, match="utterance 'c' with seed 0 was not asked for"):
-        write_book(tmp_path / "book", manifest(), ["a", "b"], lambda todo: [Answer("c", BAD)])
+        write_book(tmp_path / "book", manifest(), ["a", "b"], lambda todo: [TeacherOutput("c", BAD)])
     with pytest.raises(DataError, match="utterance 'a' is there twice; every id must be unique"):
         write_book(tmp_path / "book", manifest(), ["a", "a"], lambda todo: [])
     with pytest.raises(ConfigError, match="shard 3 of 3; expected a number from 0 to 2"):

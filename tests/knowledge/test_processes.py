@@ -15,7 +15,7 @@ import pytest
 from tqdm import tqdm
 
 from seqkd.errors import SeqkdError
-from seqkd.knowledge import Answer, Book, BookWriter, Sampled, info, segments, verify, write_book
+from seqkd.knowledge import Book, BookWriter, Sampled, TeacherOutput, info, segments, verify, write_book
 from tests.knowledge.books import FORMS, manifest, posteriors
 
 FORK = multiprocessing.get_context("fork")
@@ -27,12 +27,12 @@ def work(directory: Path, shard: int, shards: int, form: str, log: Path, pause: 
     """A process's share of the book; every entry that the teacher is asked for leaves a line in ``log``."""
     tqdm.set_lock(threading.RLock())  # the default one is shared by forked processes, and dies with one of them
 
-    def answers(todo: list[tuple[str, int]]) -> Iterator[Answer]:
+    def answers(todo: list[tuple[str, int]]) -> Iterator[TeacherOutput]:
         for utterance, seed in reversed(todo):  # in no particular order
             time.sleep(pause)
             with log.open("a") as file:
                 file.write(utterance + "\n")
-            yield Answer(utterance, PAGES[utterance], seed)
+            yield TeacherOutput(utterance, PAGES[utterance], seed)
 
     write_book(directory, manifest(form=FORMS[form]), PAGES, answers, shard=shard, shards=shards, segment_bytes=SMALL)
 

@@ -1,4 +1,4 @@
-"""ACE: the numbers of methods.md 10, and what it is where the teacher is right and where it is wrong."""
+"""ACE (Sensors 2020, 10.3390/s20164616): numbers by hand, and what it is where the teacher is right, and wrong."""
 
 from __future__ import annotations
 

@@ -1,14 +1,15 @@
-"""L1 on activations: the numbers of methods.md 12, and the loophole of the plain penalty."""
+"""L1 on activations (KDDP, Gazi 2022, 10.29109/gujsc.1141648): by hand, and the loophole of the plain penalty."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from seqkd.losses.activation import ActivationL1, scaled_activations
+from seqkd.losses.activation import ActivationL1
 from seqkd.losses.objective import Objective
 from seqkd.losses.outputs import Features, Labels, Outputs
+from tests.classification.tiny import padded, tiny_model
 
 EXAMPLES = {"activation_l1": ActivationL1(layer="x")}
 
@@ -34,34 +35,22 @@ def test_it_is_a_mean_over_valid_frames() -> None:
 
 
 def test_rescaling_changes_the_plain_penalty_alone() -> None:
-    torch.manual_seed(0)
-    first, second = nn.Linear(4, 6).double(), nn.Linear(6, 3).double()
-    x = torch.randn(5, 4, dtype=torch.float64)
+    model, (x, lengths) = tiny_model().double(), padded(5, 9)
 
     def network() -> tuple[Tensor, Tensor, Tensor]:
-        hidden = first(x).relu()
-        return second(hidden), penalty(hidden), penalty(scaled_activations(hidden, second.weight))
+        found = model(x.double(), lengths, ["hidden", "hidden_scaled"])
+        plain, scaled = (penalty(found.layers[name][0][:, 0]) for name in ("hidden", "hidden_scaled"))
+        return found.logits, plain, scaled
 
     before = network()
     with torch.no_grad():
-        first.weight /= 3
-        first.bias /= 3
-        second.weight *= 3
+        model.hidden.weight /= 3
+        model.hidden.bias /= 3
+        model.output.weight *= 3
     after = network()
     torch.testing.assert_close(after[0], before[0])
     torch.testing.assert_close(after[1], before[1] / 3)
     torch.testing.assert_close(after[2], before[2])
-
-
-def test_scaled_activations_by_hand() -> None:
-    weight = torch.tensor([[3.0, 0.0, 1.0], [4.0, 0.0, 0.0]], dtype=torch.float64, requires_grad=True)
-    scaled = scaled_activations(HIDDEN, weight)
-    assert scaled.tolist() == [[5.0, 0.0, 0.5], [0.0, 0.0, 2.0]]
-    gradient = torch.autograd.grad(scaled.sum(), weight)[0]  # Σ_b h_bj · W₂[:, j] / ‖W₂[:, j]‖, 0 of a column of zeros
-    torch.testing.assert_close(gradient, torch.tensor([[0.6, 0.0, 2.5], [0.8, 0.0, 0.0]], dtype=torch.float64))
-    convolution = torch.randn(2, 3, 5, dtype=torch.float64)
-    expected = HIDDEN * convolution.square().sum((0, 2)).sqrt()
-    torch.testing.assert_close(scaled_activations(HIDDEN, convolution), expected)
 
 
 def test_a_network_gives_the_scaled_layer_by_name() -> None:
@@ -74,8 +63,3 @@ def test_a_network_gives_the_scaled_layer_by_name() -> None:
     objective = Objective(plain=ActivationL1(layer="hidden"), scaled=ActivationL1(layer="hidden_scaled", weight=0.5))
     loss = objective(student, {}, labels, reduction="mean")
     assert loss.terms["plain"].item() == 1.75 and loss.total.item() == 3.5
-
-
-def test_the_weight_of_another_layer_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"next_weight is \(3, 2\) and activations have 3 units"):
-        scaled_activations(HIDDEN, torch.zeros(3, 2))

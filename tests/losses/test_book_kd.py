@@ -1,4 +1,7 @@
-"""BookKD and sparse targets: the numbers of methods.md 4, distributions written out by hand, gradients, padding."""
+"""BookKD (Knowledge-Based Systems 2023, 10.1016/j.knosys.2023.110916) and sparse targets.
+
+Distributions written out by hand, gradients, padding.
+"""
 
 import math
 
@@ -360,3 +363,13 @@ def test_faults_of_shapes_and_classes():
         sparse_kd_loss(logits, book, valid=torch.ones(3, 4, dtype=torch.bool))
     with pytest.raises(ValueError, match=r"book.tail must be \(B, S\) = \(3, 5\), got \(3, 4\)"):
         sparse_kd_loss(logits, SparsePosteriors(book.classes, book.probs, book.tail[:, :4]))
+
+
+def test_a_kept_class_of_no_probability_that_the_student_masks():
+    book = SparsePosteriors(torch.tensor([[[0, 1]]]), torch.tensor([[[0.7, 0.0]]]), torch.tensor([[0.3]]))
+    logits = torch.tensor([[[0.5, -torch.inf, 0.1, -0.3]]], requires_grad=True)
+    for tail in TAILS:
+        loss = sparse_kd_loss(logits, book, tail=tail)
+        p = logits.detach()[0, 0].softmax(-1).tolist()
+        assert loss.item() == pytest.approx(written_out(book.map(lambda x: x[0, 0]), p, tail), rel=1e-5)
+        assert torch.autograd.grad(loss, logits)[0].isfinite().all()

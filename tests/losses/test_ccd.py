@@ -1,4 +1,4 @@
-"""Counterpart distillation: the numbers of methods.md 14, and what the weight is blind to."""
+"""Counterpart distillation (ACCV 2022, 10.1007/978-3-031-26284-5_31): by hand, and what the weight is blind to."""
 
 from __future__ import annotations
 

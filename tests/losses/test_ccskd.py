@@ -1,4 +1,4 @@
-"""CCSKD's descriptors and selective distillation: the numbers of methods.md 15."""
+"""CCSKD's descriptors and selective distillation (IEEE TCDS 2023, 10.1109/tcds.2022.3232569), by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cons-KD: the numbers of methods.md 1, and an independent computation with loops."""
+"""Cons-KD (IEEE Access 2024, 10.1109/access.2024.3457859): by hand, and an independent computation with loops."""
 
 from itertools import combinations
 

@@ -1,4 +1,4 @@
-"""Entropy of a layer of logits: the numbers of methods.md 9."""
+"""Entropy of a layer of logits (KDExplainer, IJCAI 2021, 10.24963/ijcai.2021/444), by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Extractive distillation: the numbers of methods.md 6, its limits, and its decomposition."""
+"""Extractive distillation (WACV 2022, 10.1109/wacv51458.2022.00142): by hand, its limits, and its decomposition."""
 
 from __future__ import annotations
 

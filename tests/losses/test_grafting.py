@@ -1,4 +1,4 @@
-"""Grafting's loss: the numbers of methods.md 8, and what must change nothing."""
+"""Grafting's loss (AAAI 2021, 10.1609/aaai.v35i3.16356): by hand, and what must change nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds for every objective (methods.md, "Invariants")."""
+"""What holds for every objective: padding, weights of 0, reductions, precision."""
 
 import pytest
 import torch

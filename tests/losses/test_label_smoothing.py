@@ -1,4 +1,4 @@
-"""Label smoothing per token: the numbers of methods.md 2, the gradient in closed form, and a computation with loops."""
+"""Label smoothing per token (EMNLP 2022, arXiv 2210.13459): by hand, the gradient in closed form, and with loops."""
 
 import math
 

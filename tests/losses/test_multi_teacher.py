@@ -1,4 +1,4 @@
-"""Targets of several teachers: the numbers of methods.md 8, and the mixture written out."""
+"""Targets of several teachers (ICAICE 2021, 10.1109/icaice54393.2021.00127): by hand, and the mixture written out."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seqkd.errors import ConfigError
 from seqkd.losses import (
     best_path_ctc_loss,
     collapse,
@@ -194,3 +195,17 @@ def test_inter_faults(batch):
     with pytest.raises(ValueError, match=r"inter_logits \(3, 6, 4\) and student_logits \(3, 7, 4\) must have"):
         wrong = [batch.student[1][:, :6]]
         inter_ctc_kd_loss(batch.student[0], wrong, batch.teacher, *batch.common, **weights, **KD)
+
+
+@pytest.mark.parametrize("score", [torch.nan, torch.inf])
+def test_nbest_refuses_scores_that_would_silence_an_utterance(batch, score):
+    scores = torch.tensor([[-1.0, -2.0], [-1.0, score], [-torch.inf, -torch.inf]])
+    hypotheses, lengths = torch.tensor([[[1], [2]]] * 3), torch.ones(3, 2).long()
+    with pytest.raises(ValueError, match=rf"utterance 1, hypothesis 1: its score is {score}; expected a finite"):
+        nbest_ctc_loss(batch.student[0], hypotheses, lengths, scores, *batch.common, **KD)
+
+
+@pytest.mark.parametrize("max_delay", [2.5, "2", True])
+def test_a_delay_is_a_whole_number(batch, max_delay):
+    with pytest.raises(ConfigError, match=rf"max_delay is {max_delay!r}; expected a"):
+        delayed_kd_loss(batch.student[0], batch.teacher, *batch.common, max_delay=max_delay, **KD)

@@ -1,4 +1,4 @@
-"""Distillation on a subset of classes: the numbers of methods.md 16."""
+"""Distillation on a subset of classes (CSKD, ACCV 2022, 10.1007/978-3-031-26284-5_24), by hand."""
 
 from __future__ import annotations
 

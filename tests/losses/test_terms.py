@@ -1,4 +1,4 @@
-"""What holds for every term (methods.md, "Invariants"). It finds the terms by itself.
+"""What holds for every term. It finds the terms by itself.
 
 A test file of tests/losses says what is to be tried: ``EXAMPLES``, terms by name, of which those by position
 (``labels`` of one class a frame) have a name that begins with ``positions``. Terms that look at features name the
@@ -19,6 +19,7 @@ from torch import Tensor
 
 import seqkd.losses
 import tests.losses
+from seqkd.errors import ConfigError
 from seqkd.losses import (
     AdaptiveSmoothing,
     AlignedSmoothing,
@@ -235,6 +236,66 @@ def test_half_precision_is_computed_in_float32(named: tuple[str, Term], dtype: t
     assert torch.equal(loss, expected)
 
 
+def test_mixed_precision_changes_nothing(named: tuple[str, Term]) -> None:
+    """Products of features would otherwise be computed in half precision, of which small differences are lost."""
+    case = Case(*named, torch.float32)
+    loss, gradient = case.value_and_gradient(case.input)
+    value = case.input.clone().requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = case.loss(case.outputs(value))
+    assert found.dtype == torch.float32 and torch.equal(found, loss)
+    assert torch.equal(torch.autograd.grad(found.sum(), value)[0], gradient)
+
+
+# Whose value is neither a sum nor a mean over frames: one alignment more or less, one delay.
+ALIGNED = {"ctc", "ctc_composed", "nbest", "best_path", "delayed", "delayed_mean", "aligned_smoothing"}
+
+
+def test_it_is_a_sum_over_positions_or_one_number_an_item(named: tuple[str, Term]) -> None:
+    """Each frame twice doubles a sum and leaves a mean, which `Objective` is told by ``per_item``."""
+    case = Case(*named)
+    if named[0] in ALIGNED:
+        pytest.skip("it is an alignment's")
+    twice = lambda x: x.repeat_interleave(2, 2)  # noqa: E731
+    doubled = lambda one: Outputs(twice(one.logits), 2 * one.lengths, {"x": twice(one.layers["x"])})  # noqa: E731
+    before, labels = case.loss().abs().sum(), case.labels
+    if named[0].startswith("positions"):
+        case.labels = Labels(labels.targets.repeat_interleave(2, 1), 2 * labels.lengths)
+    if before < 1e-9:
+        pytest.skip("two items alone always have the same relation")
+    ratio = case.loss(doubled(case.student), other=doubled(case.other)).abs().sum() / before
+    assert (ratio < 1.5) == case.term.per_item
+
+
+def test_a_mean_over_items_stays_one_where_losses_are_divided_by_positions(named: tuple[str, Term]) -> None:
+    case = Case(*named)
+    plain, expected = case.loss(), case.loss()
+    case.labels = replace(case.labels, by_position=True)
+    count = case.labels.lengths.sum()
+    if case.term.per_item:
+        expected = plain * case.labels.lengths
+        assert case.loss(reduction="sum") / count <= plain.max() + 1e-12
+    torch.testing.assert_close(case.loss(), expected)
+    torch.testing.assert_close(case.loss(reduction="mean"), expected.sum() / count)
+    case.labels.labelled = torch.tensor([True, False, True])
+    torch.testing.assert_close(
+        case.loss(reduction="mean"), case.loss().sum() / (count - case.labels.lengths[1]), rtol=1e-12, atol=1e-12
+    )
+
+
+def test_several_teachers_are_no_passes_of_one(named: tuple[str, Term]) -> None:
+    """As many teachers as passes would else teach a pass each."""
+    case = Case(*named)
+    if case.term.source != "teacher" or isinstance(case.other, Hypotheses):
+        pytest.skip("it has no teacher with logits")
+    two = lambda x: torch.cat([x, -x])  # noqa: E731
+    case.other = Outputs(two(case.other.logits), case.lengths, {"x": two(case.other.layers["x"])}, teachers=2)
+    if case.term.several:
+        return
+    with pytest.raises(ConfigError, match=r"compares with one teacher, but there are 2 teachers or draws; name one"):
+        case.loss()
+
+
 def test_adding_a_constant_to_a_frame_changes_nothing(named: tuple[str, Term]) -> None:
     case = Case(*named)
     if case.term.layer != "output" or named[0] in said("RAW_LOGITS", set()):
@@ -246,7 +307,7 @@ def test_adding_a_constant_to_a_frame_changes_nothing(named: tuple[str, Term]) -
 
 
 def test_cross_entropy_of_mixtures_and_weighted_classes_is_that_of_torch() -> None:
-    """methods.md 11: torch's value for probability targets, 5/3 of that for indices."""
+    """Torch's value for probability targets, 5/3 of that for indices."""
     logits = torch.tensor([[2.0, 0.0], [0.0, 1.0], [1.0, 1.0]], dtype=torch.float64)
     student = Outputs(logits[None, :, None], torch.ones(3, dtype=torch.int64))
     targets, weights = torch.tensor([0, 0, 1]), torch.tensor([1.0, 3.0], dtype=torch.float64)

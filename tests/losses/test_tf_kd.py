@@ -1,4 +1,4 @@
-"""Tf-KD and R-Drop: the numbers of methods.md 5, the author code as printed, and computations in closed form.
+"""Tf-KD (CVPR 2020, 10.1109/cvpr42600.2020.00396) and R-Drop: the author code as printed, and closed forms.
 
 What holds for every loss of one target token is in test_label_smoothing.py.
 """
@@ -19,7 +19,7 @@ from tests.losses.test_label_smoothing import IGNORED, make, total_and_gradient
 
 EXAMPLES = {"positions_virtual_printed": VirtualTeacher(temperature=2.0, variant="printed")}
 
-# methods.md: one position whose target is class 0.
+# One position whose target is class 0.
 TEACHER = torch.tensor([[[3.0, 1.0, 0.0, -1.0]]], dtype=torch.float64)
 STUDENT = torch.tensor([[[1.0, 1.5, 0.0, -0.5]]], dtype=torch.float64)
 GOLD = torch.tensor([[0]])
@@ -302,3 +302,18 @@ def test_a_single_pass_has_nothing_to_agree_with():
         r_drop_loss(logits[None], targets, consistency_weight=1.0)
     with pytest.raises(ValueError, match=r"logits must be a floating-point tensor \(P, B, S, C\)"):
         r_drop_loss(logits, targets, consistency_weight=1.0)
+
+
+# Temperatures so low that one class is left.
+
+
+@pytest.mark.parametrize("variant", ["paper", "printed", "released"])
+def test_a_virtual_teacher_that_is_cold_is_the_target(variant):
+    logits, _, targets = make()
+    found = tf_kd_reg_loss(logits, targets, kd_weight=1.0, temperature=1e-3, variant=variant, reduction="none").terms[
+        "kd"
+    ]
+    assert found.isfinite().all()
+    z = logits if variant == "released" else logits / 1e-3
+    expected = F.cross_entropy(z.flatten(0, 1), targets.flatten(), reduction="none").view(targets.shape)
+    torch.testing.assert_close(found, expected / (logits.shape[-1] if variant == "released" else 1))

@@ -40,7 +40,7 @@ def test_value_and_gradient_in_closed_form(temperature: float) -> None:
 
 
 def test_numbers_at_temperature_four() -> None:
-    # p_T^(1/4) = (.40870097, .24788967, .19305667, .15035269) as in methods.md 6; Σ p_T^¼ by hand.
+    # p_T^(1/4) = (.40870097, .24788967, .19305667, .15035269), as extractive distillation has it; Σ p_T^¼ by hand.
     assert value_and_gradient(Ttm(temperature=4.0))[1].tolist() == pytest.approx(
         [-0.10003336, 0.26101719, -0.0795042, -0.08147963], abs=1e-8
     )

@@ -1,4 +1,4 @@
-"""Uncertainty-based distillation: the numbers of methods.md 13, its limits, padding and pooling of several passes."""
+"""Uncertainty-based distillation (IJAR 2024, 10.1016/j.ijar.2024.109301): by hand, limits, padding and pooling."""
 
 from __future__ import annotations
 
@@ -244,7 +244,7 @@ def test_five_lines_in_a_training_loop() -> None:
         ({"beta": -1.0}, "beta is -1.0; expected at least 0"),
         ({"sign": 0}, "sign is 0; expected one of -1, 1"),
         ({"reference": "epoch"}, "reference is 'epoch'; expected one of dataset, batch"),
-        ({"pool": 1.5}, "pool is 1.5; expected a whole number of frames"),
+        ({"pool": 1.5}, "pool is 1.5; expected a whole number, at least 0"),
         ({"share": 0.0, "hard": False}, "which leaves nothing"),
     ],
 )

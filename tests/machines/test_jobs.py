@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import subprocess
 from pathlib import Path
@@ -216,3 +217,11 @@ def test_how_far_local_jobs_are_is_shown_once(tmp_path: Path) -> None:
     job.log.write_text(f"resuming\nkd/seed0: update 50/400, 3.5 min left\n{line}\na warning\n")
     assert here.news({1: job}) == [line]
     assert here.news({1: job}) == []
+
+
+def test_a_job_that_the_system_killed_says_so(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("loading\n")
+    job = Job("kd/seed0", ["train"], tmp_path / "log")
+    assert failure(job, -signal.SIGKILL) == (
+        f"kd/seed0 was killed, most likely for memory; run it again with a lower --nj (log: {tmp_path}/log)"
+    )

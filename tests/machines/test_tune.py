@@ -43,10 +43,23 @@ def test_variants_are_trained_and_ranked(tone_exp: Path, tones: Path, tmp_path: 
         assert taught == model_hash(exp / "teacher" / "seed0" / "model")
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("- system=kd\n", ": expected a mapping of names to lists of key=value settings"),
+        ("", ": expected a mapping of names to lists of key=value settings"),
+        ("a: [3]\n", ": expected a mapping of names to lists of key=value settings"),
+        ("1: [system=kd]\n", ": expected a mapping of names to lists of key=value settings"),
+        ("a: [system=kd\n", " is no YAML (while parsing a flow sequence "),
+        (None, " cannot be read (No such file or directory); name a YAML file by --variants"),
+    ],
+)
 def test_variants_that_are_none_are_one_sentence(
-    tone_exp: Path, tones: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | None, message: str
 ) -> None:
     variants = tmp_path / "variants.yaml"
-    variants.write_text("- system=kd\n")
-    assert main(["tune", *arguments(tone_exp, tones), "--variants", str(variants)]) == 1
-    assert f"{variants}: expected a mapping of names to lists" in capsys.readouterr().err
+    if content is not None:
+        variants.write_text(content)
+    assert main(["tune", *arguments(tmp_path / "exp", tmp_path), "--variants", str(variants)]) == 1
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith(f"seqkd tune: {variants}{message}")

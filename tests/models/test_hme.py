@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from seqkd.classification.model import changed
 from seqkd.errors import ConfigError
 from seqkd.models.classifier import Classifier, multiply_adds
 from seqkd.models.hme import BlockTree, HmeClassifier, as_hme, parent_weights
+from tests.classification.tiny import tiny_model
 
 W = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
 KINDS = pytest.mark.parametrize("heads", ["ce", "nce"])
@@ -247,9 +249,24 @@ def test_state_and_copies() -> None:
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"blocks": ()}, "blocks is empty"), ({"blocks": (2, 0)}, "blocks is 0"), ({"heads": "ce2"}, "heads is 'ce2'"),
+    [({"blocks": ()}, r"blocks is \(\); expected a list"), ({"blocks": 4}, "blocks is 4; expected a list"),
+     ({"blocks": (2, 0)}, "blocks is 0"), ({"heads": "ce2"}, "heads is 'ce2'"),
      ({"epochs": 0}, "epochs is 0"), ({"hidden": 0}, "hidden is 0")],
 )  # fmt: skip
 def test_settings_that_do_not_fit(options: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         network(**options)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("block", "there is no setting system.network.block; did you mean blocks?"),
+        ("widths", "there is no setting system.network.widths; known: shared, hidden, blocks, heads, epochs"),
+        ("kernel", "there is no setting system.network.kernel; known: shared, hidden, blocks, heads, epochs"),
+    ],
+)
+def test_settings_misspelt_or_of_the_network_below(name: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        changed(tiny_model(), {"_target_": "seqkd.models.hme.as_hme", name: [2, 4]})
+    assert str(caught.value) == said

@@ -14,11 +14,9 @@ from seqkd.models.classifier import Classifier
 from seqkd.models.packing import (
     load_packed,
     pack_levels,
-    pack_ternary,
     packed_bytes,
     save_packed,
     unpack_levels,
-    unpack_ternary,
 )
 from seqkd.models.quantised import quantised
 from seqkd.models.reparametrised import plain
@@ -39,19 +37,19 @@ def test_ternary_weights_take_a_fifth_of_a_byte() -> None:
     assert (packed_bytes(1000, 3), packed_bytes(1000, 7), packed_bytes(1000, 15)) == (200, 375, 500)
     assert 4 * 1000 / packed_bytes(1000, 3) == 20  # against float32
     every = torch.cartesian_prod(*[torch.tensor([-1, 0, 1])] * 5).to(torch.int8)  # all groups of five
-    packed = pack_ternary(every)
+    packed = pack_levels(every, 3)
     assert sorted(packed.tolist()) == list(range(243))
-    assert torch.equal(unpack_ternary(packed, 5 * 243).view(-1, 5), every)
-    assert pack_ternary(torch.tensor([1, 0, -1, 1, 1])).tolist() == [2 + 1 * 3 + 0 * 9 + 2 * 27 + 2 * 81]
+    assert torch.equal(unpack_levels(packed, 5 * 243, 3).view(-1, 5), every)
+    assert pack_levels(torch.tensor([1, 0, -1, 1, 1]), 3).tolist() == [2 + 1 * 3 + 0 * 9 + 2 * 27 + 2 * 81]
 
 
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ConfigError, match="n is from -1 to 2; expected at most 1"):
-        pack_ternary(torch.tensor([-1, 2]))
+        pack_levels(torch.tensor([-1, 2]), 3)
     with pytest.raises(ConfigError, match="levels is 9"):
         pack_levels(torch.zeros(3), 9)
     with pytest.raises(ConfigError, match="packed has 1 bytes; expected 2 for 6 weights"):
-        unpack_ternary(torch.zeros(1, dtype=torch.uint8), 6)
+        unpack_levels(torch.zeros(1, dtype=torch.uint8), 6, 3)
 
 
 def classifier(hidden: int = 32, planes: int = 0) -> Classifier:

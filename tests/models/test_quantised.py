@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from seqkd.errors import ConfigError
 from seqkd.models.classifier import Classifier
+from seqkd.models.packing import load_packed, save_packed
 from seqkd.models.quantised import (
     improved_step,
     nearest_levels,
@@ -187,3 +189,19 @@ def test_padding_changes_nothing() -> None:
     junk = x.clone()
     junk[1, 5:], junk[2, 3:] = 7.0, float("nan")
     torch.testing.assert_close(model(junk, lengths).logits, model(x, lengths).logits)
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 9])
+def test_outer_layers_have_more_levels_than_the_others(bits: int) -> None:
+    """Of 2 to 4 bits they would be taken for inner ones: evenly spaced levels lost, and no file written at the end."""
+    with pytest.raises(ConfigError, match=f"outer_bits is {bits}; expected one of 5, 6, 7, 8"):
+        quantised(classifier(), outer_bits=bits)
+
+
+@pytest.mark.parametrize("bits", [5, 8])
+def test_outer_bits_are_packed(bits: int, tmp_path: Path) -> None:
+    model, (x, lengths) = quantised(classifier(), outer_bits=bits).eval(), batch()
+    save_packed(tmp_path / "packed", model)
+    assert torch.equal(
+        load_packed(tmp_path / "packed", classifier().eval())(x, lengths).logits, model(x, lengths).logits
+    )

@@ -108,7 +108,7 @@ def test_recordings_of_ones_own_in_one_command(libri, tmp_path):
     data = tmp_path / "data"
     assert all((data / name / "feats" / "done.json").is_file() for name in ("train", "dev", "test", "unlabelled"))
     found = {path.name for path in (data / "unlabelled").iterdir()} - {CACHE}
-    assert found == {"feats", "spk2utt", "utt2spk", "wav.scp"}
+    assert found == {".seqkd", "feats", "spk2utt", "utt2spk", "wav.scp"}
     tokenizer = json.loads((tmp_path / "exp" / "tokens" / "tokenizer.json").read_text(encoding="utf-8"))
     assert set("'deimnort") <= set(tokenizer["units"])
 

@@ -103,7 +103,7 @@ def test_a_failed_installation_is_tried_again(checkout, tmp_path):
     (tmp_path / "status").write_text("1")
     failed = source(checkout, SEQKD_PYTHON=python)
     assert failed.returncode == 1
-    assert "setup: pip could not install the packages; run it again when the reason above is mended" in failed.stderr
+    assert "setup: pip could not install the packages; run it again when the reason above is removed" in failed.stderr
     (tmp_path / "status").write_text("0")
     assert source(checkout, SEQKD_PYTHON=python).returncode == 0
 

@@ -18,8 +18,9 @@ from seqkd.data.tokens import Tokenizer
 from seqkd.errors import ConfigError, DataError
 from seqkd.knowledge import Book, info
 from seqkd.layout import plain
-from seqkd.losses import Objective
+from seqkd.losses import BookKd, Labels, Objective, Outputs
 from seqkd.losses.build import objective_of
+from seqkd.tasks.asr.work import Seen, SpeechTeacher
 from seqkd.teachers import CheckpointTeacher, EnsembleTeacher
 from seqkd.teachers.ctc_book import open_book, pages_of, plans
 from seqkd.teachers.making import make
@@ -285,3 +286,24 @@ def test_one_teacher_is_itself_however_often(exp: Path, tones: Path) -> None:
     alone = teacher.logits(batch.features, batch.feature_lengths)[0].log_softmax(-1)
     thrice = EnsembleTeacher([teacher] * 3, [0.2, 0.3, 0.5]).logits(batch.features, batch.feature_lengths)[0]
     torch.testing.assert_close(thrice.log_softmax(-1), alone)
+
+
+def test_a_book_of_a_part_is_trusted_as_its_teacher(exp: Path, tones: Path) -> None:
+    """By the entropy of the whole posterior, which the book keeps, on the student's frames."""
+    overrides = ["system=book_kd", "system.teacher_view=clean", "student.augment.warp=0", "book=top_k", "book.k=2"]
+    cfg = settings(exp, tones, *overrides)
+    make(cfg, [cfg])
+    tokenizer = Tokenizer.load(exp / "tokens")
+    corpus = load_corpus(tones, ["train"], tokenizer)
+    ids = list(corpus.transcripts)[:4]
+    batch = next(iter(training_batches(corpus, [ids], 0, pages_of(cfg, opened(cfg, ids), rank=0))))
+    logits, lengths = live_teacher(cfg).logits(batch.features, batch.feature_lengths)
+    student = Outputs(torch.zeros(1, *logits.shape), lengths)
+    seen = Seen(batch, batch.features[None], torch.zeros_like(batch.features, dtype=torch.bool)[None])
+    stored = SpeechTeacher(None, clean=True)(seen, student)
+    term, weights = BookKd(), []
+    for teacher in (Outputs(logits[None].detach(), lengths), stored, Outputs(stored.logits, lengths)):
+        term(student, teacher, Labels(batch.targets, batch.target_lengths))
+        weights.append(float(term.noted["weight"]))
+    assert weights[1] == pytest.approx(weights[0], abs=2e-3)
+    assert weights[2] != pytest.approx(weights[0], abs=2e-3)  # the tail spread evenly

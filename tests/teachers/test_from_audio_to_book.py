@@ -10,7 +10,7 @@ import torch
 
 from seqkd.data.kaldi import read_data_dir
 from seqkd.data.tokens import Tokenizer, train_tokenizer
-from seqkd.knowledge import Answer, Book, Manifest, TeacherId, write_book
+from seqkd.knowledge import Book, Manifest, TeacherId, TeacherOutput, write_book
 from seqkd.teachers.external.audio import FrameTeacher, read_speech
 from seqkd.teachers.external.opening import open_teacher
 from seqkd.teachers.external.rates import to_rate
@@ -48,9 +48,9 @@ def test_a_book_holds_what_the_teacher_says(
             table.apply(log_probs), teacher_shift_ms=teacher.frame_shift_ms, student_shift_ms=SHIFT, frames=frames
         ).log_probs
 
-    def answers(missing: list[tuple[str, int]]) -> Iterator[Answer]:
+    def answers(missing: list[tuple[str, int]]) -> Iterator[TeacherOutput]:
         for speech in read_speech(tones / "dev", [name for name, _ in missing], teacher.sample_rate):
-            yield Answer(speech.id, of(teacher.log_probs([speech])[0]))
+            yield TeacherOutput(speech.id, of(teacher.log_probs([speech])[0]))
 
     manifest = Manifest(
         teachers=(TeacherId(teacher.name, teacher.hash),),

@@ -69,7 +69,7 @@ def test_frames_are_taught(tmp_path: Path, tones: Path, teacher: str, request: p
     assert isinstance(teacher, ExternalTeacher)
     sets = Sets.of(tones, ["train"], Tokenizer.load(tmp_path / "tokens"))
     ids = list(book.utterances)[:3]
-    for utterance, expected in zip(ids, teacher.answers(sets, ids), strict=True):
+    for utterance, expected in zip(ids, teacher.log_probs(sets, ids), strict=True):
         torch.testing.assert_close(book.read(utterance).log_probs(), expected, rtol=2e-3, atol=2e-3)
     run = train(TASK, cfg)
     row = json.loads((run / "history.json").read_text())["rows"][0]["train"]
@@ -156,7 +156,7 @@ def test_several_from_anywhere_are_averaged(
     book, tokenizer = Book.open(book_directory(cfg, "clean", False)), Tokenizer.load(tmp_path / "tokens")
     assert [one.weight for one in book.manifest.teachers] == [0.25, 0.75]
     sets, ids = Sets.of(tones, ["train"], tokenizer), list(book.utterances)[:2]
-    answers = [list(one.answers(sets, ids)) for one in aligned_teachers(cfg, tokenizer)]
+    answers = [list(one.log_probs(sets, ids)) for one in aligned_teachers(cfg, tokenizer)]
     for utterance, first, second in zip(ids, *answers, strict=True):
         expected = 0.25 * first.exp() + 0.75 * second.exp()
         torch.testing.assert_close(book.read(utterance).probs(), expected, rtol=2e-3, atol=1e-3)

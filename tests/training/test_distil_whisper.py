@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from seqkd.data.tokens import Tokenizer
 from seqkd.errors import ConfigError
-from seqkd.losses.cross_entropy import IGNORE
+from seqkd.losses.outputs import IGNORE
 from seqkd.models.whisper import distilled, evenly_spaced
 from seqkd.tasks.asr import TASK, make_tokens
 from seqkd.tasks.asr.distil_whisper import WhisperWork, pseudo_labels

@@ -140,13 +140,6 @@ def assert_resume_point_is_complete(checkpoints: Path, *, adaptor: bool, past: b
     assert bool(states) == past and all(state["refreshes"] and state["past"] for state in states)
 
 
-def test_a_damaged_resume_point_is_passed_over(tmp_path: Path) -> None:
-    torch.save({"state_dict": {}}, tmp_path / "resume-step=10.ckpt")
-    (tmp_path / "resume-step=20.ckpt").write_bytes((tmp_path / "resume-step=10.ckpt").read_bytes()[:-40])
-    assert newest_resume_point(tmp_path) == tmp_path / "resume-step=10.ckpt"
-    assert not (tmp_path / "resume-step=20.ckpt").exists()
-
-
 def test_a_finished_run_is_skipped_and_a_changed_one_trained_anew(tones: Path, tone_exp: Path, tmp_path: Path) -> None:
     exp = shutil.copytree(tone_exp, tmp_path / "exp")
     run = train_here(exp, tones, "student")

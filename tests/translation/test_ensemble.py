@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,9 +13,11 @@ from seqkd.cli.main import main
 from seqkd.errors import ConfigError, DataError
 from seqkd.knowledge import Book
 from seqkd.layout import run_directory
+from seqkd.losses import BookKd, Outputs
 from seqkd.losses.build import objective_of
 from seqkd.models.seq2seq import load_seq2seq
 from seqkd.tasks.translation.settings import check
+from seqkd.tasks.translation.work import TextBook, TextWork
 from seqkd.translation.batches import IGNORE, encode_pairs, evaluation_text
 from seqkd.translation.book import book_of, make_book, mean_log_probs, missing_entries, open_book
 from seqkd.translation.pairs import read_pairs
@@ -97,3 +100,32 @@ def test_several_teachers_need_a_book(change: str, tmp_path: Path) -> None:
         ConfigError, match=r"several teachers \(teacher, none\), which are ensembled in a book: it needs"
     ):
         check(settings(tmp_path / "exp", tmp_path / "data", *given))
+
+
+@pytest.mark.parametrize("form", ["dense", "top_k", "sampled"])
+def test_what_is_read_is_what_a_live_teacher_gives(form: str, made: tuple[Path, Path], tmp_path: Path) -> None:
+    """The weight by entropy, too, of a book that holds a part; and where the loss has another temperature than it."""
+    exp, data = made
+    cfg = settings(exp, data, *OPTIONS[:2], f"book.form={form}", "book.k=3")
+    (tmp_path / "exp" / "teacher").mkdir(parents=True)
+    run = tmp_path / "exp" / "teacher" / "seed0"
+    shutil.copytree(exp / "teacher" / "seed0", run, ignore=shutil.ignore_patterns("book"))
+    make_book(cfg, [run])
+    model, tokenizer = load_seq2seq(run / "model")
+    batch = next(iter(evaluation_text(encode_pairs(read_pairs(data / "train")[:8], tokenizer), 400)))
+    lengths = (batch.targets != IGNORE).sum(1)
+    with torch.no_grad():
+        live = Outputs(model(batch.source, batch.source_lengths, batch.inputs)[None], lengths)
+    labels = TextWork.labels(None, batch)
+    assert labels.by_position and labels.counts.equal(lengths)  # a mean over sentences is to stay one
+    for temperature in (1.0, 2.0) if form == "dense" else (1.0,):
+        options = {"_target_": "seqkd.losses.BookKd", "temperature": temperature}
+        stored = TextBook(open_book(cfg, [run], tokenizer, objective_of({"kd": options}, passes=1)))(batch, live)
+        term = BookKd(temperature=temperature)
+        weights = []
+        for teacher in (live, stored):
+            value = term(Outputs(torch.zeros_like(live.logits), lengths), teacher, labels)
+            weights.append(float(term.noted["weight"]))
+        assert weights[1] == pytest.approx(weights[0], abs=2e-3) and value.isfinite().all()
+        if form == "dense":
+            torch.testing.assert_close(stored.probs(temperature), live.probs(temperature), atol=2e-3, rtol=0)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 import statistics
 import sys
 import unicodedata
@@ -13,12 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from seqkd.corpora.corpus import check_keys, plain
+from seqkd.corpora.corpus import check_apart, check_keys, plain
 from seqkd.corpora.own.convert import convert_audio
 from seqkd.corpora.own.damage import Looks, faults_of, list_damaged, settle
+from seqkd.corpora.own.ids import make_ids, speaker_of
 from seqkd.corpora.own.overlap import Found, check_files, check_overlap
-from seqkd.corpora.own.sources import KALDI, Source, read_source
-from seqkd.corpora.own.splits import describe_characters, split_by_hash, strangers
+from seqkd.corpora.own.sources import AUDIO_FOLDER, Source, read_source
+from seqkd.corpora.own.splits import describe_characters, join_copies, split_by_hash, strangers
 from seqkd.corpora.own.tables import COLUMNS, Item
 from seqkd.corpora.speech.audio_sets import update_data_dir
 from seqkd.data.kaldi import FORM, SLACK, Utterance, check_names
@@ -31,45 +30,6 @@ from seqkd.settings import number
 _NOTHING = dict.fromkeys(map(ord, "\u200b\u2060\ufeff\u00ad\u180e"))  # zero-width spaces and joiners, soft hyphens
 _ROUNDING = 0.01  # seconds: tables round times to hundredths
 _FEWEST_SPEAKERS = 3  # from which on speakers are kept together in one set
-
-
-def _make_ids(source: Source, items: Sequence[Item], name: str, taken: Mapping[str, str]) -> list[str]:
-    """Return ids: those of Kaldi; or given ones or names of files, with the speaker before them, as Kaldi wants it."""
-    names = []
-    for item in items:
-        if item.id is not None:
-            names.append(item.id)
-            continue
-        inside = item.audio.is_relative_to(source.root)
-        path = item.audio.relative_to(source.root) if inside else Path(item.audio.name)
-        key = re.sub(r"[^\w.+-]+", "_", str(path.with_suffix("")).replace("/", "-"))
-        names.append(key if inside else f"{key}-{_short(str(item.audio))}")
-    count = Counter(names)
-    ids: dict[str, None] = {}
-    for item, key in zip(items, names, strict=True):
-        if item.id is None and (item.start or item.end is not None):
-            key = f"{key}-{round(100 * item.start):07d}" + (f"-{round(100 * item.end):07d}" if item.end else "")
-        elif item.id is None and count[key] > 1:
-            key = f"{key}-{_short(str(item.audio))}"
-        speaker = _speaker(item)
-        if speaker and source.kind != KALDI and not key.startswith(speaker):
-            key = f"{speaker}-{key}"
-        if item.id is None and key in taken:
-            key = f"{key}-{name}"
-        if key in ids:
-            raise DataError(f"{item.where}: id {key!r} is there already in {name}; every id must be unique.")
-        if key in taken:
-            raise DataError(f"{item.where}: id {key!r} is in {taken[key]}, too; ids must differ between sets.")
-        ids[key] = None
-    return list(ids)
-
-
-def _short(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:6]
-
-
-def _speaker(item: Item) -> str | None:
-    return re.sub(r"\s+", "_", item.speaker) if item.speaker else None
 
 
 def _spaced(text: str) -> str:
@@ -107,9 +67,9 @@ def _collect(
         if not items:
             raise DataError(f"{source.path}: no utterance has words; there is nothing to learn from.")
     found = []
-    for item, key in zip(items, _make_ids(source, items, name, taken), strict=True):
+    for item, key in zip(items, make_ids(source, items, name, taken), strict=True):
         text = item.text if labelled else None
-        utterance = Utterance(key, item.audio, _speaker(item) or key, text, item.start, item.end)
+        utterance = Utterance(key, item.audio, speaker_of(item) or key, text, item.start, item.end)
         found.append(Found(utterance, item.where))
         taken[key] = f"{name} ({item.where})"
     return found
@@ -270,15 +230,23 @@ def make_corpus(
             raise ConfigError(
                 f"corpus.{name} is {given!r}; expected a directory or a table, for instance corpus.{name}=mine.csv."
             )
+        if Path(given).exists():
+            check_apart([Path(given)], data_dir, wanted)
         one = read_source(Path(given), columns, root, labelled=name != "unlabelled", unpacked=data_dir / "unpacked")
-        items = one.items.get(name) or one.items.get("all") or one.items["train"]
+        items = _items_of(one, name)
+        check_apart([*one.folders, *(item.audio for part in one.items.values() for item in part)], data_dir, wanted)
+        if one.kind.startswith(AUDIO_FOLDER) and data_dir.resolve().is_relative_to(one.path.resolve()):
+            raise DataError(
+                f"The data directory {data_dir} lies in {given}, of which all audio is read, copies that are made too; "
+                "name another one by --data, or another folder."
+            )
         sets[name] = _collect(one, items, name, taken, normalizer, drop_empty)
         sources[name] = f"{one.kind}: {given}"
         print(f"{given} is read as: {one.kind}", file=sys.stderr)
         source = one if name == "train" else source
     files = list(dict.fromkeys(one.utterance.audio for found in sets.values() for one in found))
     looks = Looks(data_dir)
-    seen = looks.at(files, nj)
+    seen = looks.at(files, nj)  # kept even if the import is refused
     faults = faults_of(seen, mixed=convert, channel=channel)
     settle(faults, skip_damaged)
     sets = _without(sets, faults)
@@ -286,7 +254,8 @@ def make_corpus(
     sets = {name: _timed(name, found, headers) for name, found in sets.items()}
     check_files(sets)
     overlap = check_overlap(sets, headers, allow=allow_overlap)
-    split_off = _split_off(sets, shares, seed, split_by)
+    split_off = _split_off(sets, headers, shares, seed, split_by)
+    overlap |= check_overlap(sets, headers, allow=allow_overlap, drawn=shares)
     sets = {name: sets[name] for name in ("train", "dev", "test", "unlabelled") if name in sets}
 
     for name, found in sets.items():
@@ -304,13 +273,30 @@ def make_corpus(
         update_data_dir(data_dir / name, chosen)
     origin = {"sources": sources, "split_off": split_off, "normalize": normalizer.signature, "seed": seed}
     origin |= {"overlap": overlap} if overlap else {}
-    looks.save()
-    list_damaged(data_dir, faults)
+    list_damaged(data_dir, faults, again=(data_dir / "origin.json").is_file())
     write_json(data_dir / "origin.json", {**origin, "utterances": {name: len(u) for name, u in utterances.items()}})
 
 
+def _items_of(source: Source, name: str) -> list[Item]:
+    """Return what a source has for a set. Raises DataError where it has splits, but none for this one."""
+    found = source.items.get(name) or source.items.get("all")
+    if found is None and name == "unlabelled":
+        print(f"{source.path} has splits, but no unlabelled; its train is taken for that", file=sys.stderr)
+        found = source.items["train"]
+    if found is None:
+        raise DataError(
+            f"{source.path} (corpus.{name}) has no {name}; it has {', '.join(source.items)}: name one of its folders, "
+            "or a share to be split off train."
+        )
+    return found
+
+
 def _split_off(
-    sets: dict[str, list[Found]], shares: Mapping[str, float], seed: int, split_by: str | None
+    sets: dict[str, list[Found]],
+    sounds: Mapping[Path, WholeSound],
+    shares: Mapping[str, float],
+    seed: int,
+    split_by: str | None,
 ) -> dict[str, Any]:
     """Move what ``shares`` ask for from train to sets of their own; returns how that was done."""
     if not shares:
@@ -324,7 +310,12 @@ def _split_off(
         )
     by_speaker = split_by == "speaker" or (split_by is None and told and len(speakers) >= _FEWEST_SPEAKERS)
     groups = [one.utterance.speaker if by_speaker else one.utterance.id for one in given]
-    split = split_by_hash(groups, shares, seed)
+    joined = join_copies(given, sounds, groups)
+    copies = sum(old != new for old, new in zip(groups, joined, strict=True))
+    if copies:
+        said = "are of speakers who share recordings with others" if by_speaker else "are copies of others or overlap"
+        print(f"{copies} of {len(given)} utterances {said}: they stay in one set", file=sys.stderr)
+    split = split_by_hash(joined, shares, seed)
     for name in ("train", *shares):
         sets[name] = [one for one, place in zip(given, split.sets, strict=True) if place == name]
     by = "speaker" if by_speaker else "utterance"
@@ -334,7 +325,7 @@ def _split_off(
             f"{name}: no {by} falls to its share of {shares[name]:g}, so it is {group}; more data may change that",
             file=sys.stderr,
         )
-    return {"by": by, "shares": dict(shares), "lent": split.lent}
+    return {"by": by, "shares": dict(shares), "lent": split.lent, **({"copies": copies} if copies else {})}
 
 
 def _settle_strangers(utterances: dict[str, list[Utterance]], split_off: bool) -> None:

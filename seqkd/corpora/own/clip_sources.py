@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from seqkd.corpora.own.sources import AUDIO, SPLITS
-from seqkd.corpora.own.tables import SUFFIXES, read_rows
+from seqkd.corpora.own.tables import SUFFIXES, as_text, read_rows
 from seqkd.errors import ConfigError, DataError
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
@@ -155,7 +155,7 @@ def _read_clip_table(table: Path, pattern: re.Pattern[str] | None) -> dict[str, 
     seen: dict[Path, int] = {}
     for line, row in rows:
         where = f"{table}, line {line}"
-        value = {column: (row.get(name) or "").strip() for column, name in columns.items()}
+        value = {column: as_text(row.get(name), name, where).strip() for column, name in columns.items()}
         for column in ("path", "label"):
             if not value[column]:
                 raise DataError(f"{where}: {columns[column]} is empty; expected {_EXPECTED[column]}.")

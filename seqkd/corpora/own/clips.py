@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from seqkd.corpora.class_sets import LabelledClip, update_class_dir, update_classes
-from seqkd.corpora.corpus import plain
+from seqkd.corpora.corpus import check_apart, plain
 from seqkd.corpora.own.clip_sources import (
     TOLD,
     OwnClip,
@@ -114,13 +114,9 @@ def _look_at(
     function = look_at_audio if kind == "wav" else look_at_image
     fresh = list(in_parallel(function, [clip.path for clip in todo], nj, "reading"))
     faults = [(clip, look.fault) for clip, look in zip(todo, fresh, strict=True) if look.fault]
-    if faults:
-        (clip, fault), more = faults[0], f" ({len(faults)} files have faults in all.)" if len(faults) > 1 else ""
-        said = "" if clip.where == str(clip.path) else f"{clip.where}: "
-        raise DataError(f"{said}{clip.path} {fault}.{more}")
-    known |= {hashes[clip.path]: look for clip, look in zip(todo, fresh, strict=True)}
-    kept = {digest: known[digest] for digest in sorted(set(hashes.values()))}
-    if todo:
+    known |= {hashes[clip.path]: look for clip, look in zip(todo, fresh, strict=True) if not look.fault}
+    kept = {digest: known[digest] for digest in sorted(set(hashes.values())) if digest in known}
+    if len(todo) > len(faults):  # kept although others have faults, so that it is not read again
         size = max((len(look.print) for look in kept.values() if look.print is not None), default=1)
         none = np.zeros(size, np.float32)
         with atomic_path(cache) as temporary:
@@ -131,6 +127,10 @@ def _look_at(
                 headers=np.array([look.header for look in kept.values()]),
                 prints=np.stack([none if look.print is None else look.print for look in kept.values()]),
             )
+    if faults:
+        (clip, fault), more = faults[0], f" ({len(faults)} files have faults in all.)" if len(faults) > 1 else ""
+        said = "" if clip.where == str(clip.path) else f"{clip.where}: "
+        raise DataError(f"{said}{clip.path} {fault}.{more}")
     return {clip.path: known[hashes[clip.path]] for clip in clips}
 
 
@@ -249,6 +249,11 @@ def make_corpus(
     wanted = check_shares(plain(shares or DEFAULT_SHARES), "corpus.shares")
     given = _read_given(folder, csv, test, pattern)
     every = [clip for clips in given.values() for clip in clips]
+    named = [Path(one) for one in (folder, csv, test) if one]
+    check_apart([*named, *(clip.path for clip in every)], data_dir, ("train", "dev", "test"))
+    for one in named:  # a folder in it is a class, and so would be those that the import makes
+        if one.is_dir() and data_dir.resolve().is_relative_to(one.resolve()):
+            raise DataError(f"The data directory {data_dir} lies in {one}; name another one by --data.")
     kind = check_kind(every)
     check_names(every)
     split_off = [part for part in wanted if part not in given]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ _MIND = "mend it, or take it out of the list"
 
 
 class Looks:
-    """What audio files were found to be, kept for the next import while size, inode and times stay as they are."""
+    """What audio files were found to be, kept for the next try while size, inode and times stay as they are."""
 
     def __init__(self, data_dir: Path) -> None:
         self._file = data_dir / LOOKS
@@ -42,23 +43,26 @@ class Looks:
                 found[file] = WholeSound(*entry[4:])
             else:
                 todo.append(file)
-        with ThreadPoolExecutor(max(nj, 1)) as pool:
-            try:
-                bar = ProgressBar(pool.map(_look, todo), desc="audio", total=len(todo), unit="file")
-                for file, (look, state) in zip(todo, bar, strict=True):
-                    found[file] = look
-                    if state is not None and isinstance(look, WholeSound):
-                        self._known[str(file.absolute())] = [*state, *vars(look).values()]
-                        self._fresh = True
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        try:
+            with ThreadPoolExecutor(max(nj, 1)) as pool:
+                try:
+                    bar = ProgressBar(pool.map(_look, todo), desc="audio", total=len(todo), unit="file")
+                    for file, (look, state) in zip(todo, bar, strict=True):
+                        found[file] = look
+                        if state is not None and isinstance(look, WholeSound):
+                            self._known[str(file.absolute())] = [*state, *vars(look).values()]
+                            self._fresh = True
+                except BaseException:
+                    pool.shutdown(cancel_futures=True)
+                    raise
+        finally:  # whatever is refused later, and where it was broken off, too
+            self._save()
         return {file: found[file] for file in files}
 
-    def save(self) -> None:
-        """Keep what was found, if any of it is new."""
+    def _save(self) -> None:
         if self._fresh:
-            write_json(self._file, self._known)
+            with contextlib.suppress(OSError):  # a disk that takes nothing: files are decoded again
+                write_json(self._file, self._known)
             self._fresh = False
 
 
@@ -108,13 +112,13 @@ def settle(faults: Mapping[Path, str], skip: bool) -> None:
     raise DataError(f"{file} {fault}; {_MIND}, or set corpus.skip_damaged=true to leave such files out.{more}")
 
 
-def list_damaged(data_dir: Path, faults: Mapping[Path, str]) -> None:
-    """Write what was left out; remove an older list if nothing was."""
+def list_damaged(data_dir: Path, faults: Mapping[Path, str], *, again: bool) -> None:
+    """Write what was left out; remove an older list if nothing was, and this is not the first import."""
     path = data_dir / LIST
     lines = "".join(f"{file} {fault}\n" for file, fault in sorted(faults.items()))
     if lines:
         if not path.is_file() or path.read_text(encoding="utf-8") != lines:
             write_text(path, lines)
         print(f"they are listed in {path}", file=sys.stderr)
-    else:
+    elif again:
         path.unlink(missing_ok=True)

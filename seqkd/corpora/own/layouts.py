@@ -9,7 +9,7 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path
 
-from seqkd.corpora.own.tables import Item, read_lines_of, read_table
+from seqkd.corpora.own.tables import Item, as_text, read_lines_of, read_table
 from seqkd.errors import DataError
 
 SPLITS = {
@@ -137,9 +137,10 @@ def read_cuts(table: Path, audio_root: Path | None) -> list[Item]:
         for supervision in cut.supervisions:
             start = max(cut.start, cut.start + supervision.start)
             end = min(cut.start + cut.duration, cut.start + supervision.start + supervision.duration)
-            key = supervision.id if len(cut.supervisions) > 1 else cut.id
-            text = " ".join((supervision.text or "").split())
-            items.append(Item(where, audio, text, supervision.speaker, key, round(start, 6), round(end, 6)))
+            key = as_text(supervision.id if len(cut.supervisions) > 1 else cut.id, "id", where)
+            text = " ".join(as_text(supervision.text, "text", where).split())
+            speaker = as_text(supervision.speaker, "speaker", where) or None
+            items.append(Item(where, audio, text, speaker, key, round(start, 6), round(end, 6)))
     if not items:
         raise DataError(f"{table} has no supervisions; expected cuts with transcripts.")
     return items

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from seqkd.corpora.own.convert import short_name
 from seqkd.corpora.own.layouts import Splits, split_of
-from seqkd.corpora.own.tables import Item, find_columns
+from seqkd.corpora.own.tables import Item, as_text, find_columns
+from seqkd.disk import disk_fault
 from seqkd.errors import ConfigError, DataError
-from seqkd.files import atomic_directory
+from seqkd.files import atomic_directory, clear_leftovers
 from seqkd.uptodate import content_hash
 
 SUFFIX = ".parquet"
 _ROWS = 64  # that are in memory at once
+_SUFFIX = 8  # bytes of what can be one, as of .flac
 
 
 def tables_of(path: Path) -> list[Path]:
@@ -42,6 +47,7 @@ def read_parquet(tables: list[Path], columns: Mapping[str, str | None], folder: 
         DataError: A table is damaged, has no such column of audio, or a row of it has no audio.
     """
     splits: Splits = {}
+    clear_leftovers(folder)
     for table in tables:
         split = split_of(table.name) if len(tables) > 1 else None
         splits.setdefault(split or "all", []).extend(_read(table, columns, folder))
@@ -68,10 +74,16 @@ def _read(table: Path, given: Mapping[str, str | None], folder: Path) -> list[It
             audio = {int(one.name.partition("-")[0]): one for one in place.iterdir()}
             others = {column: name for column, name in names.items() if column != "path"}
             return [
-                _item(f"{table}, row {number + 1}", audio[number], others, row)
+                replace(
+                    _item(f"{table}, row {number + 1}", audio[number], others, row),
+                    name=audio[number].name.partition("-")[2],
+                    apart=f"{table.stem}-{number}",
+                )
                 for number, row in enumerate(_rows(file, list(others.values())))
             ]
     except (arrow.ArrowException, OSError) as error:
+        if disk_fault(error):  # it is not the table that is at fault
+            raise
         raise DataError(f"{table} cannot be read as Parquet ({' '.join(str(error).split())}); get it again.") from error
 
 
@@ -110,20 +122,23 @@ def _write(audio: Mapping[str, Any] | None, folder: Path, number: int, where: st
     content = (audio or {}).get("bytes")
     if not content:
         raise DataError(f"{where} has no bytes of audio; expected the recording itself, not its path.")
-    name = PurePosixPath((audio.get("path") or "").replace("\\", "/")).name
-    if not PurePosixPath(name).suffix:
+    name = PurePosixPath((audio.get("path") or "").replace("\\", "/"))
+    suffix = name.suffix
+    if not 1 < len(suffix) <= _SUFFIX:
         try:
             with soundfile.SoundFile(io.BytesIO(content)) as sound:
-                name = f"{name or 'audio'}.{sound.format.lower()}"
+                name, suffix = PurePosixPath(name.name), f".{sound.format.lower()}"
         except soundfile.SoundFileError as error:
             raise DataError(f"{where}: its audio cannot be read ({error}); get the table again.") from error
-    (folder / f"{number:08d}-{name}").write_bytes(content)
+    # Where there is no name, the content is one: it stays when other rows come.
+    stem = (name.name.removesuffix(suffix) or hashlib.sha256(content).hexdigest()[:12]).replace("\0", "")
+    (folder / f"{number:08d}-{short_name(stem)}{suffix}").write_bytes(content)
 
 
 def _item(where: str, audio: Path, names: Mapping[str, str], row: Mapping[str, Any]) -> Item:
-    said = {column: row[name] for column, name in names.items() if row[name] is not None}
-    text = " ".join(str(said.get("text", "")).split()) if "text" in names else None
-    key = str(said["id"]) if "id" in said else None
+    said = {column: as_text(row[name], name, where) for column, name in names.items()}
+    text = " ".join(said["text"].split()) if "text" in names else None
+    key = said["id"] if "id" in names and row[names["id"]] is not None else None
     if key is not None and (not key or " " in key):
         raise DataError(f"{where}: {names['id']} is {key!r}; expected one in every row, without spaces.")
-    return Item(where, audio, text, str(said["speaker"]) if "speaker" in said else None, key)
+    return Item(where, audio, text, said.get("speaker") or None, key)

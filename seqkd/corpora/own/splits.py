@@ -6,8 +6,11 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from seqkd.corpora.own.overlap import Found
 from seqkd.data.kaldi import Utterance
+from seqkd.data.sound import WholeSound
 from seqkd.errors import DataError
 
 _RARE = 5  # a character in fewer utterances is rare
@@ -25,6 +28,41 @@ class Split:
 
     sets: list[str]
     lent: dict[str, str]
+
+
+def join_copies(found: Sequence[Found], sounds: Mapping[Path, WholeSound], groups: Sequence[str]) -> list[str]:
+    """Return the group of every utterance, groups that share some audio made one, which has the first of their names.
+
+    Copies of a recording have the same samples, whatever they are called; parts of one share audio where they overlap.
+
+    Args:
+        found: Utterances.
+        sounds: Of all their files.
+        groups: The group of every utterance: its speaker, or itself.
+    """
+    above: dict[str, str] = {}
+
+    def top(group: str) -> str:
+        while (next_ := above.get(group)) is not None:
+            above[group] = above.get(next_, next_)  # halves the way for the next one
+            group = next_
+        return group
+
+    parts: dict[str, list[tuple[float, float, str]]] = {}
+    for one, group in zip(found, groups, strict=True):
+        u, sound = one.utterance, sounds[one.utterance.audio]
+        parts.setdefault(sound.digest, []).append((u.start, sound.seconds if u.end is None else u.end, group))
+    for places in parts.values():
+        places.sort()
+        reach, holder = places[0][1], places[0][2]
+        for start, end, group in places[1:]:
+            if start < reach:
+                first, last = sorted((top(holder), top(group)))
+                if first != last:
+                    above[last] = first
+            if end > reach:
+                reach, holder = end, group
+    return [top(group) for group in groups]
 
 
 def split_by_hash(groups: Sequence[str], shares: Mapping[str, float], seed: int) -> Split:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from seqkd.data.tables import number as finite
 from seqkd.errors import DataError
@@ -46,6 +47,8 @@ class Item:
         id: Likewise.
         start: Where it begins in the file, in seconds.
         end: Where it ends; None for the end of the file.
+        name: What its id is made of, if not of the path: its name in an archive.
+        apart: What tells it from others of that name: which archive.
     """
 
     where: str
@@ -55,6 +58,8 @@ class Item:
     id: str | None = None
     start: float = 0.0
     end: float | None = None
+    name: str | None = None
+    apart: str | None = None
 
 
 def read_lines_of(table: Path) -> list[str]:
@@ -78,7 +83,26 @@ def read_lines_of(table: Path) -> list[str]:
     return lines
 
 
-def _rows_of_json(table: Path, lines: list[str]) -> Iterator[tuple[int, dict[str, str]]]:
+def as_text(value: Any, field: str, where: str) -> str:
+    """A value of JSON or Parquet as text: a number is written out, and nothing is "".
+
+    Raises:
+        DataError: It is neither text nor a number; or text with half of a character.
+    """
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        found = {bool: "true or false", list: "a list", dict: "an object"}.get(type(value), type(value).__name__)
+        raise DataError(f"{where}: {field} is {found} ({str(value)[:40]}); expected text.")
+    text = str(value)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DataError(f"{where}: {field} has half of a character ({text[error.start]!r}); write it whole.") from None
+    return text
+
+
+def _rows_of_json(table: Path, lines: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -88,7 +112,7 @@ def _rows_of_json(table: Path, lines: list[str]) -> Iterator[tuple[int, dict[str
             raise DataError(f"{table}, line {number} is not JSON ({error}).") from error
         if not isinstance(row, dict):
             raise DataError(f"{table}, line {number}: found {line[:40]!r}, expected an object.")
-        yield number, {name: "" if value is None else str(value) for name, value in row.items()}
+        yield number, row
 
 
 def _rows_of_csv(table: Path, lines: list[str]) -> Iterator[tuple[int, dict[str, str]]]:
@@ -123,8 +147,10 @@ def _remedy(table: Path) -> str:
     return "put quotes around text that holds the separator"
 
 
-def read_rows(table: Path) -> list[tuple[int, dict[str, str]]]:
+def read_rows(table: Path) -> list[tuple[int, dict[str, Any]]]:
     """Return line number and values by column of every row of a table: ``*.csv``, ``*.tsv`` or ``*.jsonl``.
+
+    Those of JSON may be of any kind: ``as_text`` takes what is text.
 
     Raises:
         DataError: It cannot be read, or has no rows.
@@ -185,8 +211,9 @@ def read_table(
     ids: dict[str, int] = {}
     for line, row in rows:
         where = f"{table}, line {line}"
-        value = {column: " ".join(row.get(name, "").split()) for column, name in names.items()}
-        path = row.get(names["path"], "")
+        fields = {column: as_text(row.get(name), name, where) for column, name in names.items()}
+        value = {column: " ".join(field.split()) for column, field in fields.items()}
+        path = fields["path"]
         path = path if path and (root / path).is_file() else path.strip()
         if not path:
             raise DataError(f"{where}: {names['path']} is empty; expected an audio file.")
@@ -226,11 +253,11 @@ def _time_columns(table: Path, names: list[str]) -> dict[str, str]:
     return found
 
 
-def _times(row: Mapping[str, str], timed: Mapping[str, str], where: str) -> tuple[float, float | None]:
+def _times(row: Mapping[str, Any], timed: Mapping[str, str], where: str) -> tuple[float, float | None]:
     """Where an utterance begins, and where it ends; None for the end of the file."""
     given: dict[str, float] = {}
     for column, name in timed.items():
-        value = row.get(name, "").strip()
+        value = as_text(row.get(name), name, where).strip()
         if not value:
             continue
         given[column] = finite(value)

@@ -21,7 +21,8 @@ from seqkd.corpora.corpus import Ledger, check_keys, check_sets, interval, plain
 from seqkd.corpora.songs.director import Director
 from seqkd.corpora.songs.songwriting import SongScore, context_of, write_score
 from seqkd.errors import ConfigError
-from seqkd.files import atomic_path
+from seqkd.files import atomic_path, mark
+from seqkd.parallel import or_one_sentence
 from seqkd.settings import number
 from seqkd.shots.audio.spectrum import RATE
 from seqkd.shots.data import Shot, Song, shots_of, write_songs
@@ -86,7 +87,7 @@ def make_corpus(
             else:
                 with ProcessPoolExecutor(min(nj, len(jobs))) as pool:
                     try:
-                        for made in pool.map(_make_song, jobs):
+                        for made in or_one_sentence(pool.map(_make_song, jobs), "songs: one of the worker processes"):
                             bar.update(made)
                     except BaseException:
                         pool.shutdown(cancel_futures=True)
@@ -141,6 +142,8 @@ def _write_set(
         truths[key] = Truth.of(initial, transition, classes)
         shots = on_beats(shots_of(classes), score.beats, score.duration)
         songs.append(Song(key, data_dir / "audio" / name / f"{key}.flac", tuple(shots)))
+    (data_dir / name).mkdir(parents=True, exist_ok=True)
+    mark(data_dir / name)  # that it is ours, the ledger of its audio has made sure of
     bound = write_truth(data_dir / name, truths)
     write_songs(data_dir / name, songs)
     print(

@@ -13,11 +13,12 @@ import hashlib
 import random
 import re
 import shlex
-import shutil
 from pathlib import Path
 
+from seqkd.corpora.corpus import check_apart
 from seqkd.corpora.songs.shot_lists import LOOSE, SUFFIXES, read_shot_list
 from seqkd.errors import ConfigError, DataError
+from seqkd.files import check_name, mark, remove_own
 from seqkd.settings import number
 from seqkd.shots.data import Shot, Song, write_songs
 from seqkd.shots.editing.timecode import FrameRate, parse_rate
@@ -62,8 +63,10 @@ def make_corpus(
     rate = parse_rate(str(fps))
     if not source.is_dir():
         raise ConfigError(f"corpus.source {source} is not a directory; expected one with songs and shot lists.")
+    found = find_songs(source)
+    check_apart([source, *(file for pair in found for file in pair if file is not None)], data_dir, _SETS)
     songs = []
-    for audio, listed in find_songs(source):
+    for audio, listed in found:
         shots = _shots(listed, _duration(audio), rate) if listed else None
         songs.append(Song(song_id(audio.relative_to(source)), audio, shots))
     labelled = [song for song in songs if song.shots is not None]
@@ -71,11 +74,13 @@ def make_corpus(
     sets["unlabelled"] = [song for song in songs if song.shots is None]
     for name in _SETS:
         if sets[name]:
+            (data_dir / name).mkdir(parents=True, exist_ok=True)
+            mark(data_dir / name)
             write_songs(data_dir / name, sets[name])
             frames = sum(song.shots[-1].end for song in sets[name] if song.shots)
             print(f"{name}: {len(sets[name])} songs" + (f", {frames / 60:.0f} labelled minutes" if frames else ""))
         else:  # of an earlier run with other songs
-            shutil.rmtree(data_dir / name, ignore_errors=True)
+            remove_own(data_dir / name)
 
 
 def find_songs(source: Path) -> list[tuple[Path, Path | None]]:
@@ -87,6 +92,9 @@ def find_songs(source: Path) -> list[tuple[Path, Path | None]]:
     audio: dict[Path, Path] = {}
     lists: dict[Path, Path] = {}
     files = sorted(path for path in source.rglob("*") if path.is_file() and not path.name.startswith("."))
+    for path in files:
+        if path.suffix.lower() in (*AUDIO, *ENCODED, *SUFFIXES, *LOOSE):
+            check_name(path)
     loose = [path for path in files if path.suffix.lower() in LOOSE]
     for path in (path for path in files if path.suffix.lower() not in LOOSE):
         for table, suffixes, what in ((audio, AUDIO, "audio files"), (lists, SUFFIXES, "shot lists")):

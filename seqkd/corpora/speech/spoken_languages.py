@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import random
 import re
-import shutil
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -31,7 +30,7 @@ from seqkd.corpora.debian import fetch, packages_of
 from seqkd.corpora.speech.acoustics import trim
 from seqkd.data.splits import check_shares
 from seqkd.errors import ConfigError, DataError
-from seqkd.files import atomic_path, write_json
+from seqkd.files import atomic_path, remove_own, write_json
 from seqkd.settings import number, one_of
 from seqkd.uptodate import content_hashes, fingerprint
 
@@ -283,7 +282,7 @@ def make_corpus(
                 pool.shutdown(cancel_futures=True)
                 raise
     if not held:  # a part of another split, whose recordings may now be in train
-        shutil.rmtree(data_dir / "test_same", ignore_errors=True)
+        remove_own(data_dir / "test_same")
     for name, items in sets.items():
         clips = [LabelledClip(target[r].stem, target[r], r.language, group, r.source) for r, group in items]
         update_class_dir(data_dir / name, clips)

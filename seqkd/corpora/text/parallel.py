@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from seqkd.corpora.corpus import check_keys, plain
+from seqkd.corpora.corpus import check_apart, check_keys, plain
 from seqkd.corpora.text.parallel_files import FoundPair, empty_sides, read_rows
 from seqkd.corpora.text.parallel_split import split_groups
 from seqkd.errors import ConfigError, DataError
-from seqkd.files import write_json
+from seqkd.files import check_ours, mark, write_json
 from seqkd.translation.pairs import SentencePair, filter_pairs, pairs_fingerprint, read_pairs, write_pairs
 
 
@@ -42,15 +42,23 @@ def remove_repeats(sets: Mapping[str, list[SentencePair]]) -> tuple[dict[str, li
 
 
 def write_corpus(data_dir: Path, sets: Mapping[str, list[SentencePair]], made_from: Mapping[str, Any]) -> None:
-    """Write every set, then ``origin.json``: what they were made from, their sizes; prints a line a set."""
+    """Write every set, then ``origin.json``: what they were made from, their sizes; prints a line a set.
+
+    Raises:
+        DataError: A set would be empty, or take the place of what seqkd did not write.
+    """
     empty = [name for name, pairs in sets.items() if not pairs]
     if empty:
         raise DataError(
             f"Set {empty[0]!r} of {data_dir} would be empty: all of its pairs were filtered out or are also in "
             "another set; give it more text."
         )
+    for name in sets:
+        check_ours(data_dir / name)
     sizes = {}
     for name, pairs in sets.items():
+        (data_dir / name).mkdir(parents=True, exist_ok=True)
+        mark(data_dir / name)  # which stays when the set is written
         write_pairs(data_dir / name, pairs)
         source, target = (sum(words) for words in zip(*(pair.words for pair in pairs), strict=True))
         sizes[name] = {
@@ -144,10 +152,19 @@ def make_corpus(
             sizes[name] = whole(name, wanted)
 
     sets: dict[str, list[SentencePair]] = {"train": [], "dev": [], "test": []}
+    found = {
+        name: _read_source(
+            "corpus.source" if name == "train" else f"corpus.{name}.source",
+            files["source"], files["target"], files["group"], drop_empty,
+        )
+        for name, files in given.items()
+    }  # fmt: skip
+    # The group of a table is a column, and no file.
+    named = [file for one in given.values() for key, file in one.items() if file and (key != "group" or one["target"])]
+    check_apart(map(Path, named), data_dir, sets)
     dropped: dict[str, str] = {}
     for name, files in given.items():
-        where = "corpus.source" if name == "train" else f"corpus.{name}.source"
-        rows = _read_source(where, files["source"], files["target"], files["group"], drop_empty)
+        rows = found[name]
         pairs = [SentencePair(row.id or f"{row.line:07d}", row.source, row.target) for row in rows]
         kept, lost = filter_pairs(pairs, max_words=max_words, max_ratio=max_ratio)
         if not kept:

@@ -23,6 +23,7 @@ import numpy as np
 
 from seqkd.errors import DataError, SeqkdError
 from seqkd.files import atomic_path
+from seqkd.parallel import or_one_sentence
 from seqkd.settings import between, one_of
 from seqkd.shots.audio.structure import Section
 from seqkd.shots.data import Song, frame_count, read_songs
@@ -196,7 +197,7 @@ def make_features(directory: Path | str, settings: SongFeatureSettings | None = 
     else:
         with ProcessPoolExecutor(min(nj, len(todo))) as pool:
             try:
-                for _ in bar(pool.map(work, todo)):
+                for _ in bar(or_one_sentence(pool.map(work, todo), "features: one of the worker processes")):
                     pass
             except BaseException:
                 pool.shutdown(cancel_futures=True)

@@ -162,7 +162,7 @@ def make_features(cfg: DictConfig) -> None:
 def make_tokens(cfg: DictConfig) -> None:
     """Train the tokenizer, or leave it alone if its text and settings are unchanged."""
     from seqkd.data.kaldi import read_data_dir
-    from seqkd.data.tokens import Tokenizer, train_tokenizer
+    from seqkd.data.tokens import train_tokenizer
 
     directory, source = Path(cfg.tokens.directory), Path(cfg.data) / cfg.tokens.set
     texts = [u.text for u in read_data_dir(source)]
@@ -171,7 +171,7 @@ def make_tokens(cfg: DictConfig) -> None:
     tokenizer = train_tokenizer(
         texts, type=cfg.tokens.type, vocab_size=cfg.tokens.vocab_size, word_boundary=cfg.tokens.word_boundary
     )
-    if not (directory / "tokenizer.json").is_file() or Tokenizer.load(directory).hash != tokenizer.hash:
+    if not tokenizer.is_in(directory):
         tokenizer.save(directory)
     settings = OmegaConf.to_container(cfg.tokens)
     print(f"{len(tokenizer)} {settings['type']} units from {len(texts)} transcripts of {settings['set']}")

@@ -30,7 +30,7 @@ from seqkd.decoding.run import write_decoded
 from seqkd.errors import ConfigError
 from seqkd.layout import plain, teacher_sources
 from seqkd.losses import Labels, Outputs
-from seqkd.losses.cross_entropy import IGNORE
+from seqkd.losses.outputs import IGNORE
 from seqkd.models.storage import model_hash
 from seqkd.models.whisper import distilled
 from seqkd.settings import build
@@ -276,7 +276,7 @@ def decode(cfg: DictConfig, run: Path, name: str) -> None:
     out = run / f"decode_{name}"
     beam = max(2, cfg.decode.beam)
     made_by = {"model": model_hash(run / "model"), "beam": beam, "features": finished_features(Path(cfg.data) / name)}
-    if is_current(out / "decode.json", made_by):
+    if is_current(out / "decode.json", made_by, out / "text"):
         return
     tokenizer = Tokenizer.load(Path(cfg.tokens.directory))
     student = open_teacher(run / "model", device=device_of(cfg), language=cfg.teacher.language, beam=beam)

@@ -14,7 +14,7 @@ from seqkd.experiment.report import cell
 from seqkd.scoring.formats import read_text
 from seqkd.scoring.measures import ECE, NCE
 from seqkd.scoring.wer import count
-from seqkd.statistics.bootstrap import holm
+from seqkd.statistics.holm import holm
 from seqkd.statistics.mapsswe import Errors, matched_pairs
 from seqkd.tasks.asr.latency import latency_sections
 from seqkd.tasks.asr.posteriors import posterior_sections

@@ -219,7 +219,11 @@ class SpeechTeacher:
         for name, one in layers.items():
             one, _ = self.aligned(one, lengths, frames, student.lengths)
             found[name] = Outputs(one, student.lengths) if name.isdecimal() else one
-        return Outputs(aligned, student.lengths, found)
+        stored, known = batch.teacher_outputs, {}
+        if stored is not None and stored.entropy is not None:
+            entropy, _ = self.aligned(stored.entropy[..., None], lengths, frames, student.lengths)
+            known = {"entropy": entropy[..., 0], "entropy_temperature": stored.temperature}
+        return Outputs(aligned, student.lengths, found, **known)
 
     def aligned(self, values: Tensor, lengths: Tensor, frames: int, own: Tensor) -> tuple[Tensor, int]:
         """(V, B, T', ...) on the student's ``frames``, lengths (B,); and how many utterances were off by one."""

@@ -14,6 +14,7 @@ from seqkd.classification.model import load_classifier
 from seqkd.experiment.figures import curves_of, draw_curves, new_figure, save_all
 from seqkd.experiment.parts import table
 from seqkd.models.hme import BlockTree, HmeClassifier
+from seqkd.tasks.classification.work import model_folder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,7 +36,7 @@ def sections(experiment: Experiment, names: Sequence[str], figures: Path) -> lis
     ]
     drawn = {"experts.png": (figure, "Entropy of the choice of parents during training")}
     last = list(curves)[-1]
-    model, _ = load_classifier(experiment.finished[last].runs[0].directory / "model", own=True)
+    model, _ = load_classifier(model_folder(experiment.finished[last].runs[0].directory), own=True)
     if isinstance(model, HmeClassifier):
         label = experiment.finished[last].label
         drawn["tree.png"] = (draw_tree(model.tree(), names, label), f"The tree of classes of {label}")

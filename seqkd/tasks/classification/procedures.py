@@ -31,6 +31,9 @@ def train_folds(study: Study) -> None:
         study.finish(_joined(fits), works[-1])
 
 
+train_folds.by_fold = True  # which says that a system with this procedure may be trained with ``folds``
+
+
 def fixed_tree(study: Study) -> None:
     """The second stage of HME: new weights, on the tree that ``system.start_from`` has chosen, which stays."""
     if study.done:

@@ -21,6 +21,7 @@ from seqkd.layout import plain
 from seqkd.models.pruning import STATISTICS, Activity, inactive_units, magnitude_keep, prune_classifier
 from seqkd.processes import needs_of
 from seqkd.settings import at_least, build, less_than, more_than, one_of, share
+from seqkd.tasks.classification.settings import ClipTraining
 from seqkd.tasks.classification.work import ClipWork, start_of
 from seqkd.training.study import Study
 
@@ -99,12 +100,11 @@ def dynamic(study: Study) -> None:
     """KDDP: the width is found while training; ``system.options`` are `PruningOptions`."""
     if study.done:
         return
-    options = build(PruningOptions, plain(study.cfg.system.options), "system.options")
-    check_alone(study)
+    options, settings = build(PruningOptions, plain(study.cfg.system.options), "system.options"), training_of(study)
+    gap = max(1, round(options.every * settings.updates))
+    steps = set(range(gap, round(options.until * settings.updates) + 1, gap))
+    check_prunable(study, settings, steps)
     work = ClipWork(study)
-    updates = work.settings.updates
-    gap = max(1, round(options.every * updates))
-    steps = set(range(gap, round(options.until * updates) + 1, gap))
 
     def silent(work: ClipWork) -> tuple[Tensor, Tensor]:
         seen = activity(work, options.inactive)
@@ -132,13 +132,14 @@ def by_magnitude(study: Study) -> None:
     if study.done:
         return
     options = build(MagnitudeOptions, plain(study.cfg.system.options), "system.options")
-    check_alone(study)
+    settings = training_of(study)
+    steps = {max(1, round(options.after * settings.updates))}
+    check_prunable(study, settings, steps)
     work, width = ClipWork(study), width_of(study)
 
     def largest(work: ClipWork) -> tuple[Tensor, None]:
         return magnitude_keep(work.model.hidden, work.model.output, width), None
 
-    steps = {max(1, round(options.after * work.settings.updates))}
     with study.working():
         fitted = study.fit(work, callbacks=[Pruner(work, steps, largest)])
         finish(study, work, fitted)
@@ -157,7 +158,36 @@ def width_of(study: Study) -> int:
     return model.hidden.out_features
 
 
-def check_alone(study: Study) -> None:
-    """Raise ConfigError where several processes would have to prune together."""
+def training_of(study: Study) -> ClipTraining:
+    """The training settings of the system, as `ClipWork` has them."""
+    given = {**plain(study.cfg[study.role].training), **plain(study.cfg.system.training)}
+    return build(ClipTraining, given, "training")
+
+
+def check_prunable(study: Study, settings: ClipTraining, steps: set[int]) -> None:
+    """Raise ConfigError where weights of different widths would meet.
+
+    That is in several processes, in a past self, or in an average of checkpoints some of which are of before the last
+    of the updates ``steps`` after which units go.
+    """
+    name = study.cfg.system.name
     if needs_of(study.cfg).world > 1:
-        raise ConfigError(f"system {study.cfg.system.name} prunes while it trains; expected one process (processes=1)")
+        raise ConfigError(f"system {name} prunes while it trains; expected one process (processes=1)")
+    if "past" in study.objective.sources():
+        raise ConfigError(
+            f"system {name} prunes while it trains, and a term compares with its past self, which has other units; "
+            "leave the term out"
+        )
+    if settings.average > 1 and not averaged_after(max(steps, default=0), settings):
+        raise ConfigError(
+            f"system {name} prunes while it trains, and training.average is {settings.average}: weights of before and "
+            "after cannot be averaged; expected 1, or so many looks at dev after the last pruning, from "
+            "training.choose_after on, and patience=0"
+        )
+
+
+def averaged_after(last: int, settings: ClipTraining) -> bool:
+    """Whether the best checkpoints, which are averaged, are sure to be of after update ``last``."""
+    looks = range(settings.validate_every, settings.last_update + 1, settings.validate_every)
+    chosen = [look for look in looks if (look + 1) / settings.updates > settings.choose_after]
+    return len(chosen) >= settings.average and chosen[0] >= last and settings.patience == 0

@@ -24,7 +24,7 @@ from seqkd.experiment.read import FEWER, Experiment, Run
 from seqkd.models.classifier import multiply_adds
 from seqkd.tasks.classification import experts, shows
 from seqkd.tasks.classification.figures import draw_by_set, draw_confusion
-from seqkd.tasks.classification.work import ClipData
+from seqkd.tasks.classification.work import ClipData, model_folder
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -54,7 +54,7 @@ def sections(cfg: DictConfig, experiment: Experiment) -> list[str]:
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one clip: multiplications, bytes on disk, and milliseconds."""
+    """Of one clip: multiplications, bytes of weights on disk, and milliseconds."""
 
     multiplications: int
     size: int
@@ -63,8 +63,7 @@ class Cost:
 
 def cost(run: Run, frames: int) -> Cost:
     """What a run's model costs."""
-    folder = run.directory / "model"
-    folder = folder if (folder / "model.json").is_file() else folder / "fold0"
+    folder = model_folder(run.directory)
     model, _ = load_classifier(folder, own=True)
     clip, length = torch.zeros(1, frames, len(model.feature_mean)), torch.tensor([frames])
     threads = torch.get_num_threads()
@@ -78,7 +77,8 @@ def cost(run: Run, frames: int) -> Cost:
                 times.append(time.perf_counter() - began)
     finally:
         torch.set_num_threads(threads)
-    size = sum(path.stat().st_size for path in folder.iterdir())
+    packed = folder / "packed.safetensors"  # what a quantised network is delivered as; its floats are for going on
+    size = (packed if packed.is_file() else folder / "model.safetensors").stat().st_size
     return Cost(multiply_adds(model, frames), size, 1000 * float(np.median(times[TIMES:])))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +18,9 @@ from seqkd.classification.teachers import MODES
 from seqkd.config import check_system_name
 from seqkd.errors import ConfigError
 from seqkd.layout import plain
+from seqkd.losses import Objective
+from seqkd.losses.build import imported
+from seqkd.losses.objective import one_teacher_said, refusal_said
 from seqkd.models.classifier import TARGETS, Classifier
 from seqkd.settings import at_least, build, one_of, share
 from seqkd.task import Monitor
@@ -75,7 +79,8 @@ class ClassSettings:
 def check(cfg: DictConfig) -> None:
     """Raise ConfigError about the first setting that cannot be used."""
     check_common(cfg)
-    taught = "teacher" in check_system(cfg).sources()
+    objective = check_system(cfg)
+    taught = "teacher" in objective.sources()
     classes = build(ClassSettings, plain(cfg.classes), "classes")
     build(ClipFeatureSettings, plain(cfg.features), "features")
     build(AugmentSettings, plain(cfg.augment), "augment")
@@ -86,6 +91,8 @@ def check(cfg: DictConfig) -> None:
     if 0 < cfg.folds < 3:
         raise ConfigError(f"setting folds is {cfg.folds}; expected 0, or at least 3: to train, for dev, and for tests")
     check_parts(cfg.system, taught=taught)
+    check_terms(cfg.system, classes, objective)
+    check_views(cfg)
     if cfg.system.mixup and classes.target == "frame":
         raise ConfigError(f"system {cfg.system.name} mixes clips (mixup); expected classes.target=clip")
     role = cfg.system.role
@@ -100,6 +107,35 @@ def check(cfg: DictConfig) -> None:
         raise ConfigError(
             f"setting sets.test is {list(cfg.sets.test)}; with folds each clip of sets.train is tested by the model "
             f"that did not learn from it: expected [{cfg.sets.train}]"
+        )
+    if cfg.folds and not getattr(imported(cfg.system.procedure, "setting system.procedure"), "by_fold", False):
+        raise ConfigError(
+            f"setting folds is {cfg.folds}, but system {cfg.system.name} is trained by {cfg.system.procedure}, which "
+            "trains one model on all clips; expected 0, or the procedure train_folds"
+        )
+
+
+def check_terms(system: DictConfig, classes: ClassSettings, objective: Objective) -> None:
+    """Raise ConfigError about a term that the system's teachers, mixtures or class weights do not suit."""
+    named = 1 if system.teacher is None or isinstance(system.teacher, str) else len(system.teacher)
+    teachers = named * max(1, system.draws)
+    given = {"mixed": system.mixup > 0, "class_weights": classes.weights != "none"}
+    for name, term in objective.items():
+        if term.off:
+            continue
+        if term.source == "teacher" and teachers > 1 and not term.several:
+            raise ConfigError(f"system {system.name}: {one_teacher_said(name, term, teachers)}")
+        for what in term.refuses:
+            if given[what]:
+                raise ConfigError(f"system {system.name}: {refusal_said(name, term, what)}")
+
+
+def check_views(cfg: DictConfig) -> None:
+    """Raise ConfigError where images would be augmented by what is for sounds."""
+    if "jda" in cfg.system.views and (Path(cfg.data) / cfg.sets.train / "image.scp").is_file():
+        raise ConfigError(
+            f"system {cfg.system.name} has the view jda, whose operations are of sounds, but {cfg.sets.train} has "
+            "images; leave it out, or set system.views=[]"
         )
 
 

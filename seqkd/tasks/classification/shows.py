@@ -32,7 +32,8 @@ from seqkd.experiment.findings import p
 from seqkd.experiment.parts import bullets, table
 from seqkd.layout import plain
 from seqkd.settings import build
-from seqkd.statistics.bootstrap import difference, holm
+from seqkd.statistics.bootstrap import difference
+from seqkd.statistics.holm import holm
 from seqkd.tasks.classification.figures import draw_curves_of
 
 if TYPE_CHECKING:

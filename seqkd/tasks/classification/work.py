@@ -32,7 +32,7 @@ from seqkd.losses import Labels, Outputs
 from seqkd.losses.outputs import IGNORE
 from seqkd.settings import build
 from seqkd.stages import again
-from seqkd.tasks.classification.settings import MONITOR, ClassSettings, ClipTraining
+from seqkd.tasks.classification.settings import MONITOR, ClassSettings, ClipTraining, check_views
 from seqkd.training.order import teachers_by_name
 from seqkd.training.study import Study
 from seqkd.uptodate import fingerprint
@@ -113,6 +113,7 @@ class ClipWork:
 
     def __init__(self, study: Study, model: nn.Module | None = None, fold: int | None = None) -> None:
         cfg, role = study.cfg, study.role
+        check_views(cfg)
         self.cfg, self.system, self.fold, self.data = cfg, cfg.system, fold, ClipData(cfg)
         self.settings = build(ClipTraining, {**plain(cfg[role].training), **plain(cfg.system.training)}, "training")
         self.augment = build(AugmentSettings, plain(cfg.augment), "augment")
@@ -130,11 +131,7 @@ class ClipWork:
 
     def chosen(self) -> Clips:
         """The clips that are learned from, with the labels that are learned."""
-        clips, numbers = self.everything, self.everything.targets.numpy()
-        rows = np.arange(len(clips))
-        if self.fold is not None:
-            folds = np.array(self.data.set(self.cfg.sets.train).folds)
-            rows = rows[~np.isin(folds, (self.fold, (self.fold + 1) % self.cfg.folds))]
+        clips, numbers, rows = self.everything, self.everything.targets.numpy(), self.training_rows()
         if self.data.settings.target == "clip":
             rows = rows[chosen_rows(numbers[rows, 0], self.examples, self.data.subset, self.cfg.seed)]
         elif self.examples.shots is not None or self.examples.share < 1 or self.examples.subset:
@@ -142,6 +139,13 @@ class ClipWork:
         numbers = self.renumbered(clips).targets.numpy()  # first, so that a wrong label is a class of the network
         wrong = with_wrong_labels(numbers, len(self.architecture.classes), self.examples, self.cfg.seed)
         return clips.labelled(np.where(numbers == IGNORE, numbers, wrong)).take(rows)
+
+    def training_rows(self) -> np.ndarray:
+        """The clips that may be learned from: all, or those of the folds that are neither for dev nor for tests."""
+        if self.fold is None:
+            return np.arange(len(self.everything))
+        folds = np.array(self.data.set(self.cfg.sets.train).folds)
+        return np.flatnonzero(~np.isin(folds, (self.fold, (self.fold + 1) % self.cfg.folds)))
 
     def development(self) -> Clips:
         """The clips on which weights are chosen."""
@@ -201,14 +205,16 @@ class ClipWork:
 
     def teacher(self, layers: Collection[str]) -> ClipTeacher:
         """Whoever teaches the system, in the order of ``system.teacher``."""
-        runs = [finished_run(self.cfg, *run, self.fold) for run in teachers_by_name(self.system, self.cfg.seed)]
+        names = teachers_by_name(self.system, self.cfg.seed)
+        runs = [finished_run(self.cfg, *name, self.fold) for name in names]
         models = [load_classifier(run, own=True)[0].requires_grad_(False) for run in runs]
         table, facts = None, {}
         if not layers and self.system.teacher_mode == "eval":
             hashes = [classifier_hash(run) for run in runs]
             data = self.data.features(self.cfg.sets.train).fingerprint
-            place = runs[0].parent / "book"
-            table, facts = table_of(place, models, hashes, self.everything, self.system.draws, data)
+            place = run_directory(self.cfg, *names[0]) / "book"
+            rows = None if self.fold is None else self.training_rows()
+            table, facts = table_of(place, models, hashes, self.everything, self.system.draws, data, rows)
         return ClipTeacher(
             models,
             layers=layers,
@@ -266,6 +272,7 @@ class ClipWork:
             share=seen.share,
             class_weights=self.class_weights,
             subset=subset,
+            by_position=self.data.settings.target == "frame",
         )
 
     def count(self, batch: ClipBatch) -> float:
@@ -302,6 +309,12 @@ def finished_run(cfg: DictConfig, system: str, seed: int, fold: int | None = Non
             f"{directory} has no finished model, and {cfg.system.name} learns from it; {again('teachers')}"
         )
     return directory / "model" if fold is None else directory / "model" / f"fold{fold}"
+
+
+def model_folder(run: Path) -> Path:
+    """The model directory of a run; with folds, that of the first."""
+    folder = run / "model"
+    return folder if (folder / "model.json").is_file() else folder / "fold0"
 
 
 def check_folds(cfg: DictConfig, clips: ClipSet) -> None:

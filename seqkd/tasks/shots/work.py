@@ -154,7 +154,7 @@ class SongWork:
 
     def labels(self, seen: Lesson) -> Labels:
         """The shot of every frame."""
-        return Labels(seen.classes, _lengths(seen))
+        return Labels(seen.classes, _lengths(seen), by_position=True)
 
     def count(self, batch: Lesson) -> float:
         """Frames."""

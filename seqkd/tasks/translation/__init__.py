@@ -145,7 +145,7 @@ def make_tokens(cfg: DictConfig) -> None:
     tokenizer = train_tokenizer(
         lines, type=cfg.tokens.type, vocab_size=cfg.tokens.vocab_size, special="<boundary>", form=None
     )
-    if not (directory / "tokenizer.json").is_file() or Tokenizer.load(directory).hash != tokenizer.hash:
+    if not tokenizer.is_in(directory):
         tokenizer.save(directory)
     print(f"{len(tokenizer)} {cfg.tokens.type} units from {len(lines)} lines of {cfg.sets.train}")
 

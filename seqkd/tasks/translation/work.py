@@ -86,7 +86,7 @@ class TextWork:
 
     def labels(self, seen: TextBatch) -> Labels:
         """The next token at every position."""
-        return Labels(seen.targets, (seen.targets != IGNORE).sum(1))
+        return Labels(seen.targets, (seen.targets != IGNORE).sum(1), by_position=True)
 
     def count(self, batch: TextBatch) -> float:
         """Target positions."""
@@ -118,7 +118,7 @@ class TextWork:
 
 
 class TextTeacher:
-    """A teacher's outputs for a batch: ``logits`` gives (B, S, C) of one, by ``model`` or from its book."""
+    """A teacher's outputs for a batch: ``logits`` gives (B, S, C) of one, by ``model``."""
 
     def __init__(self, logits: Callable[[TextBatch], Tensor], model: Seq2SeqModel | None = None) -> None:
         self.logits, self.model = logits, model
@@ -131,6 +131,17 @@ class TextTeacher:
     def __call__(self, seen: TextBatch, student: Outputs) -> Outputs:
         """(1, B, S, C)."""
         return Outputs(self.logits(seen)[None], student.lengths)
+
+
+class TextBook:
+    """What the book of one teacher or several, ``entries`` of `seqkd.translation.book.open_book`, has for a batch."""
+
+    def __init__(self, entries: Callable[[TextBatch, Tensor], Outputs]) -> None:
+        self.entries = entries
+
+    def __call__(self, seen: TextBatch, student: Outputs) -> Outputs:
+        """(1, B, S, C)."""
+        return self.entries(seen, student.lengths)
 
 
 def finished_teachers(cfg: DictConfig) -> list[Path]:
@@ -146,10 +157,12 @@ def finished_teachers(cfg: DictConfig) -> list[Path]:
     return directories
 
 
-def teacher_of(cfg: DictConfig, study: Study, directories: Sequence[Path], tokenizer: Tokenizer) -> TextTeacher:
+def teacher_of(
+    cfg: DictConfig, study: Study, directories: Sequence[Path], tokenizer: Tokenizer
+) -> TextTeacher | TextBook:
     """The book of one teacher or several, or the one beside its student."""
     if cfg.system.knowledge == "book":
-        return TextTeacher(book.open_book(cfg, directories, tokenizer, study.objective))
+        return TextBook(book.open_book(cfg, directories, tokenizer, study.objective))
     (directory,) = directories  # the settings were checked
     model, units = load_seq2seq(directory / "model")
     if units.hash != tokenizer.hash:

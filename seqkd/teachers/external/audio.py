@@ -6,7 +6,7 @@ Letters: n samples, T frames of the teacher, C classes of the teacher.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -60,8 +60,10 @@ class TeacherTranscript:
 
 @runtime_checkable
 class FrameTeacher(Protocol):
-    """Gives a distribution over its own units for each of its frames. Frozen, and its answer does not depend on what
-    else is asked about."""
+    """A frozen teacher with log-probabilities over its own units for each frame.
+
+    The result for an utterance does not depend on the others in the call.
+    """
 
     name: str
     hash: str
@@ -76,7 +78,7 @@ class FrameTeacher(Protocol):
 
 @runtime_checkable
 class SequenceTeacher(Protocol):
-    """Gives transcripts."""
+    """A frozen teacher that gives N-best transcripts with log-probabilities."""
 
     name: str
     hash: str
@@ -85,6 +87,15 @@ class SequenceTeacher(Protocol):
     def transcribe(self, speech: Sequence[Speech], n: int) -> list[list[TeacherTranscript]]:
         """At most n hypotheses for each utterance, best first, all different."""
         ...
+
+
+def hash_among(teacher: FrameTeacher | SequenceTeacher, known: Collection[str]) -> str:
+    """The hash by which what a teacher gave is known.
+
+    Hashes of teachers in files covered less once (``earlier_hash``): what is known by such a one stays valid.
+    """
+    earlier = getattr(teacher, "earlier_hash", None)
+    return earlier if earlier in known else teacher.hash
 
 
 def read_speech(

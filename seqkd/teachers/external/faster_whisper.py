@@ -224,7 +224,7 @@ def _tokenizer(name: str, whisper: Any, language: str | None) -> Any:
     if several and language is None:
         raise ConfigError(f"{name} knows several languages; set the one that is spoken, such as teacher.language=en")
     if not several and language not in (None, "en"):
-        raise ConfigError(f"{name} knows English only, but teacher.language is {language!r}")
+        raise ConfigError(f"{name} knows English only, but teacher.language is {language}; set teacher.language=en")
     if several and whisper.hf_tokenizer.token_to_id(f"<|{language}|>") is None:
         raise ConfigError(f"{name} has no language {language!r}; expected a code such as teacher.language=en")
     return Tokenizer(whisper.hf_tokenizer, several, task="transcribe", language=language or "en")

@@ -44,7 +44,7 @@ from seqkd.files import decode_line
 from seqkd.teachers.external.audio import Speech, TeacherTranscript
 from seqkd.teachers.external.descriptions import check_fields, read_json
 from seqkd.teachers.external.vocabulary import Vocabulary
-from seqkd.uptodate import file_state
+from seqkd.uptodate import CACHE, content_hashes, file_state, fingerprint
 
 NAME = "teacher.json"
 TRANSCRIPTS = "transcripts.jsonl"
@@ -62,8 +62,8 @@ class FileTeacher:
     def __init__(self, directory: Path, about: dict[str, Any]) -> None:
         """Read the headers of all files, and check that they fit the description.
 
-        The hash covers the description and, of each file, its name, size and header: what it holds where, not every
-        number.
+        The hash covers the description and every byte of the files; `content_hashes` reads only what has changed.
+        ``earlier_hash`` covered their names, sizes and headers alone.
         """
         path = directory / NAME
         self.vocabulary = Vocabulary.of(about["labels"], about["blank"], about["word_boundary"], where=str(path))
@@ -71,15 +71,18 @@ class FileTeacher:
         self.frame_shift_ms = about["frame_shift_ms"]
         if not isinstance(self.frame_shift_ms, (int, float)) or not 0 < self.frame_shift_ms < math.inf:
             raise ConfigError(f"{path}: frame_shift_ms is {self.frame_shift_ms!r}; expected milliseconds above 0")
-        digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+        earlier = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
         self._files: dict[str, Path] = {}
-        for file in sorted(directory.glob("*.safetensors")):
+        files = sorted(directory.glob("*.safetensors"))
+        for file in files:
             raw = _header(file)
-            digest.update(f"\0{file.name}\0{file.stat().st_size}\0".encode() + raw)
+            earlier.update(f"\0{file.name}\0{file.stat().st_size}\0".encode() + raw)
             self._add(file, json.loads(raw))
         if not self._files:
             raise DataError(f"{directory} has no *.safetensors with posteriors; write a tensor (T, C) an utterance id")
-        self.hash = digest.hexdigest()[:16]
+        self.earlier_hash = earlier.hexdigest()[:16]
+        contents = content_hashes(files, directory / CACHE)
+        self.hash = fingerprint(about, [[file.name, contents[file]] for file in files])
 
     def _add(self, file: Path, header: dict[str, Any]) -> None:
         classes = len(self.vocabulary)

@@ -93,7 +93,8 @@ def open_writing(source: str, config: Any, *, device: str, language: str | None,
     else:
         if language is not None:
             raise ConfigError(
-                f"{source} is a {config.model_type}, and a language can be set for Whisper alone; leave it out"
+                f"{source} is a {config.model_type}, and a language can be set for Whisper alone; set "
+                "teacher.language=null"
             )
         start = model.generation_config.decoder_start_token_id
         if start is None:
@@ -108,13 +109,15 @@ def _whisper_prompt(source: str, model: Any, tokenizer: Any, language: str | Non
     several = getattr(model.generation_config, "is_multilingual", None)
     if several if several is not None else model.config.vocab_size >= _MULTILINGUAL:
         if language is None:
-            raise ConfigError(f"{source} knows several languages; say which one is spoken, such as language='en'")
+            raise ConfigError(f"{source} knows several languages; say which one is spoken: set teacher.language=en")
         names += [f"<|{language}|>", "<|transcribe|>"]
     elif language not in (None, "en"):
-        raise ConfigError(f"{source} knows English only, but language is {language!r}")
+        raise ConfigError(f"{source} knows English only, but teacher.language is {language}; set teacher.language=en")
     names.append("<|notimestamps|>")
     known = tokenizer.get_vocab()
     lacking = [name for name in names if name not in known]
     if lacking:
-        raise ConfigError(f"{source} has no token {lacking[0]!r}; expected a language's code, such as language='en'")
+        raise ConfigError(
+            f"{source} has no token {lacking[0]!r}; expected a language's code, as in teacher.language=en"
+        )
     return [known[name] for name in names]

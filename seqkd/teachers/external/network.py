@@ -21,7 +21,7 @@ from seqkd.teachers.external.vocabulary import Vocabulary
 
 
 class NetworkTeacher:
-    """A `FrameTeacher` made of a network and a way to ask it."""
+    """A `FrameTeacher` that runs a network on samples."""
 
     def __init__(
         self,

@@ -26,6 +26,7 @@ class CtcNBest:
         if beam < 1:
             raise ConfigError(f"the beam of {teacher.name} is {beam}; expected at least 1")
         self.name, self.hash, self.sample_rate = teacher.name, teacher.hash, teacher.sample_rate
+        self.earlier_hash = getattr(teacher, "earlier_hash", None)
         self._teacher, self._beam = teacher, beam
 
     def transcribe(self, speech: Sequence[Speech], n: int) -> list[list[TeacherTranscript]]:

@@ -22,10 +22,14 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class TranscriptEntry:
-    """One utterance: its hypotheses, best first, and how far they agree, from 0 to 1."""
+    """One utterance: its hypotheses, best first, and how far they agree, from 0 to 1.
+
+    ``content`` is the hash of the audio that was transcribed; "" if that is not known.
+    """
 
     hypotheses: tuple[TeacherTranscript, ...]
     agreement: float
+    content: str = ""
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:
@@ -45,7 +49,7 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     return found
 
 
-def line_of(utterance: str, hypotheses: list[TeacherTranscript], teacher: str) -> str:
+def line_of(utterance: str, hypotheses: list[TeacherTranscript], teacher: str, content: str = "") -> str:
     """One line of a file of transcripts; DataError, naming the teacher, for a log-probability that is none."""
     for one in hypotheses:
         if not math.isfinite(one.log_prob):
@@ -55,6 +59,7 @@ def line_of(utterance: str, hypotheses: list[TeacherTranscript], teacher: str) -
         # Without word times a line is what it was before there were any.
         "hypotheses": [{key: value for key, value in asdict(one).items() if value != ()} for one in hypotheses],
         "agreement": agreement([one.text for one in hypotheses]),
+        **({"content": content} if content else {}),
     }
     return json.dumps({**entry, "digest": _digest(entry)}, ensure_ascii=False) + "\n"
 
@@ -83,7 +88,7 @@ def read_lines(path: Path) -> dict[str, TranscriptEntry]:
             if value.pop("digest") != _digest(value):
                 raise ValueError("its digest is another")
             found[value["id"]] = TranscriptEntry(
-                tuple(_hypothesis(**one) for one in value["hypotheses"]), value["agreement"]
+                tuple(_hypothesis(**one) for one in value["hypotheses"]), value["agreement"], value.get("content", "")
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{where}: damaged ({error}); delete the line and {again('book')}") from error

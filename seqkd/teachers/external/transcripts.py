@@ -23,9 +23,10 @@ from torch import Tensor
 from seqkd.data.tokens import Tokenizer
 from seqkd.errors import ConfigError, DataError
 from seqkd.files import lock, write_json
+from seqkd.knowledge.segments import check_contents
 from seqkd.stages import again
 from seqkd.teachers.external.agreement import agreement
-from seqkd.teachers.external.audio import SequenceTeacher, Speech, TeacherTranscript
+from seqkd.teachers.external.audio import SequenceTeacher, Speech, TeacherTranscript, hash_among
 from seqkd.teachers.external.sequence import distinct, fitted
 from seqkd.teachers.external.transcript_lines import (
     VERSION,
@@ -81,11 +82,19 @@ class TeacherTranscripts:
         name, teacher_hash = manifest["teacher"]["name"], manifest["teacher"]["hash"]
         return cls(directory, name, teacher_hash, manifest["n"], manifest["settings"], entries)
 
-    def require(self, *, teacher: str | None = None, utterances: Iterable[str] | None = None) -> TeacherTranscripts:
+    def require(
+        self,
+        *,
+        teacher: str | None = None,
+        utterances: Iterable[str] | None = None,
+        contents: Mapping[str, str] | None = None,
+    ) -> TeacherTranscripts:
         """Return itself if it is of the teacher with this hash and has these utterances.
 
+        ``contents`` has hashes of the audio as it is now, by utterance, as in `write_transcripts`.
+
         Raises:
-            ConfigError: another teacher; both are named.
+            ConfigError: another teacher (both are named), or audio that has changed since.
             DataError: utterances that are missing.
         """
         if teacher is not None and teacher != self.hash:
@@ -93,6 +102,8 @@ class TeacherTranscripts:
                 f"{self.directory} has transcripts of {self.teacher} ({self.hash}) and the teacher is {teacher}; "
                 "make them again, or name the teacher that wrote them"
             )
+        known = ((name, entry.content) for name, entry in self.entries.items())
+        check_contents(str(self.directory), known, contents or {})
         missing = [one for one in utterances or () if one not in self.entries]
         if missing:
             raise DataError(
@@ -154,6 +165,7 @@ def write_transcripts(
     *,
     n: int,
     settings: Mapping[str, Any] | None = None,
+    contents: Mapping[str, str] | None = None,
     shard: int = 0,
     shards: int = 1,
     batch: int = 16,
@@ -169,13 +181,16 @@ def write_transcripts(
             ``lambda ids: read_speech("data/train", ids, teacher.sample_rate)``.
         n: at most so many hypotheses an utterance.
         settings: of the teacher's search, as JSON can hold them.
+        contents: hashes of the audio, by utterance. They are kept, so that a transcript is not taken for that of
+            audio that has changed since.
         shard: this process, from 0.
         shards: how many processes there are; another number may carry on.
         batch: utterances between two writes: what a ``kill -9`` may cost.
         label: of the progress bar.
 
     Raises:
-        ConfigError: n or a shard that cannot be, or transcripts of another teacher, n or settings.
+        ConfigError: n or a shard that cannot be, transcripts of another teacher, n or settings, or audio that has
+            changed since.
         DataError: speech that was not asked for or is missing, a log-probability that is none, a damaged line, or a
             system that refuses to write.
         SeqkdError: another process has the shard.
@@ -197,9 +212,9 @@ def write_transcripts(
     with contextlib.ExitStack() as held:
         with _refusals_of(path):
             held.enter_context(lock(directory / f".lock-{shard:05d}", f"shard {shard} of the transcripts {directory}"))
-            _take(directory, manifest)
+            _take(directory, manifest, teacher)
             cut_off_unfinished(path)
-        there = TeacherTranscripts.open(directory).entries
+        there = TeacherTranscripts.open(directory).require(contents=contents).entries
         todo = [one for one in sorted(utterances)[shard::shards] if one not in there]
         if not todo:
             return 0
@@ -212,7 +227,11 @@ def write_transcripts(
                             f"the speech of utterance {one.id!r} came out of turn; yield it in the order asked"
                         )
                 answers = teacher.transcribe(group, n)
-                lines = [line_of(one.id, found, teacher.name) for one, found in zip(group, answers, strict=True)]
+                contents_of = [(contents or {}).get(one.id, "") for one in group]
+                lines = [
+                    line_of(one.id, found, teacher.name, content)
+                    for one, found, content in zip(group, answers, contents_of, strict=True)
+                ]
                 with _refusals_of(path):
                     append(path, lines)
                 bar.update(len(group))
@@ -233,12 +252,13 @@ def _refusals_of(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _take(directory: Path, manifest: dict[str, Any]) -> None:
+def _take(directory: Path, manifest: dict[str, Any], teacher: SequenceTeacher) -> None:
     """Write the manifest, or find that the one that is there is the same."""
     path = directory / "manifest.json"
     if not path.is_file():
         write_json(path, manifest)  # two processes at once write the same
     found = read_manifest(directory)
+    manifest["teacher"]["hash"] = hash_among(teacher, {found["teacher"]["hash"]})
     for key, value in manifest.items():
         if found[key] != value:
             raise ConfigError(

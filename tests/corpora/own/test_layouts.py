@@ -101,7 +101,7 @@ def test_times_that_cannot_be(name: str, tmp_path: Path) -> None:
     rows = [{"path": "long.wav", "text": "ab", **times}]
     with pytest.raises(DataError, match=says):
         imported(tmp_path / "data", table(tmp_path / "t.jsonl", rows))
-    assert not (tmp_path / "data").exists()
+    assert not [file for file in (tmp_path / "data").glob("*") if file.name != ".looks.json"]
 
 
 def test_the_same_part_twice(tmp_path: Path) -> None:
@@ -216,6 +216,30 @@ def test_layouts_are_known_by_sight(layout: str, tmp_path: Path, capsys: pytest.
         samples, _ = soundfile.read(one.audio)
         assert len(samples) == RATE // 2 and samples[0] == pytest.approx(LONG[round(7.25 * RATE)], abs=1e-3)
         assert one.speaker == "p7"
+
+
+@pytest.mark.parametrize("name", ["dev", "test"])
+def test_a_set_that_a_folder_lacks_is_not_its_train(name: str, tmp_path: Path) -> None:
+    """Nor is any other of its sets: dev would be of what train is, perhaps."""
+    other = aishell(tmp_path / "other")
+    for split in ("dev", "test"):
+        shutil.rmtree(other / "wav" / split)
+    mine = ljspeech(tmp_path / "mine")
+    with pytest.raises(
+        DataError,
+        match=rf"other \(corpus\.{name}\) has no {name}; it has train: name one of its folders, or a share to be split",
+    ):
+        imported(tmp_path / "data", mine, **{name: other})
+    assert not (tmp_path / "data").exists()
+
+
+def test_the_train_set_of_a_folder_is_taken_for_unlabelled_and_that_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    settings = {"unlabelled": librispeech(tmp_path / "other"), "allow_overlap": True}
+    imported(tmp_path / "data", ljspeech(tmp_path / "mine"), **settings)
+    assert len(read_data_dir(tmp_path / "data" / "unlabelled")) == 6
+    assert "other has splits, but no unlabelled; its train is taken for that\n" in capsys.readouterr().err
 
 
 def test_an_archive_that_reaches_outside_is_refused(tmp_path: Path) -> None:

@@ -139,7 +139,10 @@ def test_bad_input_is_a_sentence(converted: tuple[Path, Path, torch.nn.Module], 
     directory = converted[0]
     name = f"faster-whisper:{directory}"
     for arguments, message in (
-        ({"language": "de"}, "faster-whisper:tiny knows English only, but teacher.language is 'de'"),
+        (
+            {"language": "de"},
+            "faster-whisper:tiny knows English only, but teacher.language is de; set teacher.language=en",
+        ),
         ({"beam": 0}, "the beam of faster-whisper:tiny is 0; expected at least 1"),
     ):
         with pytest.raises(ConfigError) as caught:

@@ -80,7 +80,7 @@ def test_another_encoder_decoder_model(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         open_teacher(tmp_path / "s2t", language="en")
     assert str(caught.value) == (
-        f"{tmp_path}/s2t is a speech_to_text, and a language can be set for Whisper alone; leave it out"
+        f"{tmp_path}/s2t is a speech_to_text, and a language can be set for Whisper alone; set teacher.language=null"
     )
     asked = speech(16000, 9000)
     found = teacher.transcribe(asked, 3)
@@ -117,12 +117,12 @@ def test_a_whisper_of_several_languages_must_be_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         open_teacher(tmp_path / "w")
     assert str(caught.value) == (
-        f"{tmp_path}/w knows several languages; say which one is spoken, such as language='en'"
+        f"{tmp_path}/w knows several languages; say which one is spoken: set teacher.language=en"
     )
     with pytest.raises(ConfigError) as caught:
         open_teacher(tmp_path / "w", language="german")
     assert str(caught.value) == (
-        f"{tmp_path}/w has no token '<|german|>'; expected a language's code, such as language='en'"
+        f"{tmp_path}/w has no token '<|german|>'; expected a language's code, as in teacher.language=en"
     )
     english, german = (open_teacher(tmp_path / "w", language=code) for code in ("en", "de"))
     assert english.hash != german.hash  # they answer otherwise
@@ -132,7 +132,9 @@ def test_a_whisper_of_several_languages_must_be_told(tmp_path: Path) -> None:
 def test_an_english_whisper_and_german(whisper: tuple[Path, torch.nn.Module]) -> None:
     with pytest.raises(ConfigError) as caught:
         open_teacher(whisper[0], language="de")
-    assert str(caught.value) == f"{whisper[0]} knows English only, but language is 'de'"
+    assert str(caught.value) == (
+        f"{whisper[0]} knows English only, but teacher.language is de; set teacher.language=en"
+    )
     assert open_teacher(whisper[0], language="en").hash == open_teacher(whisper[0]).hash
 
 
