@@ -35,7 +35,8 @@ def index() -> str:
         "of ours says of a system against its control; the size of corpus and networks is ours, not the paper's.",
         "",
         "Further methods have systems in [Speech](speech.md) and [Translation](translation.md), or functions in",
-        "[CTC](ctc.md) and `help(seqkd.losses)`: CR-CTC, guided CTC, Delayed-KD, Inter-KD, R-Drop, N-best KD, label priors, star CTC.",
+        "[CTC](ctc.md) and `help(seqkd.losses)`: CR-CTC, guided CTC, Delayed-KD, Inter-KD, R-Drop, N-best KD, label",
+        "priors, star CTC.",
     ]
     for number, paper in enumerate(papers, 1):
         lines += ["", f"## {number}. {paper['name']}", "", f"{paper['source']}. Claim: {paper['claim']}.", ""]

@@ -137,7 +137,7 @@ def check_pairs(cfg: DictConfig) -> None:
 
 def make_tokens(cfg: DictConfig) -> None:
     """Train one tokenizer for both sides, or leave it alone if its text and settings are unchanged."""
-    from seqkd.data.tokens import Tokenizer, train_tokenizer
+    from seqkd.data.tokens import train_tokenizer
     from seqkd.translation.pairs import read_pairs
 
     directory = Path(cfg.tokens.directory)
