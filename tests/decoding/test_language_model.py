@@ -391,7 +391,7 @@ def test_without_flashlight_only_a_binary_is_refused(tmp_path, monkeypatch):
 def test_bad_files(tmp_path):
     pytest.importorskip("flashlight.lib.text.decoder.kenlm")  # without it, test_arpa.py has these
     no = tmp_path / "no.arpa"
-    assert message(DataError, LanguageModel, no, ["a"]) == f"The language model {no} does not exist; mend decode.lm."
+    assert message(DataError, LanguageModel, no, ["a"]) == f"The language model {no} does not exist; correct decode.lm."
     text = tmp_path / "text.arpa"
     text.write_text("just words\n")
     said = message(DataError, LanguageModel, text, ["a"])

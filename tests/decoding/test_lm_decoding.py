@@ -119,7 +119,7 @@ BINARY = b"mmap lm http://kheafield.com/code format version 5\n\0"
         (
             ["decode.lm=lm.bin", "decode.beam=4"],
             ConfigError,
-            "decode.lm is lm.bin, a binary of KenLM's, which does not tell its words; name a file with one word a line "
+            "decode.lm is lm.bin, a binary of KenLM's, which does not list its words; name a file with one word a line "
             "in decode.lexicon",
         ),
         (["decode.lm=no.arpa", "decode.beam=4"], DataError, "decode.lm is 'no.arpa', which is not a file here"),
