@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import lzma
 import os
@@ -30,21 +31,55 @@ _OF_SETS = {
 
 @contextlib.contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; it takes ``path``'s place if the block succeeds, else it is removed."""
+    """Yield a temporary path beside ``path``; it takes ``path``'s place if the block succeeds, else it is removed.
+
+    What a process that was killed has left is written over, so that no more than one such file stays of a path.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix is kept because writers such as soundfile choose a format by it.
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".tmp-", suffix=path.suffix)
-    os.close(descriptor)
-    temporary = Path(name)
+    descriptor, temporary = _held_file(path)
     try:
         yield temporary
         umask = os.umask(0)
         os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes private files
+        temporary.chmod(0o666 & ~umask)  # it was made private
         temporary.replace(path)
-    finally:
+    except BaseException:  # else the name may be another's already
         temporary.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def _held_file(path: Path) -> tuple[int, Path]:
+    """Make an empty file beside ``path``, always by the same name unless another process or thread is at work on it."""
+    # The suffix is kept because writers such as soundfile choose a format by it; the name, to which the file system may
+    # allow no more letters, is not.
+    name = hashlib.sha1(os.fsencode(path.name), usedforsecurity=False).hexdigest()[:16]
+    temporary = path.parent / f"{_NEW}{name}{path.suffix}"
+    with contextlib.suppress(OSError):  # of another user, or no file: see mkstemp
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        if _locked(descriptor, temporary):
+            os.ftruncate(descriptor, 0)
+            return descriptor, temporary
+        os.close(descriptor)
+    descriptor, made = tempfile.mkstemp(dir=path.parent, prefix=_NEW, suffix=path.suffix)
+    return descriptor, Path(made)
+
+
+def _locked(descriptor: int, path: Path) -> bool:
+    """Lock a file that was opened by its path. False where another has it, or had it and put it in another's place."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # some network file systems cannot lock: no one uses this name
+        path.unlink(missing_ok=True)
+        return False
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+    except FileNotFoundError:
+        return False
 
 
 @contextlib.contextmanager
