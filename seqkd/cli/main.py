@@ -20,7 +20,7 @@ COMMANDS = {
     "decode": "decode the test sets with trained models",
     "score": "score hypotheses, with confidence intervals; or a recipe's decodings",
     "report": "write RESULTS.md and its figures, print the table",
-    "claims": "write what the runs of all recipes show of each published claim",
+    "claims": "write what the tables of all recipes show of each published claim",
     "export": "write trained models as ONNX and torch.export files, checked, with a model card",
     "transcribe": "recognise recordings with an exported model: words with times",
     "classify": "classify sounds or images with an exported model",

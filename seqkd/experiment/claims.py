@@ -1,14 +1,13 @@
-"""The ledger: each published claim beside what our own runs show of it, as one generated page.
+"""The ledger: each published claim beside what our own tables show of it, as one generated page.
 
 A file of claims (``local/claims.yaml``) says, for each, the paper, its number, and which two systems of which recipe it
-is about; every number of ours comes from the counts in the recipe's experiment directory.
+is about; every number of ours comes from the ``RESULTS.json`` of the recipe's report.
 
     - paper: Cons-KD
       source: IEEE Access 2024, 10.1109/access.2024.3457859
       claims:
         - claim: fewer errors than distillation with one pass, at equal updates
           published: WER 5.10 → 4.13
-          task: asr
           recipe: egs/espeak_voices/ctc_kd
           preset: study
           system: cons_kd
@@ -26,14 +25,13 @@ import yaml
 
 from seqkd.errors import ConfigError
 from seqkd.experiment.findings import p, signed
-from seqkd.experiment.read import Experiment, NotRun
-from seqkd.settings import did_you_mean
-from seqkd.statistics.bootstrap import LEVEL, Estimate, difference
-from seqkd.statistics.measures import measure_of
+from seqkd.experiment.numbers import Numbers
+from seqkd.settings import did_you_mean, one_of
+from seqkd.statistics.bootstrap import LEVEL
 
 LEAST_SEEDS = 2  # of a single training, nothing is known of another
-_NEEDED = ("claim", "published", "task", "recipe", "preset", "system", "control")
-_OPTIONAL = ("measure", "seeds")
+_NEEDED = ("claim", "published", "recipe", "preset", "system", "control")
+_OPTIONAL = ("measure", "seeds", "results")
 
 
 @dataclass(frozen=True)
@@ -44,23 +42,31 @@ class Claim:
         paper, source: where it was published.
         claim: in words.
         published: the paper's number, in words.
-        task, recipe, preset: whose runs are looked at; a recipe is a directory, relative to the repository.
-        system, control: names of systems of that preset.
-        measure: key of one of the task's measures; None for its first.
+        recipe, preset: whose runs are looked at; a recipe is a directory, relative to the repository.
+        system, control: names of systems of that preset that its report compares.
+        measure: key of one of the measures in which they are compared; None for the first.
         seeds: of either system at least, before anything counts as shown.
+        results: where the numbers are, relative to the recipe, if not in ``RESULTS.json`` of the preset default or
+            ``<preset>/RESULTS.json`` of another.
     """
 
     paper: str
     source: str
     claim: str
     published: str
-    task: str
     recipe: str
     preset: str
     system: str
     control: str
     measure: str | None = None
     seeds: int = LEAST_SEEDS
+    results: str | None = None
+
+    @property
+    def numbers(self) -> str:
+        """Where its numbers are, relative to the repository."""
+        name = "RESULTS.json"
+        return f"{self.recipe}/{self.results or (name if self.preset == 'default' else f'{self.preset}/{name}')}"
 
     @property
     def command(self) -> str:
@@ -114,54 +120,49 @@ def _claim(paper: Mapping[str, Any], claim: Any, where: str) -> Claim:
     return Claim(str(paper["paper"]), str(paper["source"]), **claim)
 
 
-def verdict(claim: Claim, experiment: Experiment) -> Verdict:
-    """Compare the claim's systems in an experiment, over seeds and test items.
+def verdict(claim: Claim, numbers: Numbers) -> Verdict:
+    """Compare the claim's systems by the numbers of a report, which are over seeds and test items.
 
     It is shown where the system is better and p < .05, contrary where it is worse and p < .05, and not shown otherwise;
     nor where either has fewer than ``claim.seeds`` seeds, since of another training nothing is known then.
+
+    Raises:
+        ConfigError: there is no such measure.
+        DataError: the report does not compare the two in it.
     """
-    missing = [name for name in (claim.system, claim.control) if name not in experiment.finished]
-    if missing:
+    if any(name not in numbers.systems for name in (claim.system, claim.control)):
         return Verdict("not shown", "–", "–", "not run")
-    measures = (*experiment.task.measures, *experiment.task.further)
-    measure = measure_of(measures, claim.measure, "measure") if claim.measure else measures[0]
-    estimates = experiment.measured([measure], replicates=experiment.replicates)
-    ours, theirs = (estimates[name][measure.key] for name in (claim.system, claim.control))
-    one = difference(ours, theirs)
+    measure = one_of(list(numbers.measures), measure=claim.measure) if claim.measure else next(iter(numbers.measures))
+    one = numbers.difference(claim.system, claim.control, measure)
+    show = one.measure.show
+    ours, theirs = (numbers.systems[name][measure]["value"] for name in (claim.system, claim.control))
     low, high = one.ci95 if one.ci95 else (float("nan"), float("nan"))
-    interval = f"[{measure.show(low)}, {measure.show(high)}]"
-    shown = f"{measure.label} {measure.show(ours.value)} against {measure.show(theirs.value)}: {signed(one)} {interval}"
-    if not measure.higher_is_better and theirs.value > 0:
-        shown += f", {100 * one.delta / theirs.value:+.1f} %".replace("-", "−")
-    least = min(len(ours.seeds), len(theirs.seeds))
-    alone = " (items only)" if least == 1 else ""
-    word, because = "not shown", "too few seeds" if least < claim.seeds else ""
+    shown = f"{one.measure.label} {show(ours)} against {show(theirs)}: {signed(one)} [{show(low)}, {show(high)}]"
+    if not one.measure.higher_is_better and theirs > 0:
+        shown += f", {100 * one.delta / theirs:+.1f} %".replace("-", "−")
+    seeds = [numbers.seeds(name, measure) for name in (claim.system, claim.control)]
+    alone = " (items only)" if one.items_only else ""
+    word, because = "not shown", "too few seeds" if min(seeds) < claim.seeds else ""
     if one.p_value < LEVEL and not because:
         word = "shown" if one.better else "contrary"
-    return Verdict(word, f"{shown}, {p(one.p_value)}{alone}", _seeds(ours, theirs), because)
+    return Verdict(word, f"{shown}, {p(one.p_value)}{alone}", " and ".join(map(str, dict.fromkeys(seeds))), because)
 
 
-def _seeds(ours: Estimate, theirs: Estimate) -> str:
-    counts = [len(one.seeds) for one in (ours, theirs)]
-    return str(counts[0]) if counts[0] == counts[1] else f"{counts[0]} and {counts[1]}"
-
-
-def ledger(claims: Sequence[Claim], read: Callable[[Claim], Experiment], command: str) -> str:
+def ledger(claims: Sequence[Claim], read: Callable[[Claim], Numbers | None], command: str) -> str:
     """The page, in Markdown.
 
     Args:
         claims: in order; those of one paper stand together.
-        read: gives the experiment of a claim; its NotRun, of runs that are not there, is a "not shown".
+        read: gives the numbers of a claim; None, where there are none, is a "not shown".
         command: that writes the page.
     """
     lines = [
         "# Published claims, and what our runs show",
         "",
-        f"Generated by `{command}` from the runs; no number of ours is typed. *Shown*: the system is better than its",
-        "control, p < .05 over seeds and test items. *Contrary*: it is worse, p < .05. *Not shown*: neither, or fewer",
-        "than two seeds, where interval and p-value are over test items only, or not run with the present settings",
-        "(results.md has tables of earlier ones). A difference is the system's value less the control's, with its 95 %",
-        "interval; p-values are of draws of their own, and can differ from those in RESULTS.md in their last digits.",
+        f"Generated by `{command}` from the numbers of the recipes' tables ([results](results.md)); none of ours is",
+        "typed. *Shown*: the system is better than its control, p < .05 over seeds and test items. *Contrary*: it is",
+        "worse, p < .05. *Not shown*: neither, or fewer than two seeds, where interval and p-value are over test items",
+        "only, or not run. A difference is the system's value less the control's, with its 95 % interval.",
     ]
     before = None
     for claim in claims:
@@ -170,10 +171,8 @@ def ledger(claims: Sequence[Claim], read: Callable[[Claim], Experiment], command
             lines += ["", f"## {_cell(claim.paper)}", "", f"{_cell(claim.source)}", ""]
             lines += ["| Claim | Published | Ours | Seeds | System | Control | Verdict | Command |"]
             lines += ["| --- | --- | --- | ---: | --- | --- | --- | --- |"]
-        try:
-            found = verdict(claim, read(claim))
-        except NotRun:
-            found = Verdict("not shown", "–", "–", "not run")
+        numbers = read(claim)
+        found = verdict(claim, numbers) if numbers else Verdict("not shown", "–", "–", "not run")
         cells = [claim.claim, claim.published, found.ours, found.seeds, f"`{claim.system}`", f"`{claim.control}`"]
         cells += [f"**{found.word}**{found.because and f', {found.because}'}", f"`{claim.command}`"]
         lines.append(f"| {' | '.join(map(_cell, cells))} |")

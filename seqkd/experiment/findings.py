@@ -39,16 +39,20 @@ class Compared:
 Comparisons = dict[tuple[str, str], dict[str, Compared]]  # by (system, against) and `Measure.key`
 
 
-def compare(experiment: Experiment) -> Comparisons:
+def compare(experiment: Experiment, pairs: Sequence[tuple[str, str]] = ()) -> Comparisons:
     """Compare each system with the baseline and with its control, in every tested measure.
 
     Two systems that are each other's baseline are compared once, and count once for Holm's correction.
+
+    Args:
+        experiment: the runs.
+        pairs: of systems that are to be compared, too, where both were run.
     """
     task, finished, estimates = experiment.task, experiment.finished, experiment.estimates
     wanted = []
     for name, system in finished.items():
         baseline = None if name == task.teacher else experiment.baseline
-        others = dict.fromkeys([baseline, system.control])
+        others = dict.fromkeys([baseline, system.control, *(other for one, other in pairs if one == name)])
         wanted += [(name, other) for other in others if other in finished and other != name]
     keys = [measure.key for measure in tested(task.measures)]
     tests = {

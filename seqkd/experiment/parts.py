@@ -59,6 +59,11 @@ def _shown(config: dict[str, Any]) -> dict[str, str]:
     return {key: without_paths(value) for key, value in flat.items()}
 
 
+def written(out: Path) -> list[Path]:
+    """What a report consists of, and so is no change that it could be about."""
+    return [out, out.with_suffix(".json"), out.parent / "figures"]
+
+
 def origin(
     experiment: Experiment,
     command: str,
@@ -79,7 +84,7 @@ def origin(
     seconds = sum(run.summary["train_seconds"] for run in runs)
     facts = {
         "Command": f"`{without_paths(command)}`",
-        "Commit": describe_commit(out.parent, ignore=[out, out.parent / "figures"]),
+        "Commit": describe_commit(out.parent, ignore=written(out)),
         "Date": f"{now or datetime.datetime.now():%Y-%m-%d}",
         "Training time": f"{seconds / 60:.0f} minutes for {len(runs)} runs",
         **(describe_environment() if environment is None else environment),

@@ -38,10 +38,6 @@ _NOT_OF_THE_SEARCH = ("model", "features", "pairs", "labels", "subset")
 SUMMARY_KEYS = ("parameters", "steps", "passes", "train_seconds", "device")
 
 
-class NotRun(DataError):
-    """There is no finished run to read."""
-
-
 @dataclass(frozen=True)
 class Run:
     """One seed of one system.
@@ -182,9 +178,8 @@ def read_experiment(
         undecoded: runs whose decoding is not finished, so that what was scored is of an older one.
 
     Raises:
-        NotRun: nothing was run.
-        DataError: a file of a finished run is missing or damaged, seeds were scored on different items, or one system
-            has runs of different settings.
+        DataError: nothing was run, a file of a finished run is missing or damaged, seeds were scored on different
+            items, or one system has runs of different settings.
     """
     if not test_sets:
         raise DataError("There are no test sets to report on; name at least one in sets.test.")
@@ -202,7 +197,7 @@ def read_experiment(
         found[name] = System(name, label or name, control, isolates, runs, unfinished)
     experiment = Experiment(task, found, list(test_sets), baseline or task.baseline, replicates, seed, exp)
     if not experiment.finished:
-        raise NotRun(f"{exp} holds no finished run of {', '.join(systems)}; nothing to report.")
+        raise DataError(f"{exp} holds no finished run of {', '.join(systems)}; nothing to report.")
     tables = [table for system in experiment.finished.values() for table in system.tables().values()]
     if not same_items(tables):
         raise DataError(f"Systems of {exp} were scored on different {task.items}; {again('decode')}")

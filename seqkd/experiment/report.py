@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from seqkd import files
 from seqkd.experiment.files import seed_directories
 from seqkd.experiment.findings import Comparisons, compare, count_tests, findings, share_kept
-from seqkd.experiment.parts import bullets, capital, origin, settings, table, thousands
+from seqkd.experiment.numbers import path_beside, write_numbers
+from seqkd.experiment.parts import bullets, capital, origin, settings, table, thousands, written
+from seqkd.experiment.provenance import describe_commit, without_paths
 from seqkd.experiment.read import FEWER, Experiment, System, read_experiment
 from seqkd.experiment.scores import Scores, Undecoded, score
 from seqkd.statistics.bootstrap import Estimate
@@ -30,12 +32,12 @@ def write_report(
     environment: Mapping[str, str] | None = None,
     now: datetime.datetime | None = None,
 ) -> None:
-    """Write ``cfg.report.out`` and its figures, in ``figures`` beside it; scores that are out of date are made anew.
+    """Write ``cfg.report.out``, its numbers as JSON and its figures beside it; scores out of date are made anew.
 
     Args:
         task: what is measured, and what only this task's report shows.
         cfg: of the recipe: ``exp``, ``data``, ``title``, ``sets.test``, and ``report`` with ``out``, ``notes``,
-            ``replicates`` and perhaps ``baseline``.
+            ``replicates`` and perhaps ``baseline`` and ``compare``, pairs of systems to compare, too.
         systems: what to show, in order, by name of the directory: ``label``, a name for people; ``control``, the system
             with the same budget that lacks only the idea under test, or None; ``isolates``, that idea in words, as in
             "the consistency term". All three may be left out.
@@ -58,7 +60,7 @@ def write_report(
         replicates=cfg.report.replicates,
         undecoded=undecoded,
     )
-    comparisons = compare(experiment)
+    comparisons = compare(experiment, [tuple(pair) for pair in cfg.report.get("compare", [])])
     out = Path(cfg.report.out)
     sections = [
         f"# {cfg.title}",
@@ -78,6 +80,9 @@ def write_report(
         "## Origin",
         origin(experiment, command, environment, out, now),
     ]
+    commit = describe_commit(out.parent, ignore=written(out))
+    shown = without_paths(command)
+    write_numbers(path_beside(out), experiment, comparisons, title=cfg.title, command=shown, commit=commit)
     files.write_text(out, "\n\n".join(section for section in sections if section) + "\n")
 
 

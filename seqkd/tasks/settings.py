@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import DictConfig
@@ -51,9 +51,13 @@ class ReportSettings:
     expect: Mapping[str, Any]
     expect_metric: str | None = None
     baseline: str | None = None
+    compare: list[list[str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         at_least(1, replicates=self.replicates)
+        for pair in self.compare:
+            if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(name, str) for name in pair)):
+                raise ConfigError(f"compare has {pair!r}; expected pairs of systems, as in [[cons_kd, kd]]")
 
 
 RUN = ("nj", "ngpu", "nodes", "processes", "seeds", "seed")
@@ -64,6 +68,7 @@ def check_common(cfg: DictConfig) -> None:
     build(RunSettings, {name: cfg[name] for name in RUN if name in cfg}, "")
     build(ReportSettings, plain(cfg.report), "report")
     check_system_name(cfg, *cfg.systems)
+    check_system_name(cfg, *(name for pair in cfg.report.compare for name in pair), where="report.compare: ")
     for name, chosen in plain(cfg.dev_chosen).items():
         check_system_name(cfg, name, where="dev_chosen: ")
         if not (isinstance(chosen, list) and all(isinstance(one, str) and "=" in one for one in chosen)):

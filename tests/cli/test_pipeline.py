@@ -108,7 +108,7 @@ def test_a_second_pass_changes_nothing(finished: tuple[Path, Path], monkeypatch:
         assert main(stage) == 0, stage[:2]
     changed = {path.relative_to(exp.parent) for path, when in files(exp, data).items() if before.get(path) != when}
     # Only what says how things stand now is written anew.
-    again = {"exp/RESULTS.md", "exp/teacher/check.json", "exp/teacher/check.png"}
+    again = {"exp/RESULTS.md", "exp/RESULTS.json", "exp/teacher/check.json", "exp/teacher/check.png"}
     again |= {f"exp/figures/{name}.png" for name in ("losses", "passes", "posteriors", "scores", "training")}
     assert {str(path) for path in changed} <= again
     assert files(exp, data).keys() == before.keys()

@@ -1,25 +1,31 @@
-"""A published claim is shown, contrary or not shown by the counts of its two systems alone."""
+"""A published claim is shown, contrary or not shown by the numbers beside a report alone."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
-from seqkd.cli.claims import experiment_of
+from seqkd.cli.claims import numbers_of
 from seqkd.cli.main import main
+from seqkd.cli.settings import parse, parser
+from seqkd.config import compose, system_overrides
 from seqkd.errors import ConfigError, DataError
 from seqkd.experiment.claims import Claim, ledger, read_claims, verdict
-from seqkd.experiment.read import Experiment, NotRun, Run, System
+from seqkd.experiment.findings import compare
+from seqkd.experiment.numbers import Numbers, read_numbers, write_numbers
+from seqkd.experiment.read import Experiment, Run, System
 from seqkd.experiment.scores import Scores
 from seqkd.statistics.table import Table
+from seqkd.tasks import task_of
 from tests.experiment.test_findings import BLEU, WER, Made
 
 ROOT = Path(__file__).parents[2]
-CLAIM = Claim("Paper", "a journal", "fewer errors", "5 → 4", "asr", "egs/a/b", "study", "new", "old")
+CLAIM = Claim("Paper", "a journal", "fewer errors", "5 → 4", "egs/a/b", "study", "new", "old")
 
 
 def table(rate: float, seed: int, column: str = "errors") -> Table:
@@ -34,58 +40,101 @@ def experiment(rates: dict[str, float], seeds: int = 4, task: Scores | None = No
     systems = {}
     for name, rate in rates.items():
         tables = [{"test": table(rate, seed, task.measures[0].columns[0])} for seed in range(seeds)]
-        runs = [Run(seed, Path(), {}, [], {}, one) for seed, one in enumerate(tables)]
+        summary = {"parameters": 1000, "train_seconds": 90.0}
+        runs = [Run(seed, Path(), {}, [], summary, one) for seed, one in enumerate(tables)]
         systems[name] = System(name, name.title(), None, None, runs, [])
     return Experiment(task, systems, ["test"], replicates=400)
+
+
+def numbers(made: Experiment, path: Path, pair: tuple[str, str] = ("new", "old")) -> Numbers:
+    """Those of its report, from a file."""
+    compared = compare(made, [pair] if set(pair) <= made.finished.keys() else [])
+    write_numbers(path, made, compared, title="A title", command="run.sh", commit="abc")
+    return read_numbers(path)
 
 
 @pytest.mark.parametrize(
     ("new", "old", "word"), [(0.1, 0.2, "shown"), (0.2, 0.1, "contrary"), (0.15, 0.15, "not shown")]
 )
-def test_the_counts_decide(new: float, old: float, word: str) -> None:
+@pytest.mark.parametrize("pair", [("new", "old"), ("old", "new")])
+def test_the_counts_decide(new: float, old: float, word: str, pair: tuple[str, str], tmp_path: Path) -> None:
     made = experiment({"new": new, "old": old})
-    found = verdict(CLAIM, made)
+    found = verdict(CLAIM, numbers(made, tmp_path / "RESULTS.json", pair))
     assert (found.word, found.seeds) == (word, "4")
     ours, theirs = (sum(table.total()["errors"] for table in made.systems[n].tables().values()) for n in ("new", "old"))
     shown = re.match(r"WER % ([\d.]+) against ([\d.]+): ", found.ours).groups()
     assert list(map(float, shown)) == pytest.approx([ours / 120, theirs / 120], abs=0.0051)
-    assert re.search(r"\[−?[\d.]+, −?[\d.]+\], [+−][\d.]+ %, p [<=] ", found.ours)
+    ends = re.search(r": ([+−][\d.]+) \[(−?[\d.]+), (−?[\d.]+)\], [+−][\d.]+ %, p [<=] ", found.ours).groups()
+    delta, low, high = (float(end.replace("−", "-").replace("+", "")) for end in ends)
+    assert delta == pytest.approx((ours - theirs) / 120, abs=0.0051) and (low < delta < high or new == old)
 
 
-def test_more_is_better_where_the_measure_says_so() -> None:
+def test_numbers_are_those_of_the_report(tmp_path: Path) -> None:
+    made = experiment({"new": 0.1, "old": 0.2})
+    found = numbers(made, tmp_path / "RESULTS.json")
+    for name in ("new", "old"):
+        one, kept = made.estimates[name]["wer"], found.systems[name]["wer"]
+        assert kept["value"] == pytest.approx(one.value, rel=1e-5)
+        assert kept["ci95"] == pytest.approx(list(one.ci95), rel=1e-5)
+        assert kept["by_seed"] == {str(seed): pytest.approx(value, rel=1e-5) for seed, value in one.seeds.items()}
+    difference = compare(made, [("new", "old")])["new", "old"]["wer"].difference
+    assert found.difference("new", "old", "wer").p_value == pytest.approx(difference.p_value, rel=1e-5)
+    reverse = found.difference("old", "new", "wer").ci95
+    assert reverse == pytest.approx([-end for end in difference.ci95[::-1]], rel=1e-5)
+    assert len((tmp_path / "RESULTS.json").read_text().splitlines()) < 20  # a system, and a comparison, a line
+
+
+def test_more_is_better_where_the_measure_says_so(tmp_path: Path) -> None:
     more = Made(WER.__class__("acc", "accuracy", ("errors", "words"), WER.of, higher_is_better=True))
     assert BLEU.higher_is_better
-    assert verdict(CLAIM, experiment({"new": 0.2, "old": 0.1}, task=more)).word == "shown"
+    made = experiment({"new": 0.2, "old": 0.1}, task=more)
+    assert verdict(CLAIM, numbers(made, tmp_path / "RESULTS.json")).word == "shown"
 
 
-def test_one_training_shows_nothing() -> None:
-    found = verdict(CLAIM, experiment({"new": 0.1, "old": 0.2}, seeds=1))
+def test_one_training_shows_nothing(tmp_path: Path) -> None:
+    found = verdict(CLAIM, numbers(experiment({"new": 0.1, "old": 0.2}, seeds=1), tmp_path / "RESULTS.json"))
     assert (found.word, found.because, found.seeds) == ("not shown", "too few seeds", "1")
     assert "WER" in found.ours and found.ours.endswith(" (items only)")
 
 
-def test_what_was_not_run_is_said() -> None:
-    made = experiment({"new": 0.1})
-    found = verdict(CLAIM, made)
+def test_what_was_not_run_is_said(tmp_path: Path) -> None:
+    found = verdict(CLAIM, numbers(experiment({"new": 0.1}), tmp_path / "RESULTS.json"))
     assert (found.word, found.ours, found.because) == ("not shown", "–", "not run")
-
-    def nothing(claim: Claim) -> Experiment:
-        raise NotRun("there is no egs/a/b/exp/study")
-
-    page = ledger([CLAIM], nothing, "seqkd claims x")
+    page = ledger([CLAIM], lambda _: None, "seqkd claims x")
     assert "| – | – | `new` | `old` | **not shown**, not run | `egs/a/b/run.sh --preset study` |" in page
+    assert numbers_of(tmp_path, CLAIM) is None
 
 
-def test_damaged_runs_stop_the_page() -> None:
-    def damaged(claim: Claim) -> Experiment:
-        raise DataError("exp/new/seed0/summary.json, line 1: not JSON")
+def test_what_is_not_compared_says_what_to_do(tmp_path: Path) -> None:
+    made = experiment({"new": 0.1, "old": 0.2, "third": 0.2})
+    with pytest.raises(DataError, match=r"does not compare new with old in wer; add \[new, old\] to report.compare"):
+        verdict(CLAIM, numbers(made, tmp_path / "RESULTS.json", ("new", "third")))
+    with pytest.raises(ConfigError, match="measure is 'bleu'; expected one of wer"):
+        verdict(Claim(**{**vars(CLAIM), "measure": "bleu"}), numbers(made, tmp_path / "RESULTS.json"))
 
-    with pytest.raises(DataError, match="not JSON"):
-        ledger([CLAIM], damaged, "seqkd claims x")
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda text: text[:40], "not JSON"),
+        (lambda text: text.replace('"schema": 1', '"schema": 2'), "has schema 2; expected 1: write the report anew"),
+        (lambda text: text.replace('"comparisons"', '"comparison"'), "lacks comparisons"),
+        (lambda text: text.replace('"p_value"', '"p"'), "is damaged"),
+        (lambda text: text.replace('"unit"', '"units"'), "is damaged"),
+    ],
+)
+def test_damaged_numbers_stop_the_page(damage: Callable[[str], str], said: str, tmp_path: Path) -> None:
+    path = tmp_path / CLAIM.numbers
+    path.parent.mkdir(parents=True)
+    numbers(experiment({"new": 0.1, "old": 0.2}), path)
+    path.write_text(damage(path.read_text()))
+    with pytest.raises(DataError, match=said) as error:
+        ledger([CLAIM], lambda claim: numbers_of(tmp_path, claim), "seqkd claims x")
+    assert str(path) in str(error.value)
 
 
-def test_claims_of_a_paper_stand_together_in_tables() -> None:
-    made = experiment({"new": 0.1, "old": 0.2})
+def test_claims_of_a_paper_stand_together_in_tables(tmp_path: Path) -> None:
+    made = numbers(experiment({"new": 0.1, "old": 0.2}), tmp_path / "RESULTS.json")
     claims = [CLAIM, Claim(**{**vars(CLAIM), "claim": "a | b"}), Claim(**{**vars(CLAIM), "paper": "Other"})]
     page = ledger(claims, lambda _: made, "seqkd claims x")
     assert page.count("## ") == 2 and page.count("| Claim |") == 2 and "a \\| b" in page
@@ -94,12 +143,16 @@ def test_claims_of_a_paper_stand_together_in_tables() -> None:
 
 
 @pytest.mark.parametrize("claim", read_claims(ROOT / "local" / "claims.yaml"), ids=lambda claim: claim.claim)
-def test_every_claim_of_ours_names_systems_that_there_are(claim: Claim, tmp_path: Path) -> None:
-    assert (ROOT / claim.recipe / "run.sh").is_file()
-    (tmp_path / claim.recipe).mkdir(parents=True)
-    (tmp_path / claim.recipe / "conf").symlink_to(ROOT / claim.recipe / "conf")
-    with pytest.raises(DataError, match=f"there is no {claim.recipe}/exp/{claim.preset}"):  # after the settings
-        experiment_of(tmp_path, claim)
+def test_the_report_of_every_claim_of_ours_compares_its_systems(claim: Claim) -> None:
+    recipe = ROOT / claim.recipe
+    task = re.search(r"--task (\w+)", (recipe / "run.sh").read_text())[1]
+    options = ["--task", task, "--conf", recipe / "conf", "--preset", claim.preset, "--exp", "exp", "--data", "data"]
+    args = parse(parser("report", ""), list(map(str, options)))
+    cfg = compose(args)
+    controls = {name: compose(args, *system_overrides(cfg, name, 0)).system.control for name in cfg.systems}
+    compared = {frozenset(pair) for pair in controls.items()} | {frozenset(pair) for pair in cfg.report.compare}
+    compared |= {frozenset((name, cfg.report.get("baseline") or task_of(cfg).baseline)) for name in cfg.systems}
+    assert frozenset((claim.system, claim.control)) in compared
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -120,7 +173,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     ],
 )
 def test_a_claim_that_is_wrong_is_named(tmp_path: Path, change: dict, said: str) -> None:
-    keys = ("claim", "published", "task", "recipe", "preset", "system", "control")
+    keys = ("claim", "published", "recipe", "preset", "system", "control")
     claim = {key: getattr(CLAIM, key) for key in keys} | change
     claim = {key: value for key, value in claim.items() if value is not None}
     file = tmp_path / "claims.yaml"
