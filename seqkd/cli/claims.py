@@ -21,14 +21,23 @@ def main(argv: list[str]) -> int:
         prog="seqkd claims", description="Write what the recipes' tables show of each published claim."
     )
     made.add_argument("claims", type=Path, metavar="FILE", help="local/claims.yaml, or one of yours")
-    made.add_argument("--out", type=Path, default=Path("docs/claims.md"), help="the page (default: docs/claims.md)")
+    made.add_argument(
+        "--out",
+        type=Path,
+        default=Path("docs/claims.md"),
+        help="the page (default: docs/claims.md); its figure goes to images/claims.png beside it",
+    )
     made.add_argument("--root", type=Path, default=Path(), help="what recipes are relative to (default: here)")
     args = made.parse_args(argv)
-    from seqkd.experiment.claims import ledger, read_claims
+    from seqkd.experiment.claims import ledger, read_claims, verdicts
+    from seqkd.experiment.claims_figure import draw_claims
+    from seqkd.experiment.figures import save_all
 
-    claims = read_claims(args.claims)
-    page = ledger(claims, functools.partial(numbers_of, args.root), shlex.join(["seqkd", "claims", *argv]))
-    write_text(args.out, page)
+    found = verdicts(read_claims(args.claims), functools.partial(numbers_of, args.root))
+    drawn = {"claims.png": (draw_claims(found), "Gain of each system over its control")}
+    save_all(drawn, args.out.parent / "images")
+    figure = "images/claims.png" if drawn["claims.png"][0] else ""
+    write_text(args.out, ledger(found, shlex.join(["seqkd", "claims", *argv]), figure))
     print(f"wrote {args.out}")
     return 0
 

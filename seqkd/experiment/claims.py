@@ -27,7 +27,7 @@ from seqkd.errors import ConfigError
 from seqkd.experiment.findings import p, signed
 from seqkd.experiment.numbers import Numbers
 from seqkd.settings import did_you_mean, one_of
-from seqkd.statistics.bootstrap import LEVEL
+from seqkd.statistics.bootstrap import LEVEL, Difference
 
 LEAST_SEEDS = 2  # of a single training, nothing is known of another
 _NEEDED = ("claim", "published", "recipe", "preset", "system", "control")
@@ -76,15 +76,25 @@ class Claim:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What our runs show of a claim: ``word`` is "shown", "not shown" or "contrary"; the others are for a table.
+    """What our tables show of a claim.
 
-    ``because`` says why nothing could be shown, if that is so.
+    Attributes:
+        word: "shown", "not shown" or "contrary".
+        ours: the comparison, for a table.
+        seeds: how many, likewise.
+        because: why nothing could be shown, if that is so.
+        gain: the share of the control's errors that the system avoids, and the ends of its 95 % interval; of a score
+            that is no share, such as BLEU, the share of the control's score that it adds. None where there is none.
     """
 
     word: str
     ours: str
     seeds: str
     because: str = ""
+    gain: tuple[float, float, float] | None = None
+
+
+NOT_RUN = Verdict("not shown", "–", "–", "not run")
 
 
 def read_claims(path: Path) -> list[Claim]:
@@ -131,7 +141,7 @@ def verdict(claim: Claim, numbers: Numbers) -> Verdict:
         DataError: the report does not compare the two in it.
     """
     if any(name not in numbers.systems for name in (claim.system, claim.control)):
-        return Verdict("not shown", "–", "–", "not run")
+        return NOT_RUN
     measure = one_of(list(numbers.measures), measure=claim.measure) if claim.measure else next(iter(numbers.measures))
     one = numbers.difference(claim.system, claim.control, measure)
     show = one.measure.show
@@ -145,16 +155,32 @@ def verdict(claim: Claim, numbers: Numbers) -> Verdict:
     word, because = "not shown", "too few seeds" if min(seeds) < claim.seeds else ""
     if one.p_value < LEVEL and not because:
         word = "shown" if one.better else "contrary"
-    return Verdict(word, f"{shown}, {p(one.p_value)}{alone}", " and ".join(map(str, dict.fromkeys(seeds))), because)
+    counts = " and ".join(map(str, dict.fromkeys(seeds)))
+    return Verdict(word, f"{shown}, {p(one.p_value)}{alone}", counts, because, _gain(one, theirs))
 
 
-def ledger(claims: Sequence[Claim], read: Callable[[Claim], Numbers | None], command: str) -> str:
+def _gain(one: Difference, theirs: float) -> tuple[float, float, float] | None:
+    measure = one.measure
+    whole = 1 - theirs if measure.higher_is_better and measure.unit == "%" else theirs
+    if one.ci95 is None or not whole > 0:
+        return None
+    low, high = sorted(measure.gain(end) / whole for end in one.ci95)
+    return measure.gain(one.delta) / whole, low, high
+
+
+def verdicts(claims: Sequence[Claim], read: Callable[[Claim], Numbers | None]) -> list[tuple[Claim, Verdict]]:
+    """Return what is shown of each claim; ``read`` gives its numbers, or None where there are none."""
+    found = ((claim, read(claim)) for claim in claims)
+    return [(claim, verdict(claim, numbers) if numbers else NOT_RUN) for claim, numbers in found]
+
+
+def ledger(found: Sequence[tuple[Claim, Verdict]], command: str, figure: str = "") -> str:
     """The page, in Markdown.
 
     Args:
-        claims: in order; those of one paper stand together.
-        read: gives the numbers of a claim; None, where there are none, is a "not shown".
+        found: claims in order, those of one paper together, with what is shown of each.
         command: that writes the page.
+        figure: its path, relative to the page; none if left out.
     """
     lines = [
         "# Published claims, and what our runs show",
@@ -164,17 +190,17 @@ def ledger(claims: Sequence[Claim], read: Callable[[Claim], Numbers | None], com
         "worse, p < .05. *Not shown*: neither, or fewer than two seeds, where interval and p-value are over test items",
         "only, or not run. A difference is the system's value less the control's, with its 95 % interval.",
     ]
+    if figure:
+        lines += ["", f"![Gain of each system over its control, with its 95 % interval]({figure})"]
     before = None
-    for claim in claims:
+    for claim, one in found:
         if (claim.paper, claim.source) != before:
             before = (claim.paper, claim.source)
             lines += ["", f"## {_cell(claim.paper)}", "", f"{_cell(claim.source)}", ""]
             lines += ["| Claim | Published | Ours | Seeds | System | Control | Verdict | Command |"]
             lines += ["| --- | --- | --- | ---: | --- | --- | --- | --- |"]
-        numbers = read(claim)
-        found = verdict(claim, numbers) if numbers else Verdict("not shown", "–", "–", "not run")
-        cells = [claim.claim, claim.published, found.ours, found.seeds, f"`{claim.system}`", f"`{claim.control}`"]
-        cells += [f"**{found.word}**{found.because and f', {found.because}'}", f"`{claim.command}`"]
+        cells = [claim.claim, claim.published, one.ours, one.seeds, f"`{claim.system}`", f"`{claim.control}`"]
+        cells += [f"**{one.word}**{one.because and f', {one.because}'}", f"`{claim.command}`"]
         lines.append(f"| {' | '.join(map(_cell, cells))} |")
     return "\n".join(lines) + "\n"
 

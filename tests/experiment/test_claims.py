@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,13 @@ from seqkd.cli.main import main
 from seqkd.cli.settings import parse, parser
 from seqkd.config import compose, system_overrides
 from seqkd.errors import ConfigError, DataError
-from seqkd.experiment.claims import Claim, ledger, read_claims, verdict
+from seqkd.experiment.claims import NOT_RUN, Claim, Verdict, ledger, read_claims, verdict, verdicts
+from seqkd.experiment.claims_figure import draw_claims
 from seqkd.experiment.findings import compare
 from seqkd.experiment.numbers import Numbers, read_numbers, write_numbers
 from seqkd.experiment.read import Experiment, Run, System
 from seqkd.experiment.scores import Scores
+from seqkd.statistics.bootstrap import Difference
 from seqkd.statistics.table import Table
 from seqkd.tasks import task_of
 from tests.experiment.test_findings import BLEU, WER, Made
@@ -100,7 +103,7 @@ def test_one_training_shows_nothing(tmp_path: Path) -> None:
 def test_what_was_not_run_is_said(tmp_path: Path) -> None:
     found = verdict(CLAIM, numbers(experiment({"new": 0.1}), tmp_path / "RESULTS.json"))
     assert (found.word, found.ours, found.because) == ("not shown", "–", "not run")
-    page = ledger([CLAIM], lambda _: None, "seqkd claims x")
+    page = ledger(verdicts([CLAIM], lambda _: None), "seqkd claims x")
     assert "| – | – | `new` | `old` | **not shown**, not run | `egs/a/b/run.sh --preset study` |" in page
     assert numbers_of(tmp_path, CLAIM) is None
 
@@ -129,14 +132,14 @@ def test_damaged_numbers_stop_the_page(damage: Callable[[str], str], said: str, 
     numbers(experiment({"new": 0.1, "old": 0.2}), path)
     path.write_text(damage(path.read_text()))
     with pytest.raises(DataError, match=said) as error:
-        ledger([CLAIM], lambda claim: numbers_of(tmp_path, claim), "seqkd claims x")
+        verdicts([CLAIM], lambda claim: numbers_of(tmp_path, claim))
     assert str(path) in str(error.value)
 
 
 def test_claims_of_a_paper_stand_together_in_tables(tmp_path: Path) -> None:
     made = numbers(experiment({"new": 0.1, "old": 0.2}), tmp_path / "RESULTS.json")
     claims = [CLAIM, Claim(**{**vars(CLAIM), "claim": "a | b"}), Claim(**{**vars(CLAIM), "paper": "Other"})]
-    page = ledger(claims, lambda _: made, "seqkd claims x")
+    page = ledger(verdicts(claims, lambda _: made), "seqkd claims x")
     assert page.count("## ") == 2 and page.count("| Claim |") == 2 and "a \\| b" in page
     rows = [line for line in page.splitlines() if line.startswith("|")]
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {9}
@@ -153,6 +156,34 @@ def test_the_report_of_every_claim_of_ours_compares_its_systems(claim: Claim) ->
     compared = {frozenset(pair) for pair in controls.items()} | {frozenset(pair) for pair in cfg.report.compare}
     compared |= {frozenset((name, cfg.report.get("baseline") or task_of(cfg).baseline)) for name in cfg.systems}
     assert frozenset((claim.system, claim.control)) in compared
+
+
+@pytest.mark.parametrize(
+    ("higher", "unit", "ours", "theirs", "gain"),
+    [
+        (False, "%", 0.1, 0.2, 0.5),  # a WER
+        (True, "%", 0.9, 0.8, 0.5),  # an accuracy: half of its errors
+        (True, "", 30.0, 20.0, 0.5),  # BLEU
+        (False, "%", 0.2, 0.1, -1.0),
+    ],
+)
+def test_gains_are_shares_of_the_controls_errors(
+    higher: bool, unit: str, ours: float, theirs: float, gain: float, tmp_path: Path
+) -> None:
+    measure = replace(WER, key="m", unit=unit, higher_is_better=higher)
+    one = Difference(measure, ours - theirs, (ours - theirs - 0.01, ours - theirs + 0.01), 0.001)
+    systems = {name: {"m": {"value": v, "by_seed": {"0": v, "1": v}}} for name, v in (("new", ours), ("old", theirs))}
+    found = verdict(CLAIM, Numbers(tmp_path, {"m": measure}, systems, {("new", "old", "m"): one}))
+    value, low, high = found.gain
+    assert value == pytest.approx(gain) and low < value < high
+    assert found.word == ("shown" if gain > 0 else "contrary")
+
+
+def test_the_figure_has_a_row_a_claim_that_was_run() -> None:
+    one = Verdict("shown", "", "1", gain=(0.1, 0.05, 0.2))
+    figure = draw_claims([(CLAIM, one), (CLAIM, NOT_RUN), (CLAIM, Verdict("contrary", "", "5", gain=(-0.1, -0.2, 0)))])
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["fewer errors  (Paper)"] * 2
+    assert draw_claims([(CLAIM, NOT_RUN)]) is None
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
