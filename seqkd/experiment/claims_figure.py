@@ -36,7 +36,8 @@ def draw_claims(found: Sequence[tuple[Claim, Verdict]]) -> Figure | None:
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.grid(axis="x", color="#7F7F7F", alpha=0.25, linewidth=0.6)
-    figure.supxlabel("errors of the control that the system avoids, % (of BLEU: what it adds); right is better", fontsize=9)
+    about = "errors of the control that the system avoids, % (of BLEU: what it adds); right is better"
+    figure.supxlabel(about, fontsize=9)
     for word, colour in _COLOURS.items():
         axes.plot([], [], "o", color=colour, label=word)
     axes.plot([], [], "o", color=_COLOURS["not shown"], markerfacecolor="white", label="one seed: over test items only")
