@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write docs/results.md: of every recipe's RESULTS.md the first table, cut to a few columns, and its first table.
+"""Write docs/results.md: of every recipe's RESULTS.md the first table, cut to a few columns, and its figure.
 
 local/results_page.py           # reads egs/*/*/RESULTS.md and egs/*/*/*/RESULTS.md
 """
@@ -32,6 +32,9 @@ def page() -> str:
             heading, rows = ["Not run yet."], []
         marks = ["---", *["---:"] * (len(heading) - 1)]
         lines += ["| " + " | ".join(row) + " |" for row in [heading, marks, *rows]] if rows else heading
+        figures = (path.parent / "figures" / name for name in ("scores.png", "wer.png"))
+        for figure in (one.relative_to(ROOT).as_posix() for one in figures if rows and one.is_file()):
+            lines += ["", f"![Every system, with its 95 % interval](../{figure})"]
     return "\n".join(lines) + "\n"
 
 
