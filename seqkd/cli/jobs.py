@@ -118,10 +118,11 @@ def failure(job: Job, status: int | str) -> str:
     return f"{job.name} failed with status {status}; {job.log} ends in:\n{tail}"
 
 
-def run_jobs(jobs: list[Job], limit: int) -> None:
+def run_jobs(jobs: list[Job], limit: int, later: int = 0) -> None:
     """Run up to ``limit`` jobs at a time (see :func:`at_once`).
 
-    Prints what ends and, about once a minute, how far the others are.
+    Prints what ends and, about once a minute, how far the others are. ``later`` counts the jobs that the caller will
+    run after these, for the time that is left.
 
     One failure stops the others, and so does Ctrl-C or SIGTERM.
 
@@ -148,10 +149,10 @@ def run_jobs(jobs: list[Job], limit: int) -> None:
                     raise SeqkdError(failure(job, status))
                 done += 1
                 elapsed = time.monotonic() - began
-                left = elapsed / done * (len(jobs) - done) / 60
-                print(
-                    f"{job.name} done ({done}/{len(jobs)}, {elapsed / 60:.1f} min, about {left:.1f} left)", flush=True
-                )
+                left = elapsed / done * (len(jobs) + later - done) / 60
+                more = f" with {later} more after these" if later else ""
+                state = f"{done}/{len(jobs)}, {elapsed / 60:.1f} min, about {left:.1f} left{more}"
+                print(f"{job.name} done ({state})", flush=True)
             if (now := time.monotonic()) - told > place.news_every:
                 told = now
                 for line in place.news(running):

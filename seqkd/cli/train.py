@@ -60,7 +60,9 @@ def main(argv: list[str]) -> int:
     for group in [args.group] if args.group else GROUPS:
         if not levels[group]:
             print(f"there are no {group} to train")
+        later = sum(map(len, levels[group]))
         for runs in levels[group]:
+            later -= len(runs)
             if len(runs) == 1 and needs.world == 1 and not on_slurm():  # here, where its progress can be seen
                 train_here(task, compose(args, *system_overrides(cfg, *runs[0])))
                 continue
@@ -74,7 +76,7 @@ def main(argv: list[str]) -> int:
                 log = run.parent / f"seed{seed}.log"
                 arguments = ["train", "--one", *argv, *overrides]
                 jobs.append(Job(f"{system} seed {seed}", arguments, log, needs))
-            run_jobs(jobs, at_once(args.nj))
+            run_jobs(jobs, at_once(args.nj), later)
     return 0
 
 

@@ -150,7 +150,7 @@ def test_old_modules_of_tasks_are_accepted():
 
 
 def test_an_own_system_is_trained_scored_and_reported(conf, tones, tone_exp, tmp_path, monkeypatch):
-    def here(jobs, limit):
+    def here(jobs, limit, later):
         assert all(main(job.arguments) == 0 for job in jobs)
 
     monkeypatch.setattr("seqkd.cli.train.run_jobs", here)

@@ -95,7 +95,7 @@ def test_systems_learned_from_what_they_should(finished: tuple[Path, Path]) -> N
     assert json.loads((exp / "cons_kd" / "seed0" / "summary.json").read_text())["passes"] == 2
 
 
-def run_here(jobs: list[Job], limit: int) -> None:
+def run_here(jobs: list[Job], limit: int, later: int = 0) -> None:
     """In place of processes, which take seconds to start."""
     assert all(main(job.arguments) == 0 for job in jobs)
 

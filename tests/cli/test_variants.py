@@ -167,7 +167,7 @@ def test_what_a_variant_cannot_have_is_said_of_its_run(variant: str, said: str, 
 def test_variants_are_trained_scored_listed_and_reported(
     conf: Path, clips_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("seqkd.cli.train.run_jobs", lambda jobs, _: [main(job.arguments) for job in jobs])
+    monkeypatch.setattr("seqkd.cli.train.run_jobs", lambda jobs, *_: [main(job.arguments) for job in jobs])
     exp = tmp_path / "exp"
     options = [*clip_corpus.arguments(exp, clips_data, "report.replicates=50"), "--conf", str(conf)]
     options += ["--preset", "mine"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -96,6 +98,17 @@ def test_what_became_of_a_job(
     with pytest.raises(SeqkdError) as caught:
         run_jobs([job], 1)
     assert str(caught.value).startswith((f"{job.name}: {said}", f"{job.name} {said}"))
+
+
+def test_the_time_that_is_left_is_that_of_later_jobs_too(
+    stand_in: Path, job: Job, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program(stand_in, "squeue", "echo '7|COMPLETED|None'")
+    clock = itertools.count(0, 60)
+    monkeypatch.setattr("seqkd.cli.jobs.time.monotonic", lambda: next(clock))
+    run_jobs([job], 1, later=3)
+    done = re.search(r"\(1/1, ([\d.]+) min, about ([\d.]+) left with 3 more after these\)", capsys.readouterr().out)
+    assert float(done[2]) == 3 * float(done[1]) > 0
 
 
 def test_a_silent_controller_is_waited_for(stand_in: Path, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:

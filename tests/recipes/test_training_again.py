@@ -32,7 +32,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of jobs, in place of processes."""
     names: list[str] = []
 
-    def note(jobs: list[Job], limit: int) -> None:
+    def note(jobs: list[Job], limit: int, later: int) -> None:
         names.extend(job.name for job in jobs)
 
     monkeypatch.setattr("seqkd.cli.train.run_jobs", note)
