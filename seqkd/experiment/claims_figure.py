@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -32,7 +31,8 @@ def draw_claims(found: Sequence[tuple[Claim, Verdict]]) -> Figure | None:
         axes.plot([low, high], [row, row], color=colour, linewidth=2, alpha=0.5 if alone else 1, solid_capstyle="butt")
         axes.plot(value, row, "o", color=colour, markerfacecolor="white" if alone else colour, markersize=6)
     axes.axvline(0, color="black", linewidth=0.8)
-    labels = [f"{_short(claim.claim)}  ({re.split(r', | \(', claim.paper)[0]})" for claim, _ in rows]
+    papers = [claim.paper.partition(",")[0].partition(" (")[0] for claim, _ in rows]
+    labels = [f"{_short(claim.claim)}  ({paper})" for (claim, _), paper in zip(rows, papers, strict=True)]
     axes.set_yticks(range(len(rows)), labels, fontsize=8)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(rows) - 0.5, -0.5)
