@@ -41,6 +41,8 @@ class _Ways:
 def decide(value: np.ndarray, cuts: np.ndarray, shots: int, *, least: int = 1, short: float = 0.0) -> np.ndarray:
     """Return the sequence (T,) of greatest expected worth that has ``shots`` shots, or as near as there is one.
 
+    Of two classes it can have one shot fewer: a shot within another makes two cuts.
+
     Args:
         value: (T, C) what each shot is worth in each second: its probability.
         cuts: (T,) what a cut before each second is worth: its probability; that of the first second plays no part.
