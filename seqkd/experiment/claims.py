@@ -151,7 +151,7 @@ def verdict(claim: Claim, numbers: Numbers) -> Verdict:
     if not one.measure.higher_is_better and theirs > 0:
         shown += f", {100 * one.delta / theirs:+.1f} %".replace("-", "−")
     seeds = [numbers.seeds(name, measure) for name in (claim.system, claim.control)]
-    alone = " (items only)" if one.items_only else ""
+    alone = " (items only)" if min(seeds) == 1 else ""
     word, because = "not shown", "too few seeds" if min(seeds) < claim.seeds else ""
     if one.p_value < LEVEL and not because:
         word = "shown" if one.better else "contrary"
