@@ -39,7 +39,7 @@ def path_beside(report: Path) -> Path:
 def write_numbers(
     path: Path, experiment: Experiment, comparisons: Comparisons, *, title: str, command: str, commit: str | None
 ) -> None:
-    """Write the numbers of a report, one system and one comparison a line.
+    """Write the numbers of a report, one system and one comparison a line; a file that holds them already is left.
 
     Args:
         path: of the file.
@@ -74,7 +74,9 @@ def write_numbers(
     lines = [f"{_text(key)}: {_text(value)}" for key, value in head.items()]
     lines.append('"systems": {\n  ' + ",\n  ".join(systems) + "\n}")
     lines.append('"comparisons": [\n  ' + ",\n  ".join(map(_text, compared)) + "\n]")
-    write_text(path, "{" + ",\n".join(lines) + "}\n")
+    text = "{" + ",\n".join(lines) + "}\n"
+    if not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != text:  # the same numbers are not new
+        write_text(path, text)
 
 
 def _system(experiment: Experiment, name: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqkd.experiment.files import flatten
+from seqkd.experiment.numbers import path_beside
 from seqkd.experiment.provenance import describe_commit, describe_environment, without_paths
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def _shown(config: dict[str, Any]) -> dict[str, str]:
 
 def written(out: Path) -> list[Path]:
     """What a report consists of, and so is no change that it could be about."""
-    return [out, out.with_suffix(".json"), out.parent / "figures"]
+    return [out, path_beside(out), out.parent / "figures"]
 
 
 def origin(

@@ -87,6 +87,16 @@ def test_numbers_are_those_of_the_report(tmp_path: Path) -> None:
     assert len((tmp_path / "RESULTS.json").read_text().splitlines()) < 20  # a system, and a comparison, a line
 
 
+def test_numbers_that_are_there_already_are_left(tmp_path: Path) -> None:
+    """Else a second run of a recipe that is done would change a file."""
+    file = tmp_path / "RESULTS.json"
+    times = []
+    for rate in (0.1, 0.1, 0.3):
+        numbers(experiment({"new": rate, "old": 0.2}), file)
+        times.append(file.stat().st_mtime_ns)
+    assert times[0] == times[1] != times[2]
+
+
 def test_more_is_better_where_the_measure_says_so(tmp_path: Path) -> None:
     more = Made(WER.__class__("acc", "accuracy", ("errors", "words"), WER.of, higher_is_better=True))
     assert BLEU.higher_is_better

@@ -67,7 +67,7 @@ def test_a_second_run_trains_nothing(finished: tuple[Path, str]) -> None:
     folder, _ = finished
     files = [path for path in (folder / "exp of mine").rglob("*") if path.suffix in (".safetensors", ".json")]
     before = {path: path.stat().st_mtime_ns for path in files}
-    again = run(folder)
+    again = run(folder, "--stop-stage", "export")
     assert again.returncode == 0, again.stdout + again.stderr
     assert {path: path.stat().st_mtime_ns for path in files} == before
 
