@@ -42,6 +42,10 @@ CER = Measure(
 ECE = Measure("ece", "ECE", ("confidences",), ece, unit="%", scale=100, reflect=True)
 NCE = Measure("nce", "NCE", ("confidences", "surprise"), nce, higher_is_better=True)
 MEASURES = (WER, CER)
+KINDS = tuple(
+    Measure(f"{kind}_rate", kind.capitalize(), (f"{kind}s", "words"), ratio, unit="%", scale=100)
+    for kind in ("substitution", "deletion", "insertion")
+)
 
 
 def tabulate(utterances: Utterances, confidences: Mapping[str, Sequence[float]] | None = None) -> Table:

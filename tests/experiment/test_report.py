@@ -89,7 +89,7 @@ def errors(root, name, test_sets=SETS):
 
 def test_rates_of_the_table(finished):
     text = (finished / "RESULTS.md").read_text()
-    table, kinds = table_with(text, "Parameters"), table_with(text, "S %")
+    table, kinds = table_with(text, "Parameters"), table_with(text, "S % [95 %] ± seeds")
     pooled = {}
     for name in RATES:
         row = table[SYSTEMS[name]["label"]]
@@ -104,7 +104,9 @@ def test_rates_of_the_table(finished):
         assert low < rate < high
         single = name == "teacher"
         assert cell[4] == (None if single else f"{100 * (wrong.sum(1) / words.sum()).std(ddof=1):.2f}")
-        assert sum(float(kinds[row["System"]][f"{kind} %"]) for kind in "SDI") == pytest.approx(rate, abs=0.02)
+        assert sum(
+            float(kinds[row["System"]][f"{kind} % [95 %] ± seeds"].split()[0]) for kind in "SDI"
+        ) == pytest.approx(rate, abs=0.02)
         assert row["Seeds"] == ("1 (items only)" if single else str(len(wrong)))
         assert (row["Parameters"], row["Minutes a seed"]) == ("78 k", "2.0")
     for name in RATES:
@@ -283,7 +285,7 @@ def with_confidences(decoded, confidence):
 
 def test_calibration_columns(small):
     def cells():
-        return table_with(report(small, {"kd": {"label": "KD"}}, test_sets=["test"]), "S %")["KD"]
+        return table_with(report(small, {"kd": {"label": "KD"}}, test_sets=["test"]), "S % [95 %] ± seeds")["KD"]
 
     assert cells()["ECE % [95 %] ± seeds"] == cells()["NCE [95 %] ± seeds"] == "–"
     decoded = small / "exp" / "kd" / "seed1" / "decode_test"
@@ -308,7 +310,7 @@ def test_calibration_is_the_mean_over_seeds(small):
                 correct += right
                 confidences += sure[chunk.hyp_start_idx : chunk.hyp_end_idx]
         measured.append(Calibration().update(confidences, correct).summary().ece)
-    cell = table_with(report(small, {"kd": {}}, test_sets=["test"]), "S %")["kd"]["ECE % [95 %] ± seeds"]
+    cell = table_with(report(small, {"kd": {}}, test_sets=["test"]), "S % [95 %] ± seeds")["kd"]["ECE % [95 %] ± seeds"]
     assert float(cell.split()[0]) == pytest.approx(
         100 * np.mean(measured), abs=1
     )  # jiwer breaks a tie or two otherwise

@@ -9,7 +9,7 @@ from seqkd.errors import ConfigError, DataError
 from seqkd.experiment.files import COUNTS, SCORE
 from seqkd.experiment.read import Experiment
 from seqkd.experiment.scores import Scores, Undecoded, hash_of
-from seqkd.scoring.measures import ECE, MEASURES, NCE, tabulate
+from seqkd.scoring.measures import ECE, KINDS, MEASURES, NCE, tabulate
 from seqkd.stages import again
 from seqkd.statistics.table import Table
 from seqkd.tasks.asr.settings import MONITOR
@@ -28,7 +28,7 @@ class AsrScores(Scores):
 
     name = "asr"
     measures = MEASURES
-    further = (ECE, NCE)
+    further = (*KINDS, ECE, NCE)
     baseline = "kd"
     monitor = MONITOR
     items = "utterances"

@@ -12,7 +12,7 @@ from seqkd.experiment.parts import bullets, table
 from seqkd.experiment.read import Experiment, System
 from seqkd.experiment.report import cell
 from seqkd.scoring.formats import read_text
-from seqkd.scoring.measures import ECE, NCE
+from seqkd.scoring.measures import ECE, KINDS, NCE
 from seqkd.scoring.wer import count
 from seqkd.statistics.holm import holm
 from seqkd.statistics.mapsswe import Errors, matched_pairs
@@ -30,7 +30,7 @@ def sections(cfg: DictConfig, experiment: Experiment) -> list[str]:
         _errors(experiment),
         bullets(
             [
-                "S, D, I: substitutions, deletions and insertions in % of the reference words, means over seeds.",
+                "S, D, I: substitutions, deletions and insertions in % of the reference words.",
                 "ECE and NCE are of the confidence of each decoded word: ECE, the expected calibration error, is the "
                 "mean gap between confidence and accuracy over 15 bins, its interval turned about the value, because a "
                 "replicate adds the error's bias once more; NCE is NIST's normalised cross entropy, where 1 is perfect "
@@ -46,14 +46,12 @@ def sections(cfg: DictConfig, experiment: Experiment) -> list[str]:
 
 
 def _errors(experiment: Experiment) -> str:
-    rows = []
-    for name, system in experiment.finished.items():
-        words = system.total("words")
-        kinds = (100 * system.total(kind) / words for kind in ("substitutions", "deletions", "insertions"))
-        estimates = experiment.estimates[name]
-        confidences = [cell(estimates[measure.key]) for measure in (ECE, NCE)]
-        rows.append([system.label, *(f"{share:.2f}" for share in kinds), *confidences])
-    return table(["System", "S %", "D %", "I %", *(f"{m.label} [95 %] ± seeds" for m in (ECE, NCE))], rows)
+    rows = [
+        [system.label, *(cell(experiment.estimates[name][measure.key]) for measure in experiment.task.further)]
+        for name, system in experiment.finished.items()
+    ]
+    heads = [*(measure.name[0] + " %" for measure in KINDS), *(measure.label for measure in (ECE, NCE))]
+    return table(["System", *(f"{head} [95 %] ± seeds" for head in heads)], rows)
 
 
 def _matched_pairs(cfg: DictConfig, experiment: Experiment) -> list[str]:
