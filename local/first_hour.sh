@@ -28,6 +28,10 @@ timed() { # timed SHOWN COMMAND ...
   rows+=("| \`$shown\` | $((ended - began)) |")
 }
 
+audio() { # audio SET: "<id> <file>" of each recording; wav.scp's paths may be relative to its directory
+  awk -v set="$1" '{ print $1, ($2 ~ /^\// ? "" : set "/") $2 }' "$1/wav.scp"
+}
+
 git clone -q "$here" "$place/seqkd"
 cd "$place/seqkd"
 "$python" -m venv "$place/scorer"
@@ -51,7 +55,7 @@ timed "egs/espeak_voices/ctc_kd/run.sh --preset smoke" ./run.sh --preset smoke
 timed "run.sh --preset smoke, once more" ./run.sh --preset smoke
 timed "run.sh --preset smoke --stage export" ./run.sh --preset smoke --stage export
 model=exp/smoke/cons_kd/seed0/export
-wav=$(awk 'NR == 1 { print $2 }' data/smoke/test/wav.scp)
+wav=$(audio data/smoke/test | awk 'NR == 1 { print $2 }')
 timed "seqkd transcribe --model DIR recording.wav" seqkd transcribe --model $model "$wav"
 timed "seqkd transcribe --int8 --format json" seqkd transcribe --int8 --format json --model $model "$wav"
 timed "seqkd export --sherpa" seqkd export --sherpa --model $model --out "$place/sherpa"
@@ -65,19 +69,19 @@ while read -r utterance file; do
     >>"$place/recordings/metadata.csv"
   n=$((n + 1))
   [ $n -lt 300 ] || break
-done <data/smoke/train/wav.scp
+done < <(audio data/smoke/train)
 cd ../../TEMPLATE/ctc_kd
-timed "egs/TEMPLATE/ctc_kd/run.sh corpus.train=recordings --stop-stage prepare" \
-  ./run.sh "corpus.train=$place/recordings" --stop-stage prepare
+timed "egs/TEMPLATE/ctc_kd/run.sh corpus.train=recordings tokens.type=char --stop-stage prepare" \
+  ./run.sh "corpus.train=$place/recordings" tokens.type=char --stop-stage prepare
 cd ../../dates_en_de/seq2seq_ls
 timed "egs/dates_en_de/seq2seq_ls/run.sh --preset smoke" ./run.sh --preset smoke
 cd ../../espeak_keywords/classify_kd
 timed "egs/espeak_keywords/classify_kd/run.sh --preset smoke --stop-stage export" ./run.sh --preset smoke --stop-stage export
-clip=$(awk 'NR == 1 { print $2 }' data/smoke/test/wav.scp)
-timed "seqkd classify --model DIR clip.wav" seqkd classify --model exp/smoke/kd/seed0/export "$clip"
+clip=$(audio data/smoke/test | awk 'NR == 1 { print $2 }')
+timed "seqkd classify --model DIR clip.wav" seqkd classify --model exp/smoke/kd/export "$clip"
 cd ../../synthetic_concerts/music2shot
 timed "egs/synthetic_concerts/music2shot/run.sh --preset smoke --stop-stage export" ./run.sh --preset smoke --stop-stage export
-song=$(awk 'NR == 1 { print $2 }' data/smoke/test/wav.scp)
+song=$(audio data/smoke/test | awk 'NR == 1 { print $2 }')
 timed "seqkd shots song.wav -o cut.otio -o storyboard.html" seqkd shots "$song" -o "$place/cut.otio" \
   -o "$place/storyboard.html" --model exp/smoke/model
 cd "$place/seqkd"

@@ -209,7 +209,7 @@ def audio_shorter_than_a_frame(place: Place) -> None:
     "tokens.type=bpe",
     "tokens.vocab_size=500",
     says="sentencepiece cannot make 500 bpe units from 24 lines (Vocabulary size too high (500). *); set "
-    "tokens.vocab_size to what the data allows",
+    "tokens.vocab_size=* or fewer",
 )
 def vocabulary_too_large(place: Place) -> None:
     pass

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -175,8 +176,10 @@ def train_tokenizer(
         )
     except RuntimeError as error:
         reason = str(error).split("] ")[-1].strip()
+        most, least = re.search(r"value <= (\d+)", reason), re.search(r"\d+ vs (\d+)", reason)
+        advice = f"={most[1]} or fewer" if most else f"={least[1]} or more" if least else " to what the data allows"
         raise ConfigError(
             f"sentencepiece cannot make {vocab_size} {type} units from {len(texts)} lines ({reason}); "
-            "set tokens.vocab_size to what the data allows"
+            f"set tokens.vocab_size{advice}"
         ) from error
     return Tokenizer(output.getvalue())

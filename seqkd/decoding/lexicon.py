@@ -31,7 +31,7 @@ class Node:
 class Lexicon:
     """Words and their spellings, each word in the one way in which the tokenizer spells it.
 
-    Where one word ends and the next begins is told from the tokenizer: either units that begin a word are marked, so
+    Where one word ends and the next begins follows from the tokenizer: either units that begin a word are marked, so
     that the spelling of a text is those of its words, one after another; or a unit stands between words.
 
     Attributes:

@@ -131,7 +131,7 @@ def no_words_allowed(exp: Path, data: Path) -> None:
     "prepare",
     "tokens.type=bpe",
     "tokens.vocab_size=9000",
-    says="sentencepiece cannot make 9000 bpe units from 240 lines (*); set tokens.vocab_size to what the data allows",
+    says="sentencepiece cannot make 9000 bpe units from 240 lines (*); set tokens.vocab_size=* or fewer",
 )
 def vocabulary_larger_than_the_data(exp: Path, data: Path) -> None:
     pass

@@ -7,7 +7,7 @@
 #     unlabelled=[unlabelled] systems=[student,kd,kd_unlabelled]
 # A relative path is taken from this directory. To make it a recipe of yours, copy egs/TEMPLATE to egs/<corpus> and
 # write the paths into conf/preset/default.yaml, which also says what else can be set: columns, text, sample rates.
-# Sets that are not named are split off train by hash, whole speakers if they are told. If you have finished sets, put
+# Sets that are not named are split off train by hash, whole speakers if they are known. If you have finished sets, put
 # them as data/<preset>/{train,dev,test}/{wav.scp,text,utt2spk} and begin with --stage prepare.
 #   ./run.sh --help               stages and options
 set -euo pipefail

@@ -145,7 +145,7 @@ def _describe(name: str, found: Sequence[Found], headers: Mapping[Path, WholeSou
     kinds = Counter((headers[file].sample_rate, headers[file].channels) for file in files)
     speakers = {u.speaker for u in utterances}
     said = ", ".join(f"{count} at {rate} Hz with {channels} channel(s)" for (rate, channels), count in kinds.items())
-    who = f"{len(speakers)} speakers" if speakers != {u.id for u in utterances} else "speakers not told"
+    who = f"{len(speakers)} speakers" if speakers != {u.id for u in utterances} else "speakers unknown"
     return (
         f"{name}: {len(utterances)} utterances, {who}, {sum(seconds) / 3600:.2f} h; {min(seconds):.2f} to "
         f"{max(seconds):.2f} s, median {statistics.median(seconds):.2f} s; files: {said}"
@@ -175,7 +175,7 @@ def make_corpus(
     """Import a user's recordings as data directories ``<data_dir>/{train,dev,test}`` and maybe ``unlabelled``.
 
     What dev and test are: what a path names; else the folder of that name, if ``train`` has one for each split; else a
-    share that is split off train by hash (see ``split_by_hash``): whole speakers, if at least three are told.
+    share that is split off train by hash (see ``split_by_hash``): whole speakers, if at least three are known.
 
     Args:
         data_dir: Where to put the sets. Audio is used where it lies, unless it is converted or cut from recordings.
@@ -306,7 +306,7 @@ def _split_off(
     told = speakers != {one.utterance.id for one in given}
     if split_by == "speaker" and not told:
         raise ConfigError(
-            "corpus.split_by is speaker, but no speakers are told; name their column in corpus.columns.speaker."
+            "corpus.split_by is speaker, but no speakers are given; name their column in corpus.columns.speaker."
         )
     by_speaker = split_by == "speaker" or (split_by is None and told and len(speakers) >= _FEWEST_SPEAKERS)
     groups = [one.utterance.speaker if by_speaker else one.utterance.id for one in given]

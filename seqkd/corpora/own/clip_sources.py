@@ -37,7 +37,7 @@ class OwnClip:
         path: Its file.
         name: Its path in its folder, which its id is made of.
         label: Its class, one word.
-        told: Its speaker, recording and so on, where they are told.
+        told: Its speaker, recording and so on, where they are given.
     """
 
     where: str
@@ -69,7 +69,7 @@ def compile_pattern(pattern: str | None) -> re.Pattern[str] | None:
 
 
 def read_clips(path: Path, pattern: re.Pattern[str] | None = None) -> dict[str, list[OwnClip]]:
-    """Read folders of classes or a table; returns items by part, the only one being ``all`` if no parts are told.
+    """Read folders of classes or a table; returns items by part, the only one being ``all`` if no parts are given.
 
     Args:
         path: A folder with a folder for each class; one with such folders train, dev and test; or a table.

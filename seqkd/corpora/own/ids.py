@@ -66,5 +66,5 @@ def _short(text: str) -> str:
 
 
 def speaker_of(item: Item) -> str | None:
-    """The speaker of an utterance as one word; None if it is not told."""
+    """The speaker of an utterance as one word; None if it is not given."""
     return re.sub(r"\s+", "_", item.speaker) if item.speaker else None

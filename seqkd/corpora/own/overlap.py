@@ -101,7 +101,7 @@ def _shared(left: Sequence[Found], right: Sequence[Found], sounds: Mapping[Path,
 
 
 def _speakers(found: Sequence[Found]) -> set[str]:
-    """Speakers that are told: those that are not only the utterance's own id."""
+    """Speakers that are given: those that are not only the utterance's own id."""
     return {one.utterance.speaker for one in found if one.utterance.speaker != one.utterance.id}
 
 

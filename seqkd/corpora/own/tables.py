@@ -43,7 +43,7 @@ class Item:
         where: File and line that name it, for messages.
         audio: Its audio file.
         text: Transcript, white space collapsed; "" if it is empty, None if there is none.
-        speaker: None if it is not told.
+        speaker: None if it is not given.
         id: Likewise.
         start: Where it begins in the file, in seconds.
         end: Where it ends; None for the end of the file.

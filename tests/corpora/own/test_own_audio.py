@@ -612,7 +612,7 @@ def test_faults_of_ids_and_of_folders(tmp_path, data):
     )
     assert (
         message(make_corpus, data, train=table, split_by="speaker", kind=ConfigError, **SETTINGS)
-        == "corpus.split_by is speaker, but no speakers are told; name their column in corpus.columns.speaker."
+        == "corpus.split_by is speaker, but no speakers are given; name their column in corpus.columns.speaker."
     )
     assert nothing_written(data)
 
