@@ -37,6 +37,8 @@ def index() -> str:
         "Further methods have systems in [Speech](speech.md) and [Translation](translation.md), or functions in",
         "[CTC](ctc.md) and `help(seqkd.losses)`: CR-CTC, guided CTC, Delayed-KD, Inter-KD, R-Drop, N-best KD, label",
         "priors, star CTC.",
+        "",
+        "![Gain of each system over its control, with its 95 % interval](images/claims.png)",
     ]
     for number, paper in enumerate(papers, 1):
         lines += ["", f"## {number}. {paper['name']}", "", f"{paper['source']}. Claim: {paper['claim']}.", ""]
