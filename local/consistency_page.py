@@ -137,7 +137,8 @@ def page(found: list[Row]) -> str:
     """Return the page as Markdown."""
     lines = [HEAD, "## Errors added by the system with the term", ""]
     lines += ["Less than zero is better. Intervals and p-values are over seeds and utterances.", ""]
-    lines += [_cells("regime", "seeds", *CONTROLS), _cells("---", "---:", *["---"] * len(CONTROLS))]
+    if found:
+        lines += [_cells("regime", "seeds", *CONTROLS), _cells("---", "---:", *["---"] * len(CONTROLS))]
     for regime, numbers, effects in found:
         link = f"[{regime.name}](../{Path(regime.results).with_suffix('.md')})"
         lines.append(_cells(link, numbers.seeds(regime.system, "wer"), *(one or "–" for one in effects)))
@@ -145,7 +146,8 @@ def page(found: list[Row]) -> str:
         lines += ["", f"![Errors added beside each control, with 95 % intervals](images/{FIGURE})"]
     if missing := [regime.name for regime in REGIMES if regime not in [one for one, *_ in found]]:
         lines += ["", f"Not run yet: {'; '.join(missing)}."]
-    return "\n".join([*lines, *_kinds(found), "", "## Conclusion", "", conclusion(found)]) + "\n"
+    shown = [*_kinds(found), "", "## Conclusion", "", conclusion(found)] if found else []
+    return "\n".join([*lines, *shown]) + "\n"
 
 
 def _kinds(found: list[Row]) -> list[str]:
@@ -166,6 +168,8 @@ def conclusion(found: list[Row]) -> str:
     sentences = []
     for place, name in enumerate(CONTROLS):
         effects = [one for *_, some in found if (one := some[place])]
+        if not effects:
+            continue
         fewer = [one for one in effects if one.p_value < LEVEL and one.share < 0]
         more = [one for one in effects if one.p_value < LEVEL and one.share > 0]
         sentences.append(
