@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seqkd.experiment.claims import LEAST_SEEDS
 from seqkd.experiment.figures import new_figure, save_all
 from seqkd.experiment.findings import p
 from seqkd.experiment.numbers import Numbers, read_numbers
@@ -98,17 +99,24 @@ class Effect:
     Attributes:
         share, low, high: less is better.
         p_value: two-sided, over seeds and utterances.
+        items_only: whether either system has one seed, so that interval and p-value say nothing of another training.
     """
 
     share: float
     low: float
     high: float
     p_value: float
+    items_only: bool = False
+
+    @property
+    def significant(self) -> bool:
+        """Whether another training, too, would be expected to differ in this direction."""
+        return self.p_value < LEVEL and not self.items_only
 
     def __str__(self) -> str:
         """As in ``−3.9 % [−6.4, −1.4], p = .002``."""
         value, low, high = (f"{100 * one:+.1f}".replace("-", "−") for one in (self.share, self.low, self.high))
-        return f"{value} % [{low}, {high}], {p(self.p_value)}"
+        return f"{value} % [{low}, {high}], {p(self.p_value)}{' (items only)' * self.items_only}"
 
 
 def effect(numbers: Numbers, system: str, control: str | None) -> Effect | None:
@@ -117,7 +125,11 @@ def effect(numbers: Numbers, system: str, control: str | None) -> Effect | None:
         return None
     one = numbers.difference(system, control, "wer")
     whole = numbers.systems[control]["wer"]["value"]
-    return Effect(one.delta / whole, *(end / whole for end in one.ci95), one.p_value) if one.ci95 else None
+    if one.ci95 is None:
+        return None
+    low, high = (end / whole for end in one.ci95)
+    alone = min(numbers.seeds(name, "wer") for name in (system, control)) < LEAST_SEEDS
+    return Effect(one.delta / whole, low, high, one.p_value, alone)
 
 
 Row = tuple[Regime, Numbers, list[Effect | None]]
@@ -136,8 +148,9 @@ def rows() -> list[Row]:
 def page(found: list[Row]) -> str:
     """Return the page as Markdown."""
     lines = [HEAD, "## Errors added by the system with the term", ""]
-    lines += ["Less than zero is better. Intervals and p-values are over seeds and utterances.", ""]
     if found:
+        lines += ["Less than zero is better. Intervals and p-values are over seeds and utterances; (items only): over"]
+        lines += ["utterances of one seed, which says nothing of another training and does not count below.", ""]
         lines += [_cells("regime", "seeds", *CONTROLS), _cells("---", "---:", *["---"] * len(CONTROLS))]
     for regime, numbers, effects in found:
         link = f"[{regime.name}](../{Path(regime.results).with_suffix('.md')})"
@@ -145,7 +158,7 @@ def page(found: list[Row]) -> str:
     if found:
         lines += ["", f"![Errors added beside each control, with 95 % intervals](images/{FIGURE})"]
     if missing := [regime.name for regime in REGIMES if regime not in [one for one, *_ in found]]:
-        lines += ["", f"Not run yet: {'; '.join(missing)}."]
+        lines += [*([""] if found else []), f"Not run yet: {'; '.join(missing)}."]
     shown = [*_kinds(found), "", "## Conclusion", "", conclusion(found)] if found else []
     return "\n".join([*lines, *shown]) + "\n"
 
@@ -170,8 +183,8 @@ def conclusion(found: list[Row]) -> str:
         effects = [one for *_, some in found if (one := some[place])]
         if not effects:
             continue
-        fewer = [one for one in effects if one.p_value < LEVEL and one.share < 0]
-        more = [one for one in effects if one.p_value < LEVEL and one.share > 0]
+        fewer = [one for one in effects if one.significant and one.share < 0]
+        more = [one for one in effects if one.significant and one.share > 0]
         sentences.append(
             f"Beside {name}, the system with the term makes significantly fewer errors in {len(fewer)} and more in "
             f"{len(more)} of {len(effects)} regimes."

@@ -53,6 +53,11 @@ def test_shares_kinds_and_conclusion(tmp_path, monkeypatch):
     assert made["draw"](rows).axes[0].get_yticklabels()[0].get_text() == rows[0][0].name
 
 
+def test_one_seed_is_labelled_and_counts_for_nothing():
+    effect = runpy.run_path(SCRIPT)["Effect"](-0.1, -0.2, -0.05, 0.0004, items_only=True)
+    assert str(effect) == "−10.0 % [−20.0, −5.0], p < .001 (items only)" and not effect.significant
+
+
 @pytest.mark.parametrize("share", [-0.039, 0.05])
 def test_an_effect_is_written_with_its_interval(share):
     text = str(runpy.run_path(SCRIPT)["Effect"](share, share - 0.01, share + 0.02, 0.004))

@@ -12,7 +12,7 @@ from seqkd.experiment.parts import bullets, table
 from seqkd.experiment.read import Experiment, System
 from seqkd.experiment.report import cell
 from seqkd.scoring.formats import read_text
-from seqkd.scoring.measures import ECE, KINDS, NCE
+from seqkd.scoring.measures import KINDS
 from seqkd.scoring.wer import count
 from seqkd.statistics.holm import holm
 from seqkd.statistics.mapsswe import Errors, matched_pairs
@@ -46,11 +46,12 @@ def sections(cfg: DictConfig, experiment: Experiment) -> list[str]:
 
 
 def _errors(experiment: Experiment) -> str:
+    measures = experiment.task.further
     rows = [
-        [system.label, *(cell(experiment.estimates[name][measure.key]) for measure in experiment.task.further)]
+        [system.label, *(cell(experiment.estimates[name][measure.key]) for measure in measures)]
         for name, system in experiment.finished.items()
     ]
-    heads = [*(measure.name[0] + " %" for measure in KINDS), *(measure.label for measure in (ECE, NCE))]
+    heads = [f"{measure.name[0]} %" if measure in KINDS else measure.label for measure in measures]
     return table(["System", *(f"{head} [95 %] ± seeds" for head in heads)], rows)
 
 
